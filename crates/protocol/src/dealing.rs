@@ -48,7 +48,7 @@ impl std::fmt::Debug for RoundSecrets {
 /// A sealed letter and whom it is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SealedLetter {
-    /// Who can open it.
+    /// The custodian whose receiving key it is sealed to.
     pub custodian: PartyId,
     /// The sealed shares.
     pub sealed: Vec<u8>,
@@ -219,6 +219,7 @@ pub fn check_announcement(
         return Err(Misbehaviour::Announcement("its signer is barred from the round"));
     }
     DealtKeys::check(&round.dealing(dealer), round.roster().floors().reveal_threshold, body)?;
+    // The receiving key is in the announcement so that evidence of a bad letter needs no plan.
     let dealt = body.dealings.iter().map(|dealing| (dealing.custodian, dealing.recipient));
     if !dealt.eq(round.plan().custodians.iter().map(|entry| (entry.custodian, entry.key))) {
         return Err(Misbehaviour::Announcement(
@@ -287,8 +288,8 @@ fn right_shares(
     }
 }
 
-/// Checks a custodian's evidence that a letter is bad (`ROUND-24`): one valid proof removes its dealing, and a
-/// complaint without one counts nothing. Nothing but the announcement is needed for it.
+/// Checks a custodian's evidence that a letter is bad (`ROUND-24`): one valid proof takes the dealer out, and
+/// a complaint without one has no effect. It needs the announcement and no plan. Returns what is wrong.
 ///
 /// # Errors
 /// Evidence that is not about this letter, or that shows a good letter.
@@ -303,12 +304,14 @@ pub fn check_letter_fault(
     let receiving = Element::decode(dealing.recipient).map_err(|_| unproven.clone())?;
     let place = DealingContext { epoch: announcement.epoch, round: announcement.round, dealer };
     let context = place.letter_context(announcement.plan, custodian);
+    // From the announcement's own fields, not from a plan: parties check this evidence in later rounds.
     let opened = letter::open_exposed(sealed, &receiving, &context, evidence);
     match opened.map_err(|_| unproven.clone())? {
         Err(_) => Ok(CLOSED),
         Ok(content) => {
             match right_shares(custodian, &DealtKeys::decode(threshold, announcement)?, &content) {
                 Err(why) => Ok(why),
+                // A proof that shows a good letter accuses an honest dealer.
                 Ok(_) => Err(unproven),
             }
         }
@@ -345,6 +348,7 @@ impl HeldShares {
         sealed: &[u8],
     ) -> Result<Self, Misbehaviour> {
         let wrong = |why| Misbehaviour::Letter { dealer, custodian, why };
+        // First: a letter that was not announced says nothing of its dealer.
         announced_letter(custodian, announcement, sealed).ok_or(wrong(NOT_ANNOUNCED))?;
         let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
         let content = letter::open(sealed, receiving, &context).map_err(|_| wrong(CLOSED))?;

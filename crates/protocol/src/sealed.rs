@@ -185,6 +185,8 @@ impl SealedManifest {
             let what = "the set of members that uploaded".to_owned();
             return Err(Misbehaviour::BelowFloor { what, got, floor: round.floor() });
         }
+        // Exactly these: with one too few, a sum of fewer members opens; with one too many, a sum is
+        // withheld.
         let void = self.void_blocks(round, &present);
         if rule::in_force("ROUND-02") && body.void != void {
             let below = void.iter().find(|block| !body.void.contains(block));
@@ -375,6 +377,7 @@ fn revealable(sealed: &SealedManifest, valid: &[SummedCohort]) -> BTreeMap<Party
         for member in cohort.members() {
             revealable.entry(member).or_default().seeds.push(cohort.block);
         }
+        // Never both secrets of one member: a member is in `U2` or not, for all blocks alike.
         for member in &cohort.absent {
             revealable.entry(*member).or_default().mask_key = true;
         }

@@ -107,6 +107,7 @@ impl Checking {
         let mut disputes = Vec::new();
         for row in self.failing(context) {
             for (one, other) in row.disputes(&self.evidence) {
+                // Either of the two can open the pair, so one of them is enough.
                 if self.evidence.agreed(one, other).is_none() {
                     disputes.push((row.cohort.block(), one, other));
                 }
@@ -120,6 +121,7 @@ impl Coordinator {
     pub(super) fn begin_checking(&mut self, announced: Box<Announced>, opened: Opened, now: Time) {
         let checking = Checking { opened, evidence: LateEvidence::default(), step: CheckingStep::Sketches };
         let members: Vec<PartyId> = checking.sketchers(&announced.context).into_iter().collect();
+        // Without a sketched block this phase passes at once: nobody is awaited.
         let request = if members.is_empty() { Vec::new() } else { checking.request(&announced.context) };
         self.wait(now, announced.context.plan().settings.deadlines.reveal);
         self.put_phase(CoordinatorPhase::Checking(announced, Box::new(checking)));
@@ -146,6 +148,8 @@ impl Coordinator {
                 disputes.flat_map(|(_, one, other)| [one, other]).collect()
             }
         };
+        // Silence is allowed: the block is then unchecked or nobody is named, so members that left are not
+        // waited for.
         if !expired && awaited.iter().any(|member| self.connected.contains(member)) {
             return;
         }

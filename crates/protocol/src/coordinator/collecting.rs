@@ -54,6 +54,7 @@ impl Coordinator {
             return;
         };
         let awaited = custodians.iter().filter(|custodian| self.connected.contains(custodian));
+        // A quorum has to be connected first, because nobody is awaited while nobody is connected.
         let all =
             awaited.clone().count() >= floors.seal_quorum && awaited.clone().all(|c| keys.contains_key(c));
         if all || (expired && keys.len() >= floors.seal_quorum) {
@@ -86,6 +87,8 @@ impl Coordinator {
         let barred = plan.barred.clone();
         let signed = sign(&self.key, PartyId::COORDINATOR, &plan);
         let receiving_keys: Vec<_> = keys.into_values().collect();
+        // The coordinator checks its own plan as everybody else does, so that wrong settings end here and not
+        // at every party.
         let context = match RoundContext::check(&self.epoch, &signed, &receiving_keys) {
             Ok(context) if self.model.fits(context.plan()) => context,
             Ok(_) => return self.cannot_plan("the block table does not fit the model"),
@@ -106,14 +109,18 @@ impl Coordinator {
             certified: BTreeSet::new(),
         };
         let (number, limit) = (active.number, active.settings.deadlines.announce);
+        // A barred member must not announce, so nobody waits for it.
         active.refused.extend(barred.iter().copied());
         active.phase = CoordinatorPhase::Announcing(Box::new(announced));
+        // The plan brings the ending, and a member that lacks the sums asks for the model: they need no
+        // memory any more.
         self.last_sums.clear();
         self.event(Event::Planned(number));
         if !barred.is_empty() {
             self.event(Event::Barred(barred));
         }
         self.wait(now, limit);
+        // Before the plan: a party rejects a plan that bars a member without evidence.
         for evidence in self.evidence_of_bars(number) {
             self.send_to(self.everyone(), &evidence);
         }
@@ -180,6 +187,7 @@ impl Coordinator {
         check_announcement(&announced.context, from, verified.body()).map_err(|what| what.by(from))?;
         keep_announcement(&mut announced.announcements, verified)?;
         let frame = Frame::Message(Message::Announcement(signed.clone()));
+        // The same announcement again after a lost link: everybody has it already.
         if announced.relay.insert(from, frame.clone()).is_some() {
             return Ok(());
         }
@@ -200,6 +208,7 @@ impl Coordinator {
         expect("letter", "dealer", dealer, from).map_err(|what| what.by(from))?;
         let announcement = announced.announcements.get(&from).ok_or(unexpected(from, "a letter"))?;
         let dealing = announcement.body().dealings.iter().find(|dealing| dealing.custodian == custodian);
+        // Checked here so that a custodian's complaint is always about the announced letter.
         if dealing.map(|dealing| dealing.letter) != Some(digest(Domain::Letter, &[&sealed])) {
             let why = "it is not the announced letter";
             return Err(Misbehaviour::Letter { dealer, custodian, why }.by(from));
@@ -252,6 +261,7 @@ impl Coordinator {
         expect("complaint", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
         let awaited = unexpected(from, "a complaint about a letter that did not come");
         let announcement = announced.announcements.get(&dealer).ok_or(awaited.clone())?;
+        // The letter is the coordinator's own copy: the custodian cannot bring another one.
         let Some(Frame::Message(Message::Letter { sealed, .. })) = announced.letters.get(&(dealer, from))
         else {
             return Err(awaited);
@@ -305,6 +315,8 @@ impl Coordinator {
             // Nobody needs to wait for members that sent a `Refusal`.
             return self.propose_abort(AbortReason::TooFewAnnounced, now);
         }
+        // Also waits for custodians that still open letters: a complaint after the proposal costs the whole
+        // round.
         let all_here = awaited.iter().all(|member| whole.contains(member))
             && whole.iter().all(|dealer| announced.is_settled(*dealer, &reachable));
         if reaches_floor && (all_here || expired) {

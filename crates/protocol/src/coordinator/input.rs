@@ -1,4 +1,5 @@
-//! Everything that reaches a coordinator, as values that can be stored: from them it is restored (`ROUND-27`).
+//! Everything that changes a coordinator, as values that can be stored: from them it is restored
+//! (`ROUND-27`).
 
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::RoundSettings;
@@ -24,7 +25,8 @@ pub enum Input {
     Time,
     /// The program was started again: every link is gone, and the clock has another origin.
     Restarted,
-    /// In the place of a member's masked block that was erased: its leaf under the root that the member signed.
+    /// Replaces the chunks of a member's masked block that was erased: its leaf under the root that the
+    /// member signed.
     Erased(PartyId, BlockId, Digest),
 }
 
@@ -46,8 +48,8 @@ pub enum InputError {
 const HEAD: usize = 1 + 8 + 4;
 
 impl Input {
-    /// Whether a coordinator that took it is another than before. A request for the model leaves it as it is: whoever has
-    /// sent one many times has not filled the disk (`ROUND-32`).
+    /// Whether the input is stored. A request for the model changes nothing in the coordinator, so that a
+    /// party that sends many of them does not fill the disk (`ROUND-32`).
     pub fn is_kept(&self) -> bool {
         !matches!(self, Self::Frame(_, Frame::Message(Message::ModelRequest { .. })))
     }

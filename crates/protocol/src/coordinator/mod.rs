@@ -63,9 +63,10 @@ pub struct Coordinator {
     last_ending: Option<Ending>,
     /// The sums of the last round, for members that were away when it ended; until the next plan.
     last_sums: Vec<Frame>,
-    /// What was opened from the present model.
+    /// What was opened from the present parameters, so that repeats are listed before custodians reject the
+    /// seal.
     openings: OpeningHistory,
-    /// Who dealt badly.
+    /// Evidence of bad dealings, which bars its dealers.
     bars: Bars,
     connected: BTreeSet<PartyId>,
     round: Option<ActiveRound>,
@@ -78,7 +79,7 @@ struct ActiveRound {
     number: Round,
     settings: RoundSettings,
     refused: BTreeSet<PartyId>,
-    /// Custodians that take no part.
+    /// Custodians that sent a `Refusal`: nobody waits until they have opened letters.
     silent_custodians: BTreeSet<PartyId>,
     /// Custodians that know how this round, or a later one, ended.
     ahead: BTreeMap<PartyId, Round>,
@@ -207,7 +208,7 @@ impl Coordinator {
         self.advance(now, false);
     }
 
-    /// A party is not reachable any more: nobody waits for it until it is.
+    /// A party is not reachable any more: the round does not wait for it until it reconnects.
     pub fn handle_disconnected(&mut self, party: PartyId, now: Time) {
         self.connected.remove(&party);
         self.advance(now, false);
@@ -248,6 +249,8 @@ impl Coordinator {
             }
             Frame::Message(Message::ModelRequest { model }) => {
                 self.handle_model_request(from, model);
+                // No `advance`: a request that is not stored must not move the round, or a replay would
+                // differ.
                 return Ok(());
             }
             Frame::Message(Message::Ahead { round }) => self.handle_ahead(from, round)?,
@@ -286,6 +289,8 @@ impl Coordinator {
             CoordinatorPhase::Revealing(..) => self.advance_revealing(now, expired),
             CoordinatorPhase::Checking(..) => self.advance_checking(now, expired),
             CoordinatorPhase::Closing(..) => self.advance_closing(now, expired),
+            // No outcome was proposed yet, so an abort can be. In `Sealing2` and `Aborting` a quorum may have
+            // signed the proposed one, so they wait for it.
             CoordinatorPhase::Sealing1(..) if expired => self.propose_abort(AbortReason::NotSealed, now),
             CoordinatorPhase::Sealing1(..)
             | CoordinatorPhase::Sealing2(..)
@@ -333,7 +338,8 @@ impl Coordinator {
         self.epoch.consortium().parties().map(|party| party.id).collect()
     }
 
-    /// What a party that connects has missed: of the last round until the next one is planned, then of that one.
+    /// What a party that connects has missed: of the last round until the next one is planned, then of the
+    /// planned one. In the order of the round, because a party rejects what comes before its cause.
     fn frames_to_catch_up(&self, party: PartyId) -> Vec<Frame> {
         let planned = self.round.as_ref().and_then(|active| Some((active, active.phase.announced()?)));
         let Some((active, announced)) = planned else {

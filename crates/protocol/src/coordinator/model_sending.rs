@@ -24,6 +24,7 @@ impl ModelUnderWay {
     /// Whether a model may be sent; it is under way then. A request while one is under way is answered by nothing: its model
     /// is coming.
     pub fn begin(&self) -> bool {
+        // `Relaxed` is enough: the flag guards no other memory.
         let is_under_way = self.0.swap(true, Ordering::Relaxed);
         !is_under_way || !rule::in_force("ROUND-32")
     }

@@ -103,9 +103,13 @@ impl Coordinator {
             coordinator.bars.take(&coordinator.epoch, evidence)?;
         }
         for (input, now) in inputs {
+            // A stored input was accepted once. If it is rejected now, the records are damaged or another
+            // program wrote them.
             coordinator.handle(input, now)?;
             coordinator
                 .outputs
+                // Parties ask for frames by reconnecting, and events were shown. What concerns the disk may
+                // not have been done.
                 .retain(|output| matches!(output, CoordinatorOutput::Ended(_) | CoordinatorOutput::Erase(_)));
         }
         Ok(coordinator)

@@ -12,9 +12,10 @@ use super::Input;
 use crate::opening::{MaskedBlocks, append_chunk, masked_block_leaf};
 use crate::sealed::SealedCohorts;
 
-/// One member's upload while it arrives. Each block is hashed when its last chunk comes, and the root when the last block is
-/// whole; the upload stays as it is then. So a claim that it is whole costs a comparison, however often it is made
-/// (`ROUND-32`), and a coordinator that refused some is the same after a restart.
+/// One member's upload while it arrives. Each block is hashed when its last chunk comes, and the root when
+/// the last block is complete; from then on the upload does not change. So a claim that it is complete costs
+/// one comparison, however often it is made (`ROUND-32`), and rejected claims, which are not stored, make no
+/// difference after a restart.
 #[derive(Debug)]
 pub(super) struct Arriving {
     packed: MaskedBlocks,
@@ -34,6 +35,7 @@ impl Arriving {
         let packed: MaskedBlocks = blocks.map(|block| (block, Vec::new())).collect();
         let mut arriving =
             Self { blocks: packed.len(), packed, leaves: BTreeMap::new(), root: None, hashed: 0 };
+        // A member in no cohort uploads no block, and signs the root over no leaves.
         arriving.settle();
         arriving
     }
@@ -121,6 +123,7 @@ impl Uploads {
         let mut erasure = Erasure::of_absent(begun.map(|(member, _)| member));
         for (member, mut upload) in whole {
             let leaves = upload.leaves;
+            // The leaves stay, because the paths of the summed blocks run through them.
             let void = upload.packed.extract_if(.., |block, _| !valid.contains(block));
             erasure.void.extend(void.map(|(block, _)| ((member, block), leaves[&block])));
             uploads.summed.insert(member, upload.packed);

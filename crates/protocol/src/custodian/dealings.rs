@@ -33,6 +33,7 @@ impl Custodian {
         if self.phase.planned_round().is_some_and(|planned| planned != round) && rule::in_force("ROUND-28") {
             return Err(Fault::unexpected("a request for a key while another round is in progress"));
         }
+        // Asked again after a lost link, it gives the same key: members may have sealed letters to it.
         let secret = match self.receiving.take() {
             Some((made_for, secret)) if made_for == round => secret,
             _ => ScalarSecret::random(random),
@@ -65,6 +66,7 @@ impl Custodian {
         let announced = announced.ok_or(Fault::unexpected("a letter before its announcement"))?.body();
         let round = planned.context.round();
         let secret = match &self.receiving {
+            // A restart or the end of the round erased the key: nobody is at fault.
             Some((made_for, secret)) if *made_for == round => secret,
             _ => return Err(Fault::unexpected("a letter under a key that is erased")),
         };

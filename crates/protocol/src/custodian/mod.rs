@@ -225,7 +225,11 @@ impl Custodian {
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
         self.take_ending(ending, &known);
+        // By the round of the ending, not by the plan: a custodian that was away forgets the shares of
+        // earlier rounds too.
         self.phase.end(known.round);
+        // The coordinator may have kept copies of the letters, which this key opens: it must not outlive the
+        // round.
         let is_over = self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round);
         if is_over && rule::in_force("ROUND-26") {
             self.receiving = None;
@@ -240,6 +244,8 @@ impl Custodian {
         self.keep_opening(record);
         if self.memory == Memory::Watching(known.plan) && !known.is_abort() {
             self.memory = Memory::Whole;
+            // The first plan of the epoch names a key that it made since the restore: it signed nothing in
+            // this epoch that its records lack.
             if known.round == Round::FIRST {
                 let record = self.openings.settled(Role::Custodian);
                 self.keep_opening(record);
@@ -256,6 +262,7 @@ impl Custodian {
         if self.signed.get(&(round, step)).is_some_and(|signed| *signed != body_digest(body)) {
             return Err(Misbehaviour::Equivocation { what: T::TAG, round });
         }
+        // Keys are ordered by round, then by step, so the last key is the furthest step that it signed.
         if self.signed.keys().next_back().is_some_and(|last| *last > (round, step)) {
             return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
         }

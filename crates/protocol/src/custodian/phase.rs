@@ -98,7 +98,7 @@ impl CustodianPhase {
         }
     }
 
-    /// What was revealed and handed over under both seals.
+    /// The reveals, masked blocks and parameters that arrived under both seals.
     ///
     /// # Errors
     /// `what` is unexpected before the second seal.

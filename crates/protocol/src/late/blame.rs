@@ -42,6 +42,8 @@ impl BlamedRow<'_> {
     fn over_mask(&self, key: MaskKey) -> u32 {
         let length = self.round.block(self.cohort.block()).map_or(0, |block| block.shape.length);
         let mut mask = vec![0u32; length as usize];
+        // Before its sign, so that both members of a pair sign the same value and their answers can be
+        // compared.
         key.apply(Sign::Plus, &mut mask);
         self.over(mask)
     }
@@ -68,6 +70,7 @@ impl BlamedRow<'_> {
         let mut row = self.over(ring.unpack(packed));
         row = row.wrapping_sub(self.over_mask(context.self_key(member, seed)));
         let public = mask_key_of(openings.announcements, member)?;
+        // Their mask keys are open, so nobody has to be asked about these masks.
         for absent in self.cohort.absent() {
             let agreed = openings.mask_keys.get(absent)?.agree(&public);
             row = without(row, member, *absent, self.over_pair(member, *absent, &agreed));
@@ -83,6 +86,7 @@ impl BlamedRow<'_> {
         let block = self.cohort.block();
         let answers =
             self.cohort.members().filter_map(|member| Some((member, evidence.answer(member, block)?)));
+        // An answer about another row is a member's mistake or the coordinator's; it blames nobody.
         answers.filter(|(_, answer)| answer.row as usize == self.row).collect()
     }
 
@@ -108,6 +112,8 @@ impl BlamedRow<'_> {
             let rows = evidence.rows(member, self.cohort.block());
             let sketched = rows.and_then(|rows| rows.get(self.row));
             let uploaded = self.uploaded_row(openings, member, &answer.pairs);
+            // A false value moves this member's own row. If its sketch is false to match, two answers of a
+            // pair differ.
             let sketched_otherwise = uploaded.is_some_and(|row| sketched != Some(&row));
             if sketched_otherwise || answer.pairs.iter().any(|pair| self.is_untrue(evidence, member, pair)) {
                 liars.insert(member);

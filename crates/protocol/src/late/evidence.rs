@@ -71,6 +71,7 @@ impl LateEvidence {
             return Err(Misbehaviour::LateSketch { member, why });
         }
         let cohort = cohorts.valid_cohort(body.block);
+        // Every pair, ascending: an answer that leaves one out would leave its mask in the row.
         let others = cohort.into_iter().flat_map(SummedCohort::members).filter(|other| *other != member);
         let ring = round.plan().settings.ring;
         let fits = body.pairs.iter().map(|pair| pair.other).eq(others)
@@ -97,6 +98,7 @@ impl LateEvidence {
     ) -> Result<(), Misbehaviour> {
         expect("opened pair", "round", number, round.round())?;
         let PairOpening { member, other, .. } = *opening;
+        // An opened pair shows a mask, so it is not accepted where no one has to have lied.
         if !self.is_disputed(member, other) {
             let why = "it opens a pair whose two signed answers do not differ";
             return Err(Misbehaviour::LateSketch { member, why });
@@ -188,6 +190,7 @@ fn keep<K: Ord, T: Body>(
     if kept.get(&place).is_some_and(|(_, before)| before.bytes() != statement.1.bytes()) {
         return Err(Misbehaviour::Equivocation { what: T::TAG, round: round.round() });
     }
+    // The first stays: the log has one statement for each place, whichever signature came with it.
     kept.entry(place).or_insert(statement);
     Ok(())
 }
@@ -217,6 +220,7 @@ fn is_asked(round: &RoundContext, cohorts: &SealedCohorts, member: PartyId, bloc
 /// Whether two signed answers about one row differ about the pair of their signers (`LATE-08`).
 pub(crate) fn contradicts(one: PartyId, first: &BlameAnswer, other: PartyId, second: &BlameAnswer) -> bool {
     let (ours, theirs) = (value_for(first, other), value_for(second, one));
+    // Both must speak of the same row and pair; silence contradicts nothing.
     first.row == second.row && ours.is_some() && theirs.is_some() && ours != theirs
 }
 

@@ -37,6 +37,8 @@ pub fn is_sketched(round: &RoundContext, block: BlockId) -> bool {
 pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
     match check {
         SumCheck::NotSketched | SumCheck::Checked => true,
+        // Under `Required`, silence must not get a false upload applied; under `Optional`, a member that left
+        // must not stop the block.
         SumCheck::Unchecked => round.plan().settings.late_sketches == LateSketchMode::Optional,
         SumCheck::Refuted => false,
     }
@@ -47,6 +49,8 @@ pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
 /// Nobody knew it when uploading: the uploads were sealed before any seed was open.
 pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds) -> Option<LateProjection> {
     let block = cohort.block();
+    // Each honest member's seed is unpredictable before it is revealed, so one of them makes the projection
+    // so.
     let mut cohort_seeds = Vec::new();
     for member in cohort.members() {
         cohort_seeds.extend_from_slice(seeds.get(&(member, block))?.reveal());
@@ -67,7 +71,7 @@ pub fn sketched_blocks<'a>(
     sketched.filter_map(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
 }
 
-/// What is said of a sum, and who was shown to have lied about it.
+/// The result of the late sketches for one sum, and the members that were shown to have lied about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Judgement {
     /// What the closing says of the sum.

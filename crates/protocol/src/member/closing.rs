@@ -25,6 +25,7 @@ impl Member {
         let Some(planned) = planned else { return Ok(()) };
         let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
         let block = planned.context.block(chunk.block).ok_or(wrong.clone())?;
+        // The plan bounds what is stored, whatever number of chunks comes.
         let whole = planned.context.plan().packed_bytes(block);
         if chunk.owner != PartyId::COORDINATOR {
             return Err(wrong);
@@ -45,6 +46,7 @@ impl Member {
     /// An ending became known, whatever message brought it (`ROUND-31`): the chain moves on, sums are applied if they are
     /// here, and what was contributed to a round that closed is erased.
     pub(super) fn take_ending(&mut self, ending: &Ending, known: &KnownEnding) {
+        // Endings come again with each plan and each new link. An old one must not move the chain back.
         if known.round <= self.chain.round {
             return;
         }
@@ -61,6 +63,8 @@ impl Member {
         };
         match ending {
             Ending::Closed { certificate, .. } => {
+                // Without all sums `apply` gives none, and the model is then behind the chain; the caller
+                // asks for it.
                 if let Ok(closing) = certificate.parse()
                     && let Some((model, applied)) = self.apply(planned, &closing)
                 {
@@ -89,6 +93,7 @@ impl Member {
     /// member has to ask for the model.
     fn apply(&self, planned: &MemberRound, closing: &Closing) -> Option<(Model, Vec<BlockId>)> {
         let context = &planned.context;
+        // A quorum can close another plan of this round than the one that this member was shown.
         if closing.plan != context.plan_digest() {
             return None;
         }
@@ -98,6 +103,8 @@ impl Member {
             sums.push(OpenedSum::published(context, listed, packed).ok()?);
         }
         let model = self.model.after(context.plan(), &sums).ok()?;
+        // A model that the closing does not name would make every later plan fail its check, so it is fetched
+        // instead.
         (closing.model == model.digest()).then(|| (model, sums.iter().map(OpenedSum::block).collect()))
     }
 }

@@ -58,15 +58,15 @@ pub enum MemberOutput {
         /// The plan.
         plan: Box<RoundPlan>,
     },
-    /// The round before was aborted: check policy and budget once more, then call [`Member::contribute_again`] with the plan's
-    /// digest.
+    /// The previous round was aborted: check policy and budget again, then call [`Member::contribute_again`]
+    /// with the plan's digest.
     SendAgain {
         /// The digest of the plan's body.
         digest: Digest,
         /// The plan.
         plan: Box<RoundPlan>,
     },
-    /// The round closed and this is the model after it.
+    /// The round closed with sums, and they are applied.
     Closed {
         /// The round.
         round: Round,
@@ -245,6 +245,7 @@ impl Member {
     ) -> Result<(), Fault> {
         // PRIV-14
         if !self.awaits_contribution(plan) {
+            // A training may end after its round did; what it made was charged for that plan alone.
             return Err(Fault::ApiMisuse("no contribution to this plan is expected"));
         }
         let context = &self.phase.planned().ok_or(Fault::ApiMisuse("no round is in progress"))?.context;
@@ -291,6 +292,7 @@ impl Member {
         }
         self.phase.announce(SentAnnouncement { secrets, frames });
         self.last_announced = Some(round);
+        // On disk before a frame leaves: a second announcement after a restart would count as equivocation.
         self.outputs.push_back(MemberOutput::Keep(round));
         self.resend_announcement();
         Ok(())
@@ -324,6 +326,7 @@ impl Member {
             let manifest = CheckedManifest::check(context, manifest, &planned.announcements)
                 .map_err(Misbehaviour::by_coordinator)?;
             if !manifest.announcements().contains_key(&self.id) {
+                // Not the coordinator's fault: the announcement may have arrived after the deadline.
                 return Err(Fault::unexpected("a first seal without this member"));
             }
             let sealed = SealedManifest::establish(context, manifest, certificate)
@@ -366,6 +369,7 @@ impl Member {
         let Some(listed) = cohorts.uploaded().iter().find(|listed| listed.member == self.id) else {
             return Ok(());
         };
+        // Another root would have custodians recompute the sum from blocks that this member did not send.
         expect("second seal", "our root", listed.root, upload.root).map_err(Misbehaviour::by_coordinator)?;
         let record = self
             .openings

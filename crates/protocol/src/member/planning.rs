@@ -27,16 +27,21 @@ impl Member {
         };
         let planned = self.phase.planned();
         if planned.is_some_and(|planned| planned.context.plan_digest() == context.plan_digest()) {
+            // The plan came again after a lost link, on which the announcement may have been lost too. It is
+            // not made again: the coordinator may hold the first one.
             self.resend_announcement();
             self.ask_again();
             return Ok(());
         }
+        // Admitted before the ending is taken into account, so that a plan that is refused changes nothing.
         if let Err(why) = self.admit(&context, known.as_ref()) {
             return Err(self.refuse(context.round(), why));
         }
         if let (Some(ending), Some(known)) = (previous, known) {
             self.take_ending(ending, &known);
         }
+        // A restored member may have uploaded from these parameters already, so they are stored before it
+        // answers the plan.
         let record = self.openings.forgotten(&context);
         self.keep_opening(record);
         self.phase = MemberPhase::Training(Box::new(MemberRound::new(context)));
@@ -62,6 +67,7 @@ impl Member {
         let digest = planned.context.plan_digest();
         let plan = Box::new(RoundPlan::clone(planned.context.plan()));
         let is_usable = self.kept.as_ref().is_some_and(|kept| {
+            // From another model the update would be stale; under other settings it was not charged.
             kept.model == self.chain.model && differ_in_deadlines_alone(&kept.settings, &plan.settings)
         });
         if is_usable {
@@ -82,6 +88,7 @@ impl Member {
         if self.last_announced.is_some_and(|last| last >= context.round()) {
             return Err(Refusal::AnnouncedBefore);
         }
+        // On a copy: the position moves only once the whole plan is admitted.
         let mut chain = self.chain;
         if let Some(ending) = previous {
             chain.advance(ending);
