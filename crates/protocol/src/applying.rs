@@ -1,4 +1,5 @@
-//! What opened sums make of the model. Coordinator, custodians and members compute it alike, bit by bit.
+//! Applies opened sums to the model. The coordinator, custodians and members all compute it, and their
+//! digests must be equal, so every operation is the same bit for bit.
 
 use std::sync::Arc;
 
@@ -37,7 +38,8 @@ pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f3
         max_weight: plan.settings.max_weight,
         noise_steps: planned.noise_steps,
     };
-    // The only error says that the block stays as it is, for everybody alike.
+    // The only error says that the block keeps its parameters. It follows from the sum alone, so it is the
+    // same for everybody.
     let _ = planned.scale.apply(planned.shape.kind, parameters, &lifted, total);
     Some(())
 }

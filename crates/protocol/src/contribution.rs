@@ -1,4 +1,4 @@
-//! What a member contributes to a round: nothing else of its local training enters the protocol.
+//! What a member contributes to a round.
 
 use cloister_alignment::cohort::MemberSketches;
 use cloister_params::per_block::PerBlock;
@@ -13,11 +13,12 @@ use crate::round::RoundContext;
 pub struct Contribution {
     /// The clipped and quantised update of each block, with whatever noise the plan asks for.
     pub integers: PerBlock<Vec<i32>>,
-    /// For each expert block, the noised sketches.
+    /// For each expert block, the noised sketches. They are sent unmasked, in the announcement.
     pub sketches: MemberSketches,
 }
 
-/// Standard deviations that a member's own noise may add to the clip; more does not happen by chance.
+/// How many standard deviations a member's own noise may add to the clip. A Gaussian exceeds 12 with a
+/// probability below 10⁻³².
 const NOISE_REACH: u32 = 12;
 
 impl Contribution {
@@ -33,7 +34,9 @@ impl Contribution {
 
 /// Whether a block's integers have its length, and are within its clip and noise.
 fn is_within(block: &PlannedBlock, integers: &[i32]) -> bool {
+    // A larger value is a fault of the trainer, and could make the sum wrap in the ring.
     let largest = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
+    // `unsigned_abs`, because `i32::MIN` has no positive counterpart.
     integers.len() as u64 == block.shape.length
         && integers.iter().all(|integer| integer.unsigned_abs() <= largest)
 }

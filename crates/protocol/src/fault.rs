@@ -13,7 +13,7 @@ pub enum Fault {
     /// A peer broke the protocol; the message names which rule.
     #[error("{peer} misbehaved: {what}")]
     PeerMisbehaved {
-        /// Who sent it.
+        /// Whose fault it is: the sender, or the signer of what the sender relayed.
         peer: PartyId,
         /// Which rule it broke.
         #[source]
@@ -31,9 +31,9 @@ pub enum Fault {
     /// A frame that does not belong to the present phase: late, early or repeated. Harmless.
     #[error("unexpected in this phase: {what} from {peer}")]
     Unexpected {
-        /// Who sent it.
+        /// The party that sent it.
         peer: PartyId,
-        /// What it was.
+        /// The frame, in words for an operator.
         what: &'static str,
     },
     /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). It is nobody's
@@ -118,13 +118,13 @@ pub enum Misbehaviour {
     /// A receiving key to which nothing can be sealed (`PLAN-09`).
     #[error("the receiving key is not a group element, or is the identity")]
     ReceivingKey,
-    /// A manifest that lists something else than the announcements.
+    /// A manifest that does not follow from the announcements.
     #[error("a manifest does not follow from the announcements: {0}")]
     Manifest(&'static str),
     /// A second seal that does not follow from the first and the uploads.
     #[error("a second seal does not follow from the first and the uploads: {0}")]
     Seal2(&'static str),
-    /// A closing that lists something else than the round makes it list.
+    /// A closing that lists something that does not follow from its round.
     #[error("a closing does not follow from its round: {0}")]
     Closing(&'static str),
     /// A letter that cannot be opened or does not hold what was committed to.
@@ -198,7 +198,7 @@ pub enum Misbehaviour {
         what: &'static str,
         /// The round.
         round: Round,
-        /// What came before.
+        /// What was signed before, in words for an operator.
         after: &'static str,
     },
     /// A sum that cannot be applied.
@@ -322,13 +322,13 @@ impl Fault {
 }
 
 impl Misbehaviour {
-    /// Puts the blame on the coordinator, from which every frame of a party's link comes.
+    /// Attributes the fault to the coordinator, which sends every frame on a party's link.
     pub(crate) fn by_coordinator(self) -> Fault {
         self.by(PartyId::COORDINATOR)
     }
 
-    /// Puts the blame on a peer. A frame without what it follows is nobody's fault: a party that restarted, or whose round ended,
-    /// lacks what came before.
+    /// Attributes the fault to a peer. A frame that came too early is nobody's fault: a party that restarted,
+    /// or whose round ended, lacks what came before it.
     pub fn by(self, peer: PartyId) -> Fault {
         match self {
             Self::TooEarly(what) => Fault::Unexpected { peer, what },

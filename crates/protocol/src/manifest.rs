@@ -27,6 +27,7 @@ pub(crate) fn keep_announcement(
     announcement: Verified<Announcement>,
 ) -> Result<(), Fault> {
     let (signer, round) = (announcement.signer(), announcement.body().round);
+    // The first stays: the letters that were opened were checked against it.
     let first = held.entry(signer).or_insert_with(|| announcement.clone());
     if first.digest() == announcement.digest() {
         return Ok(());
@@ -86,6 +87,7 @@ fn manifest_cohort(
         let announcement = announcements.get(&member.party);
         announcement.is_none_or(|known| known.body().closed.binary_search(&block).is_err())
     });
+    // After the closed members are gone: the floor must hold for those who upload.
     let is_void = !round.reaches_floor(cohort.members.iter().map(|member| member.party));
     if is_void {
         cohort.members.clear();
@@ -125,6 +127,8 @@ impl CheckedManifest {
             announcements.insert(listed.member, announcement.clone());
         }
         check_floor(round, &announcements)?;
+        // Recomputed, and not only checked for its floors: a coordinator that chose cohorts could pick a
+        // member's companions.
         let expected = write(round, &announcements);
         expect("manifest", "round", body.round, expected.round)?;
         expect("manifest", "plan", body.plan, expected.plan)?;

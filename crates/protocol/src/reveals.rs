@@ -1,4 +1,4 @@
-//! Secrets that both seals permitted to reveal, each checked as it comes.
+//! Secrets that both seals permitted to reveal. Each is checked when it arrives.
 //!
 //! A mask key is checked against its commitment; seeds, and custodians' parts of them, come with a proof. Any `h_r` parts
 //! make up what the dealer's own seeds would be, so that no secret can be lost (`ROUND-15`).
@@ -25,7 +25,8 @@ type Parts = BTreeMap<PartyId, Vec<(BlockId, Element)>>;
 /// What was revealed in a round, and what follows from it.
 #[derive(Debug, Default)]
 pub(crate) struct CheckedReveals {
-    /// As the log has it, by dealer and custodian; 0 in place of one for what the dealer's own key shows.
+    /// The reveals in the order of the log: by dealer, then by custodian. In place of a custodian, 0 stands
+    /// for what the dealer's own key makes.
     listed: BTreeMap<(PartyId, PartyId), Reveal>,
     parts: BTreeMap<PartyId, Parts>,
     pub(crate) seeds: Seeds,
@@ -56,6 +57,8 @@ impl CheckedReveals {
             }
             RevealedSecret::Seeds(seeds) => {
                 let seeds = check_seeds(round, cohorts, place, seeds)?;
+                // The member's own seeds replace custodians' parts, so that the log has one of the two and
+                // never both.
                 self.parts.remove(&dealer);
                 self.listed.retain(|(listed, _), _| *listed != dealer);
                 let seeds = seeds.iter().map(|(block, seed)| ((dealer, *block), SeedSecret::from(seed)));
@@ -66,6 +69,7 @@ impl CheckedReveals {
                     return Err(Misbehaviour::Reveal { dealer });
                 }
                 let parts = check_seeds(round, cohorts, place, parts)?;
+                // Parts beyond `h_r` are not listed: the log has those of exactly `h_r` custodians.
                 if self.has_seeds(cohorts, dealer) {
                     return Ok(());
                 }
@@ -89,6 +93,7 @@ impl CheckedReveals {
 
     fn has_seeds(&self, cohorts: &SealedCohorts, dealer: PartyId) -> bool {
         let needed = &cohorts.revealable(dealer).seeds;
+        // One stands for all: seeds are taken together, all that the seals permit of a dealer.
         needed.first().is_none_or(|first| self.seeds.contains_key(&(dealer, *first)))
     }
 
@@ -170,6 +175,8 @@ fn check_seeds(
     let wrong = Misbehaviour::Reveal { dealer };
     let listed: Vec<(BlockId, [u8; 32])> =
         revealed.seeds.iter().map(|seed| (seed.block, seed.seed)).collect();
+    // Exactly the permitted blocks: one more would open what the seals do not, one less would stall the
+    // round.
     if !listed.iter().map(|(block, _)| *block).eq(cohorts.revealable(dealer).seeds.iter().copied()) {
         return Err(wrong);
     }

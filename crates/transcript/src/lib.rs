@@ -63,7 +63,7 @@ pub enum EntryKind {
     LateSketches = 10,
     /// A member's answer about a block whose late sketches do not make up its sum.
     BlameAnswer = 11,
-    /// What a pair agreed on, shown by one of it.
+    /// The shared secret of two members, shown by one of them.
     PairOpening = 12,
 }
 
@@ -90,17 +90,18 @@ impl EntryKind {
 /// An entry: what, of whom, and the body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogEntry {
-    /// What it is.
+    /// What the body is; part of the leaf, so that a body of one kind cannot stand for another.
     pub kind: EntryKind,
     /// Whose statement it is; the coordinator's for plans, manifests, seals and endings.
     pub party: PartyId,
-    /// The canonical body.
+    /// The canonical body, without signatures.
     pub body: Vec<u8>,
 }
 
 impl LogEntry {
     /// The hash of the entry's leaf: kind, party (little-endian) and body.
     pub fn leaf(&self) -> Digest {
+        // Kind and party have fixed widths, so no two entries have the same bytes.
         merkle::leaf_hash(&[&[self.kind as u8], &self.party.0.to_le_bytes()[..], &self.body].concat())
     }
 
@@ -127,6 +128,7 @@ impl RoundLog {
     /// Appends an entry.
     pub fn push(&mut self, kind: EntryKind, party: PartyId, body: Vec<u8>) {
         let entry = LogEntry { kind, party, body };
+        // Hashed once on entry, because roots are taken at each seal and bodies are long.
         self.leaves.push(entry.leaf());
         self.entries.push(entry);
     }

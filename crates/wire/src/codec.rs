@@ -52,6 +52,7 @@ fn canonical<const LIMIT: usize>() -> Canonical<LIMIT> {
 /// its length is the peer's word (`WIRE-03`).
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
     use bincode::serde::decode_from_slice;
+    // The limit is a type parameter, so it has steps. A short message cannot claim the memory of a long one.
     match bytes.len() {
         0..=0x400 => decode_from_slice(bytes, canonical::<0x400>()),
         0x401..=0x4000 => decode_from_slice(bytes, canonical::<0x4000>()),
@@ -83,6 +84,8 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
     if consumed != bytes.len() {
         return Err(DecodeError::Trailing { expected, extra: bytes.len() - consumed });
     }
+    // Signatures and digests are over bytes, so one value must not have two encodings. Encoding again finds
+    // what serde accepts and would not write.
     if encode(&value) != bytes {
         return Err(DecodeError::NotCanonical { expected });
     }

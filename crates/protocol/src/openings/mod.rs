@@ -1,4 +1,4 @@
-//! What was uploaded and opened from which parameters, over rounds and epochs.
+//! Records of which blocks were uploaded and opened from which parameters, over rounds and epochs.
 //!
 //! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from them repeats
 //! itself, so that the difference of two sums would be one member's update. Within an epoch two seals share an honest
@@ -114,6 +114,7 @@ impl OpeningHistory {
             OpeningRecord::Ended { epoch, round, .. } => {
                 self.rounds.get(&(*epoch, *round)).is_none_or(|kept| kept.ended.is_none())
             }
+            // Both roles, since a program can be both; each is settled on its own.
             OpeningRecord::Restored => self.unsettled.len() < 2,
             OpeningRecord::Forgotten { parameters } => {
                 parameters.iter().any(|known| !self.forgotten.contains(known))
@@ -131,6 +132,8 @@ impl OpeningHistory {
     ) -> Option<OpeningRecord> {
         let (epoch, round) = (epoch.digest(), known.round);
         let kept = self.rounds.get(&(epoch, round));
+        // Read before the record is taken: it lists the blocks that this party stored and the closing did not
+        // open.
         let dropped = kept.map(|kept| kept.not_opened(ending)).unwrap_or_default();
         let (ending, model, aborted) = (known.digest, known.model, known.is_abort());
         let record = OpeningRecord::Ended { epoch, round, ending, model, aborted, dropped };
@@ -184,6 +187,7 @@ impl OpeningHistory {
         let (epoch, number) = (round.epoch().digest(), round.round());
         let mut repeated = Vec::new();
         for opened in blocks {
+            // Not its own round: the same seal comes again after a lost link.
             let mut others = self.rounds.iter().filter(|(place, _)| place.0 == epoch && place.1 != number);
             let is_repeated = others.any(|(_, kept)| {
                 kept.opened.get(&opened.kind).is_some_and(|before| is_another_opening(before, opened))
@@ -205,6 +209,7 @@ impl OpeningHistory {
         let others = self.rounds.iter().filter(|((uploaded_in, _), _)| *uploaded_in != epoch);
         let uploaded = others.flat_map(|(_, kept)| kept.uploaded.values());
         let closed: BTreeSet<&Digest> = uploaded.chain(&self.forgotten).collect();
+        // By the digest alone: numbers and kinds may change between epochs.
         let planned = round.plan().parameters.iter();
         planned.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
     }
@@ -214,6 +219,7 @@ impl OpeningHistory {
         let present = (round.epoch().digest(), round.round());
         let mut rounds = BTreeMap::new();
         for (_, kept) in self.rounds.iter().filter(|(place, _)| **place != present) {
+            // A set: two blocks with equal parameters, such as zeros, are one round of them.
             for parameters in kept.uploaded.values().collect::<BTreeSet<_>>() {
                 *rounds.entry(*parameters).or_default() += 1;
             }
@@ -292,6 +298,7 @@ fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     let both_have_budgets = before.all_have_budgets && opened.all_have_budgets;
     let is_same_routing = opened.routing.is_some() && before.routing == opened.routing;
     let repeats_itself = before.parameters == opened.parameters || is_same_routing;
+    // The same members, weights and scale give the same sum again, up to new noise: no difference to take.
     repeats_itself && before.name != opened.name && !both_have_budgets
 }
 

@@ -16,7 +16,7 @@ pub enum StartRefusal {
         "the consortium file has the number {got}, and this party has begun an epoch with the number {latest}; use the newest file"
     )]
     OlderEpoch {
-        /// The file's number.
+        /// The number in the file.
         got: u32,
         /// The latest number that was begun.
         latest: u32,
@@ -36,7 +36,7 @@ pub enum StartRefusal {
     OtherModel {
         /// The model that was given.
         got: Digest,
-        /// The file's.
+        /// The digest that the file names.
         expected: Digest,
     },
     /// The file names another ending than this party knows.
@@ -47,9 +47,9 @@ pub enum StartRefusal {
     OtherEnding {
         /// The round.
         round: Round,
-        /// What the file names.
+        /// The ending that the file names.
         got: Digest,
-        /// What this party checked.
+        /// The ending whose certificate this party checked.
         expected: Digest,
     },
     /// The file leaves out rounds that this party knows the endings of.
@@ -73,6 +73,7 @@ impl OpeningHistory {
     pub fn begin(&mut self, epoch: &Epoch, model: Digest) -> Result<Option<OpeningRecord>, StartRefusal> {
         let (number, present) = (epoch.consortium().epoch_number(), epoch.digest());
         match self.epoch {
+            // After a restart: the start was checked when the epoch began, and rounds have ended since.
             Some((_, known)) if known == present => return Ok(None),
             Some((latest, _)) if latest == number => return Err(StartRefusal::SameNumber { number }),
             Some((latest, _)) if latest > number => {
@@ -100,6 +101,7 @@ impl OpeningHistory {
         let ended = known.filter_map(|((_, round), kept)| Some((*round, kept.ended?)));
         let named = start.ending.map_or(Round(0), |ending| ending.round);
         for (round, kept) in ended {
+            // A file that leaves out a known ending would let its rounds be run again from the older model.
             if round > named {
                 return Err(StartRefusal::EarlierEnding { got: named, latest: round });
             }
