@@ -11,7 +11,8 @@ use crate::model::Model;
 use crate::opening::OpenedSum;
 
 impl Model {
-    /// The model after a round: each opened sum applied to its block, every other block unchanged (`ROUND-21`).
+    /// The model after a round: each opened sum applied to its block, every other block unchanged
+    /// (`ROUND-21`).
     ///
     /// # Errors
     /// A sum for a block that the model lacks.
@@ -28,8 +29,8 @@ impl Model {
     }
 }
 
-/// Applies an opened sum to its block's parameters; a router whose sum of consistency weights is out of range keeps
-/// them (`ALIGN-12`). `None` when the plan has no such block.
+/// Applies an opened sum to its block's parameters; a router whose sum of consistency weights is out of range
+/// keeps them (`ALIGN-12`). `None` when the plan has no such block.
 pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f32]) -> Option<()> {
     let planned = plan.block(opened.block())?;
     let lifted: Vec<i64> = opened.words().iter().map(|word| plan.settings.ring.lift(*word)).collect();

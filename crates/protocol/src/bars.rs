@@ -37,7 +37,8 @@ impl Bars {
         self.evidence(round).map(|(dealer, _)| dealer)
     }
 
-    /// The round of the bad letter for which a plan bars this member, and the first round that it is not barred from.
+    /// The round of the bad letter for which a plan bars this member, and the first round that it is not
+    /// barred from.
     pub fn term(&self, member: PartyId, plan: &RoundPlan) -> Option<(Round, Round)> {
         let (shown, _) = self.0.get(&member).filter(|_| plan.barred.contains(&member))?;
         Some((*shown, first_free_round(*shown)))

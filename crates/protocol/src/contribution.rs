@@ -7,11 +7,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::round::RoundContext;
 
-/// A member's contribution to one round, as integers and noised sketches: nothing else of local training enters
-/// the protocol.
+/// A member's contribution to one round, as integers and noised sketches: nothing else of local training
+/// enters the protocol.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Contribution {
-    /// The clipped and quantised update of each block, with whatever noise the plan asks for.
+    /// The clipped and quantised update of each block, with the plan's noise.
     pub integers: PerBlock<Vec<i32>>,
     /// For each expert block, the noised sketches. They are sent unmasked, in the announcement.
     pub sketches: MemberSketches,
@@ -22,7 +22,8 @@ pub struct Contribution {
 const NOISE_REACH: u32 = 12;
 
 impl Contribution {
-    /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each expert.
+    /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each
+    /// expert.
     pub(crate) fn fits(&self, context: &RoundContext) -> bool {
         let table = &context.plan().settings.blocks;
         let scored = table.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);

@@ -202,8 +202,8 @@ fn shared_key(body: &Announcement, kind: DealtKey) -> &SharedKey {
     }
 }
 
-/// Checks that an announcement has the plan's shape: fields, commitments to both keys with proofs of knowledge, one dealing
-/// for each custodian of the plan, one sketch for each expert block (`ROUND-10`).
+/// Checks that an announcement has the plan's shape: fields, commitments to both keys with proofs of
+/// knowledge, one dealing for each custodian of the plan, one sketch for each expert block (`ROUND-10`).
 ///
 /// # Errors
 /// The first thing that is not as it must be.

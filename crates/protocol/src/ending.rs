@@ -1,7 +1,8 @@
 //! How rounds end, and the chain that their endings make: each plan names the ending before it.
 //!
-//! A party learns of an ending by its certificate ([`KnownEnding::check`]), whatever message brings it, and moves its
-//! [`ChainPosition`] on. A closing counts only together with the statements of custodians that recomputed its sums.
+//! A party learns of an ending by its certificate ([`KnownEnding::check`]), whatever message brings it, and
+//! moves its [`ChainPosition`] on. A closing counts only together with the statements of custodians that
+//! recomputed its sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -36,8 +36,8 @@ pub enum Fault {
         /// The frame, in words for an operator.
         what: &'static str,
     },
-    /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). It is nobody's
-    /// fault: others sign.
+    /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). It
+    /// is nobody's fault: others sign.
     #[error(
         "this custodian was restored from a backup, and does not know what it helped to open; it leaves second seals to the others \
          until an epoch that it has seen from its first round on"
@@ -112,7 +112,8 @@ pub enum Misbehaviour {
         /// The block.
         block: BlockId,
     },
-    /// An announcement that lacks something, or has it in another shape than the plan's. The text says what is expected.
+    /// An announcement that lacks something, or has it in another shape than the plan's. The text says what
+    /// is expected.
     #[error("an announcement does not have what the plan asks for: {0}")]
     Announcement(&'static str),
     /// A receiving key to which nothing can be sealed (`PLAN-09`).
@@ -151,7 +152,7 @@ pub enum Misbehaviour {
         /// The chunk's number.
         index: u32,
     },
-    /// An upload whose blocks do not make up the signed root, or that lacks blocks.
+    /// An upload whose blocks give another root than the signed one, or that lacks blocks.
     #[error("the upload of {member} does not make up the root that it signed")]
     UploadRoot {
         /// Whose upload.
@@ -165,7 +166,8 @@ pub enum Misbehaviour {
         /// What is wrong.
         why: &'static str,
     },
-    /// A second seal under which a block would be opened from the same parameters over two cohorts (`ROUND-30`).
+    /// A second seal under which a block would be opened from the same parameters over two cohorts
+    /// (`ROUND-30`).
     #[error(
         "{block} was opened from the same parameters over other members, or in another scale: it must be listed as repeated, \
          and stay closed"
@@ -211,7 +213,7 @@ pub enum Misbehaviour {
     },
 }
 
-/// The rule that makes this party refuse a plan.
+/// The rule for which this party refuses a plan.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Refusal {
     /// A rule of the specification.
@@ -249,7 +251,8 @@ pub enum Refusal {
         /// The digest of this member's task file.
         expected: Digest,
     },
-    /// After an abort, a plan with other settings than those that the contribution was made and charged for (`ROUND-03`).
+    /// After an abort, a plan with other settings than those that the contribution was made and charged for
+    /// (`ROUND-03`).
     #[error(
         "the plan changes settings on a model whose round was aborted, for which this member's update was made; only deadlines may change"
     )]
@@ -279,7 +282,7 @@ pub enum Refusal {
     /// The digests of the blocks' parameters are not those of the plan's model (`PLAN-18`).
     #[error("the plan names parameters that make up the model {got}, and starts from the model {expected}")]
     Parameters {
-        /// The model that the parameters make up.
+        /// The digest over the parameters.
         got: Digest,
         /// The plan's model.
         expected: Digest,

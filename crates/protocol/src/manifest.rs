@@ -114,8 +114,8 @@ impl CheckedManifest {
     /// Checks a proposed or sealed manifest against the announcements that this party holds (`ROUND-12`).
     ///
     /// # Errors
-    /// An announcement that this party does not hold in the listed form, a `U1` below the floor, a cohort, weight
-    /// or consensus that does not follow from the sketches.
+    /// An announcement that this party does not hold in the listed form, a `U1` below the floor, a cohort,
+    /// weight or consensus that does not follow from the sketches.
     pub fn check(round: &RoundContext, bytes: Vec<u8>, held: &Announcements) -> Result<Self, Misbehaviour> {
         let body: Manifest = codec::decode(&bytes)?;
         let mut announcements = Announcements::new();

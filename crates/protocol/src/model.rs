@@ -33,8 +33,8 @@ impl Model {
         &self.blocks
     }
 
-    /// The parameters as a file holds them: for each block its length as a 64-bit integer, then its 32-bit floats,
-    /// all little-endian.
+    /// The parameters as a file holds them: for each block its length as a 64-bit integer, then its 32-bit
+    /// floats, all little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (_, block) in self.blocks.iter() {
@@ -141,7 +141,8 @@ pub(crate) fn block_part(block: BlockId, parameters: &[f32], index: u32) -> Opti
     Some(ModelPart { block, index, bytes })
 }
 
-/// The digest of one block's parameters, whatever its number is: numbers may change between epochs.
+/// The digest of one block's parameters. The block's number does not enter, because it may change between
+/// epochs.
 pub(crate) fn parameters_digest(parameters: &[f32]) -> Digest {
     let bytes: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
     digest(Domain::Parameters, &[&bytes])

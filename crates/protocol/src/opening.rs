@@ -172,7 +172,8 @@ pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Opt
     Element::decode(*announcements.get(&member)?.body().mask_key.commitments.first()?).ok()
 }
 
-/// Appends a chunk to its block's vector, which is new if the chunk is the first. A chunk that does not fit changes nothing.
+/// Appends a chunk to its block's vector, which is new if the chunk is the first. A chunk that does not fit
+/// changes nothing.
 pub(crate) fn append_chunk_to(blocks: &mut MaskedBlocks, chunk: &Chunk, whole: usize) -> Option<()> {
     match blocks.entry(chunk.block) {
         Entry::Occupied(mut vector) => append_chunk(vector.get_mut(), chunk, whole),

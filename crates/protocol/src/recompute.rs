@@ -1,7 +1,8 @@
 //! Recomputation: a custodian checks sums of a closing from masked blocks and reveals, and signs for them.
 //!
 //! A closing counts only if for each opened block `f + 1` custodians recomputed its sum, one of them honest
-//! (`ROUND-22`). The coordinator asks custodians by rotation which block each recomputes; any `f + 1` will do.
+//! (`ROUND-22`). The coordinator asks custodians by rotation which block each recomputes; any `f + 1` will
+//! do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,8 @@ use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, log_to_uploads};
 
-/// The log of a round up to the reveals and what members said of their uploads after them; its root is in the closing.
+/// The log of a round up to the reveals and what members said of their uploads after them; its root is in the
+/// closing.
 pub(crate) fn log_to_evidence(
     round: &RoundContext,
     cohorts: &SealedCohorts,
@@ -167,8 +169,8 @@ impl Recomputation {
         append_chunk_to(masked, chunk, round.plan().packed_bytes(block)).ok_or(wrong)
     }
 
-    /// Takes a part of a block's parameters before the round. Parts come in order; the first one starts over, because
-    /// the coordinator sends them from the start after a lost link.
+    /// Takes a part of a block's parameters before the round. Parts come in order; the first one starts over,
+    /// because the coordinator sends them from the start after a lost link.
     pub(crate) fn take_parameters(
         &mut self,
         round: &RoundContext,
@@ -236,8 +238,9 @@ impl Recomputation {
         floats(self.parameters.get(&block).map_or(&[][..], Vec::as_slice))
     }
 
-    /// Recomputes the sum of a block for which [`Recomputation::check_complete`] holds, judges it, applies it, and
-    /// compares all of that with the closing. The block's permit is used up whether the closing is right or not.
+    /// Recomputes the sum of a block for which [`Recomputation::check_complete`] holds, judges it, applies
+    /// it, and compares all of that with the closing. The block's permit is used up whether the closing is
+    /// right or not.
     pub(crate) fn confirm(&mut self, round: &RoundContext, closed: &ClosedBlock) -> Result<(), Misbehaviour> {
         if self.has_confirmed(closed) {
             return Ok(());
@@ -287,8 +290,8 @@ fn wrong_sum(block: BlockId, why: &str) -> Misbehaviour {
     Misbehaviour::Sum { block, why: why.into() }
 }
 
-/// Checks which blocks a closing opens and what it leaves of the model (`ROUND-25`): every valid block is listed, with
-/// its cohort's weight; blocks that are not listed keep their parameters.
+/// Checks which blocks a closing opens and what it leaves of the model (`ROUND-25`): every valid block is
+/// listed, with its cohort's weight; blocks that are not listed keep their parameters.
 pub(crate) fn check_closing(
     round: &RoundContext,
     cohorts: &SealedCohorts,

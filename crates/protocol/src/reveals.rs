@@ -1,7 +1,7 @@
 //! Secrets that both seals permitted to reveal. Each is checked when it arrives.
 //!
-//! A mask key is checked against its commitment; seeds, and custodians' parts of them, come with a proof. Any `h_r` parts
-//! make up what the dealer's own seeds would be, so that no secret can be lost (`ROUND-15`).
+//! A mask key is checked against its commitment; seeds, and custodians' parts of them, come with a proof. Any
+//! `h_r` parts give exactly the dealer's own seeds, so that no secret can be lost (`ROUND-15`).
 
 use std::collections::BTreeMap;
 
@@ -34,8 +34,8 @@ pub(crate) struct CheckedReveals {
 }
 
 impl CheckedReveals {
-    /// Takes a reveal that both seals permit (`ROUND-01`) and that is what its dealer committed to (`ROUND-15`). The same one
-    /// again, and parts of seeds that are here, change nothing.
+    /// Takes a reveal that both seals permit (`ROUND-01`) and that is what its dealer committed to
+    /// (`ROUND-15`). The same one again, and parts of seeds that are here, change nothing.
     ///
     /// # Errors
     /// Something that is not permitted, or that does not fit; nothing is changed then.
@@ -131,7 +131,8 @@ fn revealed(round: &RoundContext, reveal: &Reveal) -> Message {
     Message::Revealed { round: round.round(), reveal: reveal.clone() }
 }
 
-/// Who revealed it, as proofs and the log's order have it: the custodian, or 0 for what the dealer's own key shows.
+/// Who revealed it, as proofs and the log's order have it: the custodian, or 0 for what the dealer's own key
+/// shows.
 fn revealer(reveal: &Reveal) -> PartyId {
     match &reveal.secret {
         RevealedSecret::SeedParts { custodian, .. } => *custodian,
@@ -165,7 +166,8 @@ fn check_mask_key(
     if fits || !rule::in_force("ROUND-15") { Ok(key) } else { Err(wrong) }
 }
 
-/// Checks seeds of a dealer, or a custodian's parts of them: all that the seals permit, with a proof that holds.
+/// Checks seeds of a dealer, or a custodian's parts of them: all that the seals permit, with a proof that
+/// holds.
 fn check_seeds(
     round: &RoundContext,
     cohorts: &SealedCohorts,

@@ -151,7 +151,7 @@ fn check_rules(
     Ok(checked)
 }
 
-/// `PLAN-15`: sketches are projected as the task says, in every round alike.
+/// `PLAN-15`: sketches are projected as the task says, the same way in every round.
 fn check_projection(plan: &CheckedPlan) -> Result<(), Refusal> {
     let (got, expected) = (plan.settings.sketch.seed, projection_seed(plan.settings.task));
     if got != expected && rule::in_force("PLAN-15") {

@@ -1,16 +1,17 @@
-//! The log of a round: a Merkle tree (RFC 6962) over everything that the round's outcome follows from (`LOG-01`).
+//! The log of a round: a Merkle tree (RFC 6962) over everything that the round's outcome follows from
+//! (`LOG-01`).
 //!
-//! Each seal names the root of the log up to it, so a custodian that signs a seal signs everything before it. Rounds are
-//! chained by the digests of their endings, which the next plan names. Leaves are canonical bodies without signatures:
-//! whoever signs, and however often, the root stays the same.
+//! Each seal names the root of the log up to it, so a custodian that signs a seal signs everything before it.
+//! Rounds are chained by the digests of their endings, which the next plan names. Leaves are canonical bodies
+//! without signatures, so the root does not depend on who signed or how often.
 //!
 //! # What it is not
-//! The log holds masked blocks by their digests only, and no secret that both seals did not permit to reveal. It does
-//! not check what it is given: `cloister_protocol` appends only what it checked.
+//! The log holds masked blocks by their digests only, and no secret that both seals did not permit to reveal.
+//! It does not check what it is given: `cloister_protocol` appends only what it checked.
 //!
 //! # Trust
-//! The coordinator writes the log. Anybody who holds the bodies computes the same root, and compares it with the one
-//! that a quorum of custodians signed.
+//! The coordinator writes the log. Anybody who holds the bodies computes the same root, and compares it with
+//! the one that a quorum of custodians signed.
 //!
 //! # Example
 //! Reading a log: two parties that hold the same bodies agree on the root, and one other byte changes it.
@@ -37,7 +38,7 @@
 use cloister_crypto::merkle;
 use cloister_params::id::{Digest, PartyId};
 
-/// What an entry is; its number is the first byte of the leaf.
+/// What an entry is. Its number is the first byte of the leaf, so it never changes and is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum EntryKind {
@@ -61,7 +62,7 @@ pub enum EntryKind {
     Abort = 9,
     /// A member's late sketches.
     LateSketches = 10,
-    /// A member's answer about a block whose late sketches do not make up its sum.
+    /// A member's answer about a block whose late sketches do not add up to its sum.
     BlameAnswer = 11,
     /// The shared secret of two members, shown by one of them.
     PairOpening = 12,

@@ -10,7 +10,8 @@ use crate::message::Message;
 
 /// The version that every frame begins with.
 pub const VERSION: u8 = 1;
-/// Bytes of a bulk vector in one chunk; the last one is shorter.
+/// Bytes of a bulk vector in one chunk; the last one may be shorter. A chunk may end within a packed word of
+/// 24 bits: vectors are unpacked only when they are complete.
 pub const CHUNK_BYTES: usize = 4 << 20;
 
 const MESSAGE: u8 = 0;
@@ -124,6 +125,8 @@ impl Frame {
     /// See [`FrameError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         match bytes {
+            // The version comes first, so that two programs of different versions report that and nothing
+            // else.
             [VERSION, MESSAGE, rest @ ..] => Ok(Self::Message(codec::decode(rest)?)),
             [VERSION, CHUNK, rest @ ..] => {
                 decode_chunk(rest).ok_or(FrameError::ChunkLength { got: bytes.len() })

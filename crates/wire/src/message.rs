@@ -1,4 +1,5 @@
-//! The messages between the coordinator and the parties. All traffic is between the coordinator and one party.
+//! The messages between the coordinator and the parties. All traffic is between the coordinator and one
+//! party.
 
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
@@ -11,6 +12,7 @@ use crate::statement::{
 };
 
 /// A message, by direction and step.
+// A variant is encoded as its position, so the order is part of the protocol: a new one goes to the end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Message {
     /// Coordinator → custodian, before step 1: make a receiving key for this round.
@@ -189,7 +191,8 @@ pub enum Message {
     },
     /// Member → coordinator, step 6, and coordinator → custodians, and → members when a sum is refuted.
     LateSketches(Signed<LateSketches>),
-    /// Coordinator → members, step 6: the late sketches of this block do not make up its sum, which came as chunks.
+    /// Coordinator → members, step 6: the late sketches of this block do not add up to its sum, which came as
+    /// chunks.
     BlameRequest {
         /// The round of the second seal.
         round: Round,
@@ -205,7 +208,8 @@ pub enum Message {
         /// The shared secret and its proof.
         opening: PairOpening,
     },
-    /// Coordinator → members, step 6, and → custodians, step 7: something that was revealed, as the log has it.
+    /// Coordinator → members, step 6, and → custodians, step 7: something that was revealed, as the log has
+    /// it.
     Revealed {
         /// The round of the second seal.
         round: Round,
@@ -244,7 +248,8 @@ pub struct PairOpening {
     pub proof: [u8; 64],
 }
 
-/// Evidence that a dealer sealed a bad letter to a custodian: it can be checked with the consortium file alone (`ROUND-33`).
+/// Evidence that a dealer sealed a bad letter to a custodian: it can be checked with the consortium file
+/// alone (`ROUND-33`).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BadDealing {
     /// The dealer's announcement.
@@ -297,6 +302,7 @@ pub struct Reveal {
 }
 
 /// What was revealed of a dealer.
+// The position of a variant enters the log's leaves.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RevealedSecret {
     /// The mask key of a member that did not upload.

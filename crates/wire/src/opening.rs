@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Something that a party must remember over rounds and epochs. It is on disk before what follows from it
 /// leaves.
+// Journals on disk have the position of a variant: a new one goes to the end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum OpeningRecord {
     /// This party began an epoch.

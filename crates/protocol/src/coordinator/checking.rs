@@ -1,5 +1,5 @@
-//! The coordinator between opening and closing: late sketches of what was uploaded, and who lied when they do not make
-//! up a sum. A plan without late sketches passes through.
+//! The coordinator between opening and closing: it collects late sketches of the uploads, and finds who lied
+//! when they do not add up to a sum. A plan without late sketches passes through.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,7 @@ impl Checking {
         sketched.filter_map(|sum| self.cohort(sum.block())).flat_map(SummedCohort::members).collect()
     }
 
-    /// The first failing row of each block whose sketches do not make up its sum.
+    /// The first failing row of each block whose sketches do not add up to its sum.
     fn failing<'a>(&'a self, context: &'a RoundContext) -> Vec<BlamedRow<'a>> {
         let opened = &self.opened;
         let manifest = opened.cohorts.sealed_manifest().manifest().digest();
@@ -76,7 +76,8 @@ impl Checking {
         failing
     }
 
-    /// The sum, the late sketches that do not make it up, and the request to answer for it, for one of its members.
+    /// The sum, the late sketches that do not add up to it, and the request to answer, for one of its
+    /// members.
     fn blame_frames(&self, context: &RoundContext, block: BlockId, member: PartyId) -> Vec<Frame> {
         let (round, cohort) = (context.round(), self.cohort(block));
         let sum = self.opened.sums.iter().find(|sum| sum.block() == block);

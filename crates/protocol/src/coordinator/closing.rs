@@ -135,9 +135,9 @@ impl Recomputing {
         self.given_up.retain(|(given_up, _)| *given_up != custodian);
     }
 
-    /// Assigns each block to custodians by rotation until enough of those that can be reached have it. Gives the
-    /// custodians with a new assignment. The rotation starts elsewhere for each round and block, so that the work is
-    /// shared.
+    /// Assigns each block to custodians by rotation until enough of those that can be reached have it. Gives
+    /// the custodians with a new assignment. The rotation starts elsewhere for each round and block, so that
+    /// the work is shared.
     fn assign(&mut self, round: Round, reachable: &[PartyId], quorum: usize) -> BTreeSet<PartyId> {
         let mut changed = BTreeSet::new();
         for block in self.sums.iter().map(OpenedSum::block).collect::<Vec<_>>() {

@@ -134,8 +134,8 @@ impl Coordinator {
         self.event(Event::Refused(PartyId::COORDINATOR, reason.to_owned()));
     }
 
-    /// Takes a `Refusal`. A reason that is too long is cut and the `Refusal` stays valid, so that nobody waits for a party
-    /// that does not take part (`ROUND-32`).
+    /// Takes a `Refusal`. A reason that is too long is cut and the `Refusal` stays valid, so that nobody
+    /// waits for a party that does not take part (`ROUND-32`).
     pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, mut reason: String) {
         if rule::in_force("ROUND-32") {
             reason.truncate(reason.floor_char_boundary(MAX_REASON));
@@ -154,8 +154,8 @@ impl Coordinator {
         }
     }
 
-    /// A custodian knows how the round under way ended. With more of them than may lie, this coordinator's disk is an older copy
-    /// of what it was (`ROUND-37`).
+    /// A custodian knows how the round in progress ended. If more than `f` custodians say so, this
+    /// coordinator's disk is an older copy (`ROUND-37`).
     pub(super) fn handle_ahead(&mut self, from: PartyId, round: Round) -> Result<(), Fault> {
         let liars = self.epoch.consortium().floors().malicious_custodians;
         let is_custodian = self.epoch.consortium().has_role(from, Role::Custodian);
@@ -164,7 +164,7 @@ impl Coordinator {
         active.ahead.insert(from, round);
         let mut known: Vec<Round> = active.ahead.values().copied().collect();
         known.sort_unstable_by(|one, other| other.cmp(one));
-        // Of the liars and one more, one is honest.
+        // Of `f + 1` custodians, one is honest, so this round has really ended.
         if let Some(round) = known.get(liars) {
             self.event(Event::Outdated { custodians: known.len(), round: *round });
         }
@@ -240,8 +240,9 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A custodian shows that a letter is bad: its dealer is out of this round and barred from the next (`ROUND-24`,
-    /// `ROUND-33`). After the first seal was proposed the round is aborted, as the custodian lacks a share that may be needed.
+    /// A custodian shows that a letter is bad: its dealer is out of this round and barred from the next
+    /// (`ROUND-24`, `ROUND-33`). After the first seal was proposed the round is aborted, as the custodian
+    /// lacks a share that may be needed.
     pub(super) fn handle_letter_fault(
         &mut self,
         from: PartyId,

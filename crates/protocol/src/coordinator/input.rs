@@ -54,8 +54,8 @@ impl Input {
         !matches!(self, Self::Frame(_, Frame::Message(Message::ModelRequest { .. })))
     }
 
-    /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings, a frame, or a block (4)
-    /// with its leaf.
+    /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings, a frame, or a
+    /// block (4) with its leaf.
     pub fn encode(&self, now: Time) -> Vec<u8> {
         let (kind, party, rest) = match self {
             Self::StartRound(settings) => (0, PartyId::COORDINATOR, codec::encode(settings)),

@@ -1,5 +1,5 @@
-//! The coordinator: relays, scores, proposes, sums. It holds no share and no key that opens anything; every step
-//! forward needs a quorum of custodians.
+//! The coordinator: relays, scores, proposes, sums. It holds no share and no key that opens anything; every
+//! step forward needs a quorum of custodians.
 //!
 //! [`Coordinator`] walks through the phases of `protocols/round.md`: keys, announcing, first seal, uploading,
 //! second seal (or abort), revealing, closing.
@@ -151,7 +151,7 @@ impl Coordinator {
         &self.model
     }
 
-    /// Whether a round is under way.
+    /// Whether a round is in progress.
     pub fn is_busy(&self) -> bool {
         self.round.is_some()
     }
@@ -174,7 +174,7 @@ impl Coordinator {
     /// Starts the next round: asks custodians for receiving keys.
     ///
     /// # Errors
-    /// A round is under way.
+    /// A round is in progress.
     pub fn start_round(&mut self, settings: RoundSettings, now: Time) -> Result<Round, Fault> {
         if self.is_busy() {
             return Err(Fault::ApiMisuse("a round is under way"));
@@ -271,8 +271,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Has the present model sent to a member that missed a closing (`ROUND-23`). Nothing else follows from it, so that it is
-    /// not kept ([`Input::is_kept`]).
+    /// Has the present model sent to a member that missed a closing (`ROUND-23`). Nothing else follows from
+    /// it, so that it is not kept ([`Input::is_kept`]).
     fn handle_model_request(&mut self, to: PartyId, model: Digest) {
         if model == self.chain.model {
             self.outputs.push_back(CoordinatorOutput::SendModel { to, model: self.model.clone() });

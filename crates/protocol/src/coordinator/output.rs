@@ -64,11 +64,13 @@ pub enum Event {
     Barred(Vec<PartyId>),
     /// Blocks that stay masked, as they were opened from the same parameters over other members.
     Repeated(Vec<BlockId>),
-    /// The late sketches of a block do not make up its sum; its members are asked who lied.
+    /// The late sketches of a block do not add up to its sum. Its members are asked for answers that show who
+    /// lied.
     Refuted(BlockId),
     /// A member was shown to have lied about a block. The block's sum is not applied.
     Blamed(PartyId, BlockId),
-    /// Custodians have certificates of later endings than this coordinator's: its disk was restored from an old copy.
+    /// Custodians have certificates of later endings than this coordinator's: its disk was restored from an
+    /// old copy.
     Outdated {
         /// How many said so: more than `f`, so at least one of them is honest.
         custodians: usize,

@@ -49,7 +49,8 @@ impl Coordinator {
     /// Takes an input.
     ///
     /// # Errors
-    /// What the input's own function rejects; the coordinator is unchanged then, and the input need not be stored.
+    /// What the input's own function rejects; the coordinator is unchanged then, and the input need not be
+    /// stored.
     pub fn handle(&mut self, input: Input, now: Time) -> Result<(), Fault> {
         match input {
             Input::StartRound(settings) => self.start_round(*settings, now).map(|_| ()),
@@ -76,9 +77,9 @@ impl Coordinator {
 
     /// Restores a coordinator from the inputs that it accepted since the last round ended, in their order.
     ///
-    /// Whatever it signed, proposed or published for them it signs, proposes or publishes once more, byte for byte,
-    /// because it has no randomness (`ROUND-27`). Only outputs that concern the disk remain to be carried out; frames
-    /// are sent again to each party that connects.
+    /// It signs, proposes and publishes for them what it did before, byte for byte, because it has no
+    /// randomness (`ROUND-27`). Only outputs that concern the disk remain to be carried out; frames are sent
+    /// again to each party that connects.
     ///
     /// # Errors
     /// See [`RestoreError`]: the records are not those of one coordinator of this epoch.

@@ -1,4 +1,5 @@
-//! The coordinator's last phase before the closing: seeds from members, parts and shares from custodians, and the sums.
+//! The coordinator's last phase before the closing: seeds from members, parts and shares from custodians, and
+//! the sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,8 +70,8 @@ impl Revealing {
         self.reveals.take(context, &self.cohorts, &Reveal { dealer, secret })
     }
 
-    /// Takes a custodian's share of a mask key, which must be its right one (`ROUND-15`), and recovers the key from enough of
-    /// them.
+    /// Takes a custodian's share of a mask key, which must be its right one (`ROUND-15`), and recovers the
+    /// key from enough of them.
     fn take_mask_key_share(
         &mut self,
         context: &RoundContext,

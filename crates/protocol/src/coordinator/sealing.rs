@@ -246,7 +246,8 @@ impl Coordinator {
         }
     }
 
-    /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
+    /// Takes a member's claim that its upload is complete. The claim is true if the root over its blocks is
+    /// the one that it signed.
     pub(super) fn handle_uploaded(&mut self, from: PartyId, signed: &Signed<Upload>) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
         let Some(CoordinatorPhase::Uploading(announced, uploading)) =

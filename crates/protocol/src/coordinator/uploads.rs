@@ -45,7 +45,7 @@ impl Arriving {
         let packed = self.packed.get_mut(&chunk.block)?;
         append_chunk(packed, chunk, whole)?;
         let is_whole = packed.len() == whole;
-        // A first chunk begins its block anew.
+        // Chunk 0 starts its block again, so that its leaf does not hold any more.
         self.leaves.remove(&chunk.block);
         if is_whole {
             self.hash(chunk.block);
@@ -72,7 +72,7 @@ impl Arriving {
         self.root.is_some()
     }
 
-    /// Whether everything is here, and makes up a root.
+    /// Whether every block is here, and the root over them is this one.
     pub(super) fn makes_up(&mut self, root: Digest) -> bool {
         if !rule::in_force("ROUND-32") {
             let blocks: Vec<BlockId> = self.whole_blocks().collect();
@@ -103,7 +103,8 @@ impl Arriving {
     }
 }
 
-/// The uploads of a round whose second seal is certified: the masked blocks that are summed, and the leaves of all.
+/// The uploads of a round whose second seal is certified: the masked blocks that are summed, and the leaves
+/// of all.
 #[derive(Debug)]
 pub(super) struct Uploads {
     /// The masked blocks of `S2[b]`, for every valid block.
@@ -142,8 +143,8 @@ impl Uploads {
     }
 }
 
-/// Masked blocks that no sum needs: those of members that did not arrive, and those of void blocks, of which the leaf under
-/// the signed root stays.
+/// Masked blocks that no sum needs: those of members that did not arrive, and those of void blocks, of which
+/// the leaf under the signed root stays.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Erasure {
     absent: BTreeSet<PartyId>,
@@ -160,8 +161,8 @@ impl Erasure {
         self.absent.is_empty() && self.void.is_empty()
     }
 
-    /// What stays stored of an input of the round. The same coordinator is restored from all that stays, and no erased
-    /// byte is in it.
+    /// What stays stored of an input of the round. The same coordinator is restored from all that stays, and
+    /// no erased byte is in it.
     pub fn keep(&self, input: Input) -> Vec<Input> {
         match &input {
             Input::Frame(from, Frame::Chunk(chunk)) if self.covers(*from, chunk.block) => Vec::new(),

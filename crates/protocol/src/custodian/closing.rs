@@ -1,4 +1,5 @@
-//! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its recomputation.
+//! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its
+//! recomputation.
 
 use std::collections::BTreeSet;
 

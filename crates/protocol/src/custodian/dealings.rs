@@ -1,4 +1,5 @@
-//! What members deal to a custodian: its receiving key, their announcements, and the letters sealed to that key.
+//! What members deal to a custodian: its receiving key, their announcements, and the letters sealed to that
+//! key.
 
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::letter::{self, LetterEvidence};
@@ -19,8 +20,9 @@ use crate::statement::{check_partys, sign};
 const NO_EVIDENCE: LetterEvidence = LetterEvidence { agreed: [0; 32], proof: [0; 64] };
 
 impl Custodian {
-    /// Makes a receiving key for one round. The secret stays in memory and is erased when the round ends. While letters
-    /// of a round may still come, its key is not replaced by that of another round (`ROUND-28`).
+    /// Makes a receiving key for one round. The secret stays in memory and is erased when the round ends.
+    /// While letters of a round may still come, its key is not replaced by that of another round
+    /// (`ROUND-28`).
     pub(super) fn handle_key_request(
         &mut self,
         round: Round,
@@ -77,8 +79,8 @@ impl Custodian {
                 Ok(())
             }
             Err(what) => {
-                // Nothing is shown of a letter that was not announced, or that begins with another party's ephemeral
-                // key: the evidence could open an honest member's letter.
+                // Nothing is shown of a letter that was not announced, or that begins with another party's
+                // ephemeral key: the evidence could open an honest member's letter.
                 if is_announced_letter(self.id, announced, sealed) {
                     let place = planned.context.dealing(dealer);
                     let context = place.letter_context(planned.context.plan_digest(), self.id);

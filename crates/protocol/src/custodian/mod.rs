@@ -1,4 +1,5 @@
-//! The custodian: holds shares of members' round secrets, signs seals, and reveals only what both seals permit.
+//! The custodian: holds shares of members' round secrets, signs seals, and reveals only what both seals
+//! permit.
 
 mod closing;
 mod dealings;
@@ -76,8 +77,8 @@ enum Memory {
     Whole,
     /// Its disk was restored from a backup, and may lack what it signed since.
     Restored,
-    /// The same, and it does not take part in the round of this plan, which names the receiving key that it made since.
-    /// Once the others close that round, whatever it forgot is over.
+    /// The same, and it does not take part in the round of this plan, which names the receiving key that it
+    /// made since. Once the others close that round, whatever it forgot is over.
     Watching(Digest),
 }
 
@@ -142,9 +143,9 @@ impl Custodian {
 
     /// A custodian whose disk was restored from a backup (`ROUND-04`).
     ///
-    /// It signs nothing until a quorum of the others has closed a round whose plan names a receiving key that it made
-    /// since: whatever it signed before, that round is over. It does not know what it helped to open either, so it
-    /// signs no second seal before an epoch whose first round was such a round.
+    /// It signs nothing until a quorum of the others has closed a round whose plan names a receiving key that
+    /// it made since: whatever it signed before, that round is over. It does not know what it helped to open
+    /// either, so it signs no second seal before an epoch whose first round was such a round.
     pub fn restored_from_backup(mut self) -> Self {
         self.memory = Memory::Restored;
         let record = self.openings.restored();
@@ -165,7 +166,8 @@ impl Custodian {
     /// Takes a frame of the coordinator.
     ///
     /// # Errors
-    /// A frame that breaks a rule, or one that is unexpected in this phase. Nothing is signed or revealed for it.
+    /// A frame that breaks a rule, or one that is unexpected in this phase. Nothing is signed or revealed for
+    /// it.
     pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
         let message = match frame {
             Frame::Chunk(chunk) => {
@@ -237,7 +239,7 @@ impl Custodian {
         Ok(())
     }
 
-    /// Takes an ending into account that a quorum has signed, whatever message brought it.
+    /// Takes an ending that a quorum has signed, from a plan or an `Ended` message alike.
     fn take_ending(&mut self, ending: &Ending, known: &KnownEnding) {
         self.chain.advance(known);
         let record = self.openings.ended(&self.epoch, ending, known);
@@ -269,8 +271,9 @@ impl Custodian {
         Ok(())
     }
 
-    /// Signs a body. The record of it is put before the signature, so that it is on disk when the signature leaves; the
-    /// same body is signed as often as it is proposed, because a signature may be lost with its link.
+    /// Signs a body. The record of it is put before the signature, so that it is on disk when the signature
+    /// leaves; the same body is signed as often as it is proposed, because a signature may be lost with its
+    /// link.
     fn vote<T: Body>(&mut self, round: Round, step: SignedStep, body: &[u8]) -> Result<(), Misbehaviour> {
         self.check_vote::<T>(round, step, body)?;
         let digest = body_digest(body);

@@ -66,8 +66,8 @@ impl Custodian {
         }
     }
 
-    /// Sends a `Refusal` because this custodian's policy does not admit a plan (`PLAN-10`). It keeps what it needs to
-    /// sign the plan's abort, so that the round can end.
+    /// Sends a `Refusal` because this custodian's policy does not admit a plan (`PLAN-10`). It keeps what it
+    /// needs to sign the plan's abort, so that the round can end.
     fn decline(&mut self, context: RoundContext, reason: String) {
         let round = context.round();
         self.send_refusal(round, reason.clone());
@@ -85,7 +85,8 @@ impl Custodian {
         self.send(Message::Refusal { round, role: Role::Custodian, reason });
     }
 
-    /// The rules that hold for every custodian: one plan for each round, in the chain of endings, with proven bars.
+    /// The rules that hold for every custodian: one plan for each round, in the chain of endings, with proven
+    /// bars.
     fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
         let round = context.round();
         if let Ok(planned) = self.phase.planned("a plan")

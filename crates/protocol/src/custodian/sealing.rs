@@ -59,8 +59,8 @@ impl Custodian {
         Ok(())
     }
 
-    /// Signs the second seal if every listed upload is signed by its member, the void blocks follow, and no block is
-    /// opened again over others (step 5).
+    /// Signs the second seal if every listed upload is signed by its member, the void blocks follow, and no
+    /// block is opened again over others (step 5).
     pub(super) fn handle_propose_seal2(
         &mut self,
         seal: &[u8],
@@ -111,8 +111,9 @@ impl Custodian {
         self.vote::<Abort>(body.round, SignedStep::Outcome, abort)
     }
 
-    /// Takes the certificate of the second seal, and reveals shares of the mask keys of those that left (step 6). It
-    /// reveals them once more for a certificate that comes once more: the shares may have been lost with a link.
+    /// Takes the certificate of the second seal, and reveals shares of the mask keys of those that left (step
+    /// 6). It reveals them once more for a certificate that comes once more: the shares may have been lost
+    /// with a link.
     pub(super) fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Misbehaviour> {
         if let CustodianPhase::Uploading(planned, sealed) = &self.phase {
             let cohorts =
@@ -146,8 +147,8 @@ impl Custodian {
         self.reveal(dealer)
     }
 
-    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else (`ROUND-01`). It
-    /// has none of a member whose letter it could not open.
+    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else
+    /// (`ROUND-01`). It has none of a member whose letter it could not open.
     fn reveal(&mut self, dealer: PartyId) -> Result<(), Misbehaviour> {
         let (planned, recomputation) = self.phase.opening("a request for shares")?;
         let Some(held) = planned.shares.get(&dealer) else { return Ok(()) };

@@ -1,8 +1,9 @@
 //! Who lied: from signed answers about the first failing row, and from what differing pairs agreed on.
 //!
-//! With the row over each pair mask, what a member uploaded gives the same row of its late sketch, so an honest member's
-//! answer tells nothing new. Two answers that differ about one pair cannot both be honest, and what the pair agreed on
-//! shows which one is. A member is blamed only by what it signed itself (`LATE-09`).
+//! With the row over each pair mask, what a member uploaded gives the same row of its late sketch, so an
+//! honest member's answer tells nothing new. Two answers that differ about one pair cannot both be honest,
+//! and what the pair agreed on shows which one is. A member is blamed only by what it signed itself
+//! (`LATE-09`).
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,8 @@ use crate::opening::{OpeningInputs, mask_key_of};
 use crate::round::RoundContext;
 use crate::sealed::SummedCohort;
 
-/// The first row of a block in which the late sketches do not make up the sum, and what it is computed from.
+/// The first row of a block in which the late sketches do not add up to the sum, and what it is computed
+/// from.
 #[derive(Clone, Copy, Debug)]
 pub struct BlamedRow<'a> {
     /// The round in progress.
@@ -54,8 +56,8 @@ impl BlamedRow<'_> {
         self.over_mask(self.round.masking(block, self.manifest).pair_key(one, other, agreed))
     }
 
-    /// The row of a member's late sketch that follows from its upload, once the pair masks that its answer names, its
-    /// self mask, and those it shares with members that did not arrive are taken off (`LATE-06`).
+    /// The row of a member's late sketch that follows from its upload, once the pair masks that its answer
+    /// names, its self mask, and those it shares with members that did not arrive are taken off (`LATE-06`).
     fn uploaded_row(
         &self,
         openings: &OpeningInputs<'_>,
@@ -104,8 +106,8 @@ impl BlamedRow<'_> {
         disputes
     }
 
-    /// Members whose own answers show that they lied, ascending (`LATE-09`): a value that is not the opened pair's, or
-    /// an answer from which another row follows than they sketched.
+    /// Members whose own answers show that they lied, ascending (`LATE-09`): a value that is not the opened
+    /// pair's, or an answer from which another row follows than they sketched.
     pub fn liars(&self, openings: &OpeningInputs<'_>, evidence: &LateEvidence) -> BTreeSet<PartyId> {
         let mut liars = BTreeSet::new();
         for (member, answer) in self.answers(evidence) {

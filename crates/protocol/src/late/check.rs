@@ -18,7 +18,7 @@ pub struct SumVerdict {
     pub check: SumCheck,
     /// Members whose own sketch is larger than the plan's clip and weight allow, ascending.
     pub too_large: Vec<PartyId>,
-    /// The first row that the sketches do not make up, and the projection.
+    /// The first row in which the sketches do not add up to the sum, and the projection.
     pub failing: Option<(usize, LateProjection)>,
 }
 
@@ -85,7 +85,7 @@ pub fn first_failing_row(
     sum: &[u32],
 ) -> Option<usize> {
     let ring = round.plan().settings.ring;
-    // The projection is linear: what is left of the sum's rows without the members' rows is 0 in the ring.
+    // The projection is linear, so the sum's rows minus the members' rows are 0 in the ring.
     let mut left = projection.rows(ring, sum.iter().copied());
     for member in cohort.members() {
         // One missing sketch hides any difference, so nothing is refuted and nobody is asked.

@@ -31,7 +31,8 @@ impl LateEvidence {
     /// Takes a member's late sketches; the same ones again change nothing.
     ///
     /// # Errors
-    /// A statement of another round or by a member that did not upload, one of another shape, or a second one.
+    /// A statement of another round or by a member that did not upload, one of another shape, or a second
+    /// one.
     pub fn take_sketches(
         &mut self,
         round: &RoundContext,
@@ -88,8 +89,8 @@ impl LateEvidence {
     /// Takes what a pair agreed on, proved by one of the two, where their signed answers differ (`LATE-08`).
     ///
     /// # Errors
-    /// An opening of another round, a pair whose two answers are not there or do not differ, or a proof that does not
-    /// hold.
+    /// An opening of another round, a pair whose two answers are not there or do not differ, or a proof that
+    /// does not hold.
     pub fn take_opening(
         &mut self,
         round: &RoundContext,

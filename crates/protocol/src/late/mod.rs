@@ -1,9 +1,9 @@
 //! Late sketches: how a lying upload becomes visible, and who is shown to have lied.
 //!
-//! Once all seeds of a block are open, each member of its cohort sends its upload's integers through a projection that
-//! the seeds fix ([`projection`], `LATE-02`); the sketches must make up the sketch of the sum, and each is bounded
-//! ([`check`], `LATE-03`, `LATE-04`). Where they do not, [`blame`] finds who lied, from signed answers about one row
-//! (`LATE-06` to `LATE-09`). No mask is opened that an honest pair shares.
+//! Once all seeds of a block are open, each member of its cohort sends its upload's integers through a
+//! projection that the seeds fix ([`projection`], `LATE-02`); the sketches must make up the sketch of the
+//! sum, and each is bounded ([`check`], `LATE-03`, `LATE-04`). Where they do not, [`blame`] finds who lied,
+//! from signed answers about one row (`LATE-06` to `LATE-09`). No mask is opened that an honest pair shares.
 
 pub mod blame;
 pub mod check;
@@ -59,7 +59,8 @@ pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds)
     Some(LateProjection::new(digest(Domain::Late, &parts)))
 }
 
-/// The sketched blocks that a member is summed in and of which all seeds are known, ascending, each with its projection.
+/// The sketched blocks that a member is summed in and of which all seeds are known, ascending, each with its
+/// projection.
 pub fn sketched_blocks<'a>(
     round: &'a RoundContext,
     cohorts: &'a SealedCohorts,
@@ -80,8 +81,8 @@ pub struct Judgement {
     pub blamed: Vec<PartyId>,
 }
 
-/// Judges a sum by everything that members signed and showed. Every custodian that recomputes the sum comes to the same
-/// judgement.
+/// Judges a sum by everything that members signed and showed. Every custodian that recomputes the sum comes
+/// to the same judgement.
 pub fn judge(
     openings: &OpeningInputs<'_>,
     cohorts: &SealedCohorts,

@@ -1,4 +1,5 @@
-//! Catching up: a member that missed a closing asks for the model, and checks it against the closing's digest.
+//! Catching up: a member that missed a closing asks for the model, and checks it against the closing's
+//! digest.
 
 use cloister_params::id::Round;
 use cloister_params::per_block::PerBlock;
@@ -17,8 +18,8 @@ pub(super) struct CatchingUp {
 }
 
 impl Member {
-    /// Whether the model is the one after the last round that this member knows the end of, and no round that it announced in
-    /// is without an end.
+    /// Whether the model is the one after the last round that this member knows the end of, and no round that
+    /// it announced in is without an end.
     pub fn is_current(&self) -> bool {
         !self.is_behind() && self.last_announced.unwrap_or(Round(0)) <= self.chain.round
     }

@@ -1,4 +1,4 @@
-//! A member's late sketches, and its answers when they do not make up a sum.
+//! A member's late sketches, and its answers when the sketches do not add up to a sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,8 +31,8 @@ impl Member {
         taken.map_err(Misbehaviour::by_coordinator)
     }
 
-    /// Sketches what it uploaded, for seeds that came with a proof (`LATE-02`). It does so once a round: whatever
-    /// other seeds come later, the same sketches go out again.
+    /// Sketches what it uploaded, for seeds that came with a proof (`LATE-02`). It does so once in a round:
+    /// if it is asked again, it sends the same sketches again.
     pub(super) fn handle_late_request(&mut self, round: Round) -> Result<(), Fault> {
         let what = "a request for late sketches";
         self.check_round(round, what)?;
@@ -47,7 +47,8 @@ impl Member {
         Ok(())
     }
 
-    /// The blocks of which enough late sketches from the same parameters were sent, which no budget counts (`LATE-10`).
+    /// The blocks of which enough late sketches from the same parameters were sent, which no budget counts
+    /// (`LATE-10`).
     fn shown_enough(&self, round: &RoundContext) -> BTreeSet<BlockId> {
         // With a budget, an update is charged with all that is derived from it; without one, this count is
         // the only limit.
@@ -100,7 +101,7 @@ impl Member {
         taken.map_err(Misbehaviour::by_coordinator)
     }
 
-    /// Answers for the first row that the late sketches do not make up, once a block (`LATE-07`): the row follows from
+    /// Answers for the first row that does not add up, once for each block (`LATE-07`). The row follows from
     /// what the members signed and from the sum that came, and cannot be asked for.
     pub(super) fn handle_blame_request(&mut self, round: Round, block: BlockId) -> Result<(), Fault> {
         let what = "a blame request";
@@ -138,7 +139,8 @@ impl Member {
         }
     }
 
-    /// Takes another member's answer; if it contradicts this member's own, shows what the two agree on (`LATE-08`).
+    /// Takes another member's answer; if it contradicts this member's own, shows what the two agree on
+    /// (`LATE-08`).
     pub(super) fn handle_blame_answer(
         &mut self,
         signed: &Signed<BlameAnswer>,
@@ -172,7 +174,8 @@ impl Member {
     }
 }
 
-/// The row that fails by what this member holds. `None` if no row fails, or if this member sent no sketch of the block.
+/// The row that fails by what this member holds. `None` if no row fails, or if this member sent no sketch of
+/// the block.
 fn blamed_row<'a>(
     planned: &'a MemberRound,
     sealed: &'a SealedRound,

@@ -28,8 +28,8 @@ impl Masking<'_> {
         blocks.map(|(block, weight)| (*block, self.one(*block, *weight, contribution, &agreed))).collect()
     }
 
-    /// What this member agrees on with each companion. It is the same for all blocks, and agreeing takes a group
-    /// operation, so it is done once.
+    /// What this member agrees on with each companion. It is the same for all blocks, and agreeing takes a
+    /// group operation, so it is done once.
     fn agreed(&self) -> BTreeMap<PartyId, AgreedSecret> {
         let manifest = self.sealed.manifest();
         let blocks = manifest.blocks_of(self.id).iter();

@@ -43,11 +43,10 @@ use crate::statement::{check_partys, sign};
 /// What the driver of a member must do, in this order.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MemberOutput {
-    /// Write to disk that this member announced in this round (and wait until it is there) before anything after
-    /// it is sent: its secrets live in memory only, so that after a restart it sits the round out (`ROUND-04`).
+    /// Write to disk, and wait until it is there, that this member announced in this round. Its secrets are
+    /// in memory only, so after a restart it does not take part in the rest of the round (`ROUND-04`).
     Keep(Round),
-    /// Write to disk what this member helps to open, over rounds and epochs (and wait until it is there), before anything
-    /// after it is sent (`ROUND-30`).
+    /// Write to disk, and wait until it is there, what this member uploads and helps to open (`ROUND-30`).
     KeepOpening(OpeningRecord),
     /// Send a frame to the coordinator.
     Send(Frame),
@@ -111,7 +110,7 @@ pub struct Member {
     model: Model,
     last_announced: Option<Round>,
     phase: MemberPhase,
-    /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
+    /// The contribution to the model that `chain` names. After an abort it is sent again (`ROUND-03`).
     kept: Option<KeptContribution>,
     openings: OpeningHistory,
     bars: Bars,
@@ -119,7 +118,7 @@ pub struct Member {
     outputs: VecDeque<MemberOutput>,
 }
 
-/// A contribution, with the model and the settings that it was made for, and the last round that it was announced in.
+/// A contribution, the model and settings that it was made for, and the last round it was announced in.
 #[derive(Debug)]
 struct KeptContribution {
     model: Digest,
@@ -137,7 +136,7 @@ pub struct MemberConfig {
     pub key: Arc<SigningKey>,
     /// The consortium file, checked.
     pub epoch: Arc<Epoch>,
-    /// What this member accepts of a plan.
+    /// What this member accepts in a plan.
     pub policy: Policy,
     /// What this member trains.
     pub task: MemberTask,
@@ -171,8 +170,8 @@ impl Member {
         }
     }
 
-    /// A member whose disk was restored from a backup: it may have uploaded from the parameters of the plans that it sees, until the
-    /// others seal an announcement that it made since (`ROUND-38`).
+    /// A member whose disk was restored from a backup. It may have uploaded from any parameters that it sees
+    /// in plans, until the others seal an announcement that it made since (`ROUND-38`).
     pub fn restored_from_backup(mut self) -> Self {
         let record = self.openings.restored();
         self.outputs.extend(record.map(MemberOutput::KeepOpening));
@@ -313,8 +312,8 @@ impl Member {
         keep_announcement(&mut planned.announcements, verified)
     }
 
-    /// Checks manifest and certificate, then masks and uploads each block that this member is summed in (step 4). After
-    /// a lost link the same upload goes out once more, without the blocks that the coordinator received.
+    /// Checks manifest and certificate, then masks and uploads this member's blocks (step 4). After a lost
+    /// link the same upload is sent again, without the blocks that the coordinator received.
     fn handle_sealed1(
         &mut self,
         manifest: Vec<u8>,
@@ -336,7 +335,7 @@ impl Member {
             let blocks = masking.all(&kept.contribution);
             let root = upload_root(&blocks);
             let signed = sign(&self.key, self.id, &upload_body(context, &sealed, root));
-            // The others sealed an announcement that this member made since it was restored: what it forgot is over.
+            // The others sealed an announcement made since the restore: what this member forgot is over.
             let settled = self.openings.settled(Role::Member);
             let uploading = self.openings.uploading(context, blocks.keys().copied());
             self.phase.upload(SentUpload { sealed, blocks, root, signed });
@@ -360,7 +359,7 @@ impl Member {
         Ok(())
     }
 
-    /// Reveals the seeds of valid blocks that this member is summed in, if the seal lists its upload (step 6).
+    /// Reveals the seeds of this member's valid blocks, if the seal lists its upload (step 6).
     fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Fault> {
         let (planned, announcement, upload) = self.phase.uploaded("a second seal")?;
         let context = &planned.context;

@@ -57,7 +57,8 @@ impl Member {
         Fault::PlanRefused { round, why }
     }
 
-    /// Trains for the round whose plan was admitted, or gets the model first, or sends again what an abort left.
+    /// Trains for the round whose plan was admitted, or gets the model first, or sends again what an abort
+    /// left.
     pub(super) fn take_part(&mut self) {
         if self.is_behind() {
             self.catch_up();
@@ -78,8 +79,8 @@ impl Member {
         }
     }
 
-    /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`), given the ending that came
-    /// with it.
+    /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`), given the
+    /// ending that came with it.
     fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
         let plan = context.plan();
         if self.phase.round() == Some(context.round()) && rule::in_force("ROUND-03") {
@@ -99,8 +100,8 @@ impl Member {
                 && self.survives(kept, previous)
                 && !differ_in_deadlines_alone(&kept.settings, &plan.settings)
         });
-        // The contribution was charged for the aborted plan's settings. A member with a budget trains and is charged
-        // anew; any other rejects the plan.
+        // The contribution was charged for the aborted plan's settings. A member with a budget trains again
+        // and is charged again; any other member rejects the plan.
         if is_changed && self.policy.privacy.is_none() && rule::in_force("ROUND-03") {
             return Err(Refusal::ChangedAfterAbort);
         }
@@ -124,7 +125,8 @@ impl Member {
     }
 }
 
-/// Whether two rounds have the same settings but for their deadlines, so that one contribution fits both (`ROUND-03`).
+/// Whether two rounds have the same settings but for their deadlines, so that one contribution fits both
+/// (`ROUND-03`).
 fn differ_in_deadlines_alone(one: &RoundSettings, other: &RoundSettings) -> bool {
     *one == RoundSettings { deadlines: one.deadlines, ..other.clone() }
 }

@@ -1,9 +1,10 @@
 //! Records of which blocks were uploaded and opened from which parameters, over rounds and epochs.
 //!
-//! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from them repeats
-//! itself, so that the difference of two sums would be one member's update. Within an epoch two seals share an honest
-//! custodian, and each custodian stores here what it signed. Over epochs custodians change, so each member stores what it
-//! uploaded, and gives no block again from parameters of another epoch (`ROUND-38`).
+//! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from
+//! them repeats itself, so that the difference of two sums would be one member's update. Within an epoch two
+//! seals share an honest custodian, and each custodian stores here what it signed. Over epochs custodians
+//! change, so each member stores what it uploaded, and gives no block again from parameters of another epoch
+//! (`ROUND-38`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -178,8 +179,8 @@ impl OpeningHistory {
         Ok(self.keep(OpeningRecord::Sealed { epoch, round: number, blocks }))
     }
 
-    /// The blocks that were opened from the same parameters in another round of the epoch, under another name: unless all
-    /// members of both openings have budgets.
+    /// The blocks that were opened from the same parameters in another round of the epoch, under another
+    /// name: unless all members of both openings have budgets.
     pub(crate) fn repeated(&self, round: &RoundContext, blocks: &[OpenedBlock]) -> Vec<BlockId> {
         if !rule::in_force("ROUND-30") {
             return Vec::new();
@@ -199,8 +200,8 @@ impl OpeningHistory {
         repeated
     }
 
-    /// The blocks that this member does not give to a round, ascending (`ROUND-38`): it uploaded from the same parameters in
-    /// another epoch, or may have before it was restored.
+    /// The blocks that this member does not give to a round, ascending (`ROUND-38`): it uploaded from the
+    /// same parameters in another epoch, or may have before it was restored.
     pub(crate) fn closed(&self, round: &RoundContext) -> Vec<BlockId> {
         if !rule::in_force("ROUND-38") {
             return Vec::new();
@@ -214,7 +215,8 @@ impl OpeningHistory {
         planned.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
     }
 
-    /// From which parameters this member uploaded in other rounds than this, and in how many of them (`LATE-10`).
+    /// From which parameters this member uploaded in other rounds than this, and in how many of them
+    /// (`LATE-10`).
     pub(crate) fn rounds_uploaded_from(&self, round: &RoundContext) -> BTreeMap<Digest, u64> {
         let present = (round.epoch().digest(), round.round());
         let mut rounds = BTreeMap::new();
@@ -242,16 +244,17 @@ impl OpeningHistory {
         self.keep(OpeningRecord::Settled { role })
     }
 
-    /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not here yet.
+    /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not
+    /// here yet.
     pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
         let parameters = round.plan().parameters.values().to_vec();
         let is_unsettled = self.is_unsettled(Role::Member);
         if is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
     }
 
-    /// Forgets what was opened from other parameters than these. This is for a coordinator: custodians check repeats
-    /// themselves. It stores elsewhere how rounds ended, so that what stays is what [`OpeningHistory::records`] restores
-    /// (`ROUND-27`).
+    /// Forgets what was opened from other parameters than these. This is for a coordinator: custodians check
+    /// repeats themselves. It stores elsewhere how rounds ended, so that what stays is what
+    /// [`OpeningHistory::records`] restores (`ROUND-27`).
     pub(crate) fn retain(&mut self, parameters: &PerBlock<Digest>) {
         let present: BTreeSet<&Digest> = parameters.values().iter().collect();
         for kept in self.rounds.values_mut() {
@@ -292,8 +295,9 @@ impl KeptRound {
     }
 }
 
-/// Whether a block was opened before from the same parameters over others, and not all members of both openings have budgets.
-/// Members' weights of a router do not follow from its parameters, but from the routing distribution.
+/// Whether a block was opened before from the same parameters over others, and not all members of both
+/// openings have budgets. Members' weights of a router do not follow from its parameters, but from the
+/// routing distribution.
 fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     let both_have_budgets = before.all_have_budgets && opened.all_have_budgets;
     let is_same_routing = opened.routing.is_some() && before.routing == opened.routing;
@@ -339,8 +343,8 @@ fn routing_parameters(plan: &CheckedPlan, planned: &PlannedBlock) -> Option<Dige
     plan.parameters_of(routing.shape.id)
 }
 
-/// Names what a block is opened over: its shape and scale, who is summed with which weight, and for a router the digest of its
-/// layer's routing distribution, by which members weigh what they add.
+/// Names what a block is opened over: its shape and scale, who is summed with which weight, and for a router
+/// the digest of its layer's routing distribution, by which members weigh what they add.
 pub fn opening_name(planned: &PlannedBlock, cohort: &[WeightedMember], routing: Option<Digest>) -> Digest {
     digest(Domain::Opening, &[&codec::encode(&(planned.shape, planned.scale, cohort, routing))])
 }

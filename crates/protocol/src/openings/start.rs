@@ -11,14 +11,14 @@ use super::OpeningHistory;
 /// Why a party does not begin an epoch (`CONS-06`).
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum StartRefusal {
-    /// A newer epoch was begun before.
+    /// This party has already begun a newer epoch.
     #[error(
         "the consortium file has the number {got}, and this party has begun an epoch with the number {latest}; use the newest file"
     )]
     OlderEpoch {
         /// The number in the file.
         got: u32,
-        /// The latest number that was begun.
+        /// The highest number of an epoch that this party has begun.
         latest: u32,
     },
     /// Another file with the same number.
@@ -66,7 +66,8 @@ pub enum StartRefusal {
 }
 
 impl OpeningHistory {
-    /// Begins an epoch with the model of this digest, or refuses to (`CONS-06`). Gives the record of a new epoch.
+    /// Begins an epoch with the model of this digest, or refuses to (`CONS-06`). Gives the record of a new
+    /// epoch.
     ///
     /// # Errors
     /// See [`StartRefusal`].

@@ -26,6 +26,7 @@ impl Body for Abort {
 }
 
 /// Why a round ends without a sum.
+// Encoded in signed bodies as its position: the order does not change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AbortReason {
     /// Too few members announced.
@@ -96,6 +97,7 @@ pub struct ListedSum {
 }
 
 /// The result of the late sketches for one sum.
+// Encoded in signed bodies as its position: the order does not change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum SumCheck {
     /// The plan has none for this block.
@@ -104,7 +106,7 @@ pub enum SumCheck {
     Checked,
     /// Not all members answered.
     Unchecked,
-    /// A sketch is too large, or the sketches do not make up the sum: it is not applied.
+    /// A sketch is too large, or the sketches do not add up to the sum: it is not applied.
     Refuted,
 }
 

@@ -32,7 +32,7 @@ pub struct LateSketch {
     pub rows: Vec<u32>,
 }
 
-/// A member's answer when the late sketches of a block do not make up its sum (step 6).
+/// A member's answer when the late sketches of a block do not add up to its sum (step 6).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlameAnswer {
     /// Digest of the consortium file, so that a statement counts in no other epoch.

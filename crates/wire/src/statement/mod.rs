@@ -1,7 +1,7 @@
 //! Statements: the bodies that parties sign.
 //!
-//! A signature and a digest cover the bytes of a body as they came, so [`Signed`] and [`Certificate`] carry bytes, and
-//! reading them is a step of its own.
+//! A signature and a digest cover the bytes of a body as they came, so [`Signed`] and [`Certificate`] carry
+//! bytes, and reading them is a step of its own.
 
 mod announcing;
 mod ending;
@@ -47,6 +47,7 @@ pub struct Signed<T> {
     pub body: Vec<u8>,
     /// Ed25519 over the body's tag, a zero byte, and the body.
     pub signature: Signature,
+    // Not sent: the tag under the signature tells what the body is.
     #[serde(skip)]
     kind: PhantomData<T>,
 }

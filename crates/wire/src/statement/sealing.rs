@@ -33,7 +33,8 @@ pub struct AnnouncedMember {
     pub announcement: Digest,
 }
 
-/// How a block came by its cohort.
+/// How a block's cohort was chosen.
+// Encoded in signed bodies as its position: the order does not change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CohortChoice {
     /// A block whose cohort is everyone.
@@ -120,7 +121,8 @@ pub struct Seal2 {
     pub uploaded: Vec<UploadedMember>,
     /// Exactly the blocks whose `S2[b]` is below the floor, ascending. They stay masked for ever.
     pub void: Vec<BlockId>,
-    /// Blocks that stay masked because they were opened from the same parameters over others, ascending (`ROUND-30`).
+    /// Blocks that stay masked because they were opened from the same parameters over others, ascending
+    /// (`ROUND-30`).
     pub repeated: Vec<BlockId>,
     /// Root of the round's log up to the uploads.
     pub tree: Digest,
