@@ -50,7 +50,7 @@ impl std::fmt::Debug for RoundSecrets {
 pub struct SealedLetter {
     /// The custodian whose receiving key it is sealed to.
     pub custodian: PartyId,
-    /// The sealed shares.
+    /// The letter as it travels: the custodian's shares of both keys, encrypted.
     pub sealed: Vec<u8>,
 }
 
@@ -119,6 +119,7 @@ impl RoundSecrets {
         random: &mut impl CryptoRng,
     ) -> (SealedLetter, Dealing) {
         let shares = sharings.each_ref().map(|sharing| sharing.share_of(custodian));
+        // The plain shares are erased as soon as they are sealed.
         let content: Zeroizing<Vec<u8>> =
             Zeroizing::new(shares.iter().flat_map(|share| *share.reveal()).collect());
         // Plans are checked to name canonical keys of custodians before secrets are made (`PLAN-09`).
@@ -170,6 +171,7 @@ pub struct DealtKeys {
 impl DealtKeys {
     /// Decodes what an announcement commits to, and checks the proofs of knowledge (`MASK-02`, `MASK-08`).
     fn check(context: &DealingContext, threshold: usize, body: &Announcement) -> Result<(), Misbehaviour> {
+        // Once, with the announcement. Later uses only decode: the proofs depend on nothing that came since.
         let keys = Self::decode(threshold, body)?;
         for (key, kind, what) in [
             (&keys.mask, DealtKey::Mask, "the proof of knowledge of the mask key"),
@@ -226,6 +228,7 @@ pub fn check_announcement(
             "one dealing for each custodian, ascending, with its receiving key",
         ));
     }
+    // Ascending, because cohorts are chosen by a binary search in it.
     let ascending = body.closed.windows(2).all(|pair| pair[0] < pair[1]);
     if !ascending || body.closed.iter().any(|block| round.block(*block).is_none()) {
         return Err(Misbehaviour::Announcement("closed blocks of the plan, ascending"));

@@ -57,7 +57,7 @@ pub enum Misbehaviour {
     /// A signature that does not fit.
     #[error("the signature of {signer} on a {what} does not fit")]
     Signature {
-        /// The claimed signer.
+        /// The party that the statement names as its signer.
         signer: PartyId,
         /// The body's tag.
         what: &'static str,
@@ -65,7 +65,7 @@ pub enum Misbehaviour {
     /// A statement by a party that may not make it.
     #[error("{signer} is no {role:?} of the consortium and signed a {what}")]
     Role {
-        /// The signer.
+        /// The party that signed or sent it.
         signer: PartyId,
         /// The needed role; the coordinator has none.
         role: Option<Role>,
@@ -81,7 +81,7 @@ pub enum Misbehaviour {
         what: &'static str,
         /// Distinct, valid signatures.
         got: usize,
-        /// The seal quorum.
+        /// How many are needed: `h_s` of the roster for a certificate, `f + 1` for recomputations.
         quorum: usize,
     },
     /// A statement for another epoch, round, plan, seal or log.
@@ -89,7 +89,7 @@ pub enum Misbehaviour {
     Mismatch {
         /// The body's tag.
         what: &'static str,
-        /// Which field.
+        /// The field that differs.
         field: &'static str,
         /// The value that came.
         got: String,
@@ -99,17 +99,17 @@ pub enum Misbehaviour {
     /// A cohort or a set of members below its floor.
     #[error("{what} has {got} organisations; the floor is {floor}")]
     BelowFloor {
-        /// Which set.
+        /// The set of members that was counted, in words for an operator.
         what: String,
         /// Organisations in it.
         got: usize,
-        /// The floor.
+        /// The plan's `cohort_floor`.
         floor: usize,
     },
     /// A manifest whose cohorts do not follow from the announced sketches.
     #[error("the cohort of {block} does not follow from the announced sketches")]
     Score {
-        /// The block.
+        /// The first block whose cohort, weights or consensus differ.
         block: BlockId,
     },
     /// An announcement that lacks something, or has it in another shape than the plan's. The text says what
@@ -133,7 +133,7 @@ pub enum Misbehaviour {
     Letter {
         /// Who dealt.
         dealer: PartyId,
-        /// To whom.
+        /// The custodian that the letter is for.
         custodian: PartyId,
         /// What is wrong.
         why: &'static str,
@@ -161,7 +161,7 @@ pub enum Misbehaviour {
     /// A late sketch, an answer about one, or an opened pair that breaks a rule.
     #[error("a late sketch of {member}: {why}")]
     LateSketch {
-        /// Whose.
+        /// The member that signed or showed it.
         member: PartyId,
         /// What is wrong.
         why: &'static str,
@@ -173,7 +173,7 @@ pub enum Misbehaviour {
          and stay closed"
     )]
     Repeated {
-        /// The block.
+        /// The first such block.
         block: BlockId,
     },
     /// A revealed value that its commitment does not cover.
@@ -190,7 +190,7 @@ pub enum Misbehaviour {
     Equivocation {
         /// The body's tag.
         what: &'static str,
-        /// The round.
+        /// The round of both statements.
         round: Round,
     },
     /// A statement that may not follow what was signed before (`ROUND-03`).
@@ -198,7 +198,7 @@ pub enum Misbehaviour {
     Order {
         /// The body's tag.
         what: &'static str,
-        /// The round.
+        /// The round of the rejected statement.
         round: Round,
         /// What was signed before, in words for an operator.
         after: &'static str,
@@ -206,7 +206,7 @@ pub enum Misbehaviour {
     /// A sum that cannot be applied.
     #[error("{block}: {why}")]
     Sum {
-        /// The block.
+        /// The block whose sum or parameters are wrong.
         block: BlockId,
         /// What is wrong.
         why: String,
@@ -234,7 +234,7 @@ pub enum Refusal {
     /// The plan does not follow the last ending (`ROUND-08`).
     #[error("the plan's {field} is {got}, the last ending makes it {expected}")]
     Chain {
-        /// Which field.
+        /// The field of the plan that differs.
         field: &'static str,
         /// The plan's value.
         got: Digest,
@@ -260,7 +260,7 @@ pub enum Refusal {
     /// A plan that bars a member whose bad letter nobody has shown to this party (`PLAN-14`).
     #[error("the plan bars {member}, but no evidence came that bars it from this round")]
     BarredWithoutEvidence {
-        /// The member.
+        /// The first member that the plan bars so.
         member: PartyId,
     },
     /// The plan bars this member (`PLAN-14`).
@@ -306,13 +306,13 @@ pub enum Refusal {
         "the receiving key of {custodian}, which signed it, is not a group element; the coordinator must leave it out"
     )]
     NoReceivingKey {
-        /// The custodian.
+        /// The custodian that signed it.
         custodian: PartyId,
     },
     /// A receiving key that its custodian has not signed for this round.
     #[error("the receiving key of {custodian} is not signed by it for this round")]
     ReceivingKey {
-        /// The custodian.
+        /// The custodian that the plan names it for.
         custodian: PartyId,
     },
 }

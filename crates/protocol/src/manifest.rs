@@ -83,6 +83,8 @@ fn manifest_cohort(
     mut cohort: Cohort,
 ) -> ManifestCohort {
     let block = cohort.block;
+    // The member is left out of the block. If the block were left out of the round, one liar would decide for
+    // all.
     cohort.members.retain(|member| {
         let announcement = announcements.get(&member.party);
         announcement.is_none_or(|known| known.body().closed.binary_search(&block).is_err())

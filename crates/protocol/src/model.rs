@@ -113,7 +113,7 @@ pub enum ModelMismatch {
         "{block} has {got} numbers in the parameters and {expected} in the settings; make both for one task"
     )]
     Length {
-        /// The block.
+        /// The first block whose lengths differ.
         block: BlockId,
         /// Length of the block in the parameters, in numbers.
         got: u64,

@@ -48,7 +48,7 @@ pub fn upload_root(blocks: &MaskedBlocks) -> Digest {
 /// Everything that opening needs. All of it was checked against its commitments before.
 #[derive(Debug)]
 pub struct OpeningInputs<'a> {
-    /// The round.
+    /// The plan of the round, checked.
     pub round: &'a RoundContext,
     /// Digest of the sealed manifest.
     pub manifest: Digest,

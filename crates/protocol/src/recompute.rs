@@ -247,6 +247,7 @@ impl Recomputation {
         }
         let block = closed.sum.block;
         let mut parameters = self.parameters_before(block);
+        // Once for each block, so that a custodian cannot be asked twice and give two answers.
         let permit = self.cohorts.take_permit(block);
         let permit = permit.ok_or_else(|| wrong_sum(block, "it was recomputed before"))?;
         let manifest = self.cohorts.sealed_manifest().manifest();

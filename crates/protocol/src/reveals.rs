@@ -65,6 +65,8 @@ impl CheckedReveals {
                 self.seeds.extend(seeds);
             }
             RevealedSecret::SeedParts { custodian, parts } => {
+                // With the number 0 in a custodian's place, a coordinator could call the member's own seeds a
+                // custodian's parts.
                 if !round.custodians().any(|known| known == *custodian) {
                     return Err(Misbehaviour::Reveal { dealer });
                 }

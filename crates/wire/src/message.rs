@@ -24,7 +24,7 @@ pub enum Message {
     ReceivingKey(Signed<ReceivingKey>),
     /// Coordinator → all, step 1.
     Plan {
-        /// The plan.
+        /// The plan, signed by the coordinator.
         plan: Signed<RoundPlan>,
         /// The signed receiving keys that the plan names, so that the coordinator cannot put in one of its
         /// own.
@@ -52,7 +52,7 @@ pub enum Message {
         dealer: PartyId,
         /// The custodian whose receiving key it is sealed to.
         custodian: PartyId,
-        /// The sealed shares.
+        /// The custodian's shares of both keys, encrypted, after the ephemeral key and its proof.
         #[serde(with = "serde_bytes")]
         sealed: Vec<u8>,
     },
@@ -77,7 +77,7 @@ pub enum Message {
         /// The manifest's body, from which a member reads which blocks it uploads.
         #[serde(with = "serde_bytes")]
         manifest: Vec<u8>,
-        /// The certificate.
+        /// The signatures of a quorum of custodians on the first seal.
         certificate: Certificate<Seal1>,
         /// Blocks of the receiver that arrived complete before its link was lost, ascending; it sends the
         /// others.
@@ -101,7 +101,7 @@ pub enum Message {
     },
     /// Coordinator → all, step 6.
     Sealed2 {
-        /// The certificate.
+        /// The signatures of a quorum of custodians. With them, secrets may be revealed.
         certificate: Certificate<Seal2>,
     },
     /// Coordinator → custodians, step 6: this member of `U2` left; its seeds are needed from shares.

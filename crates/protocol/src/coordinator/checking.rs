@@ -237,6 +237,7 @@ impl Coordinator {
             Message::PairOpened { opening, .. } => opening.member,
             _ => return Err(unexpected(from, "what a member says of its upload")),
         };
+        // The sender first: input that is rejected is not stored, so it must not change anything before that.
         if signer != from {
             let why = "somebody else sent it";
             return Err(Misbehaviour::LateSketch { member: signer, why }.by(from));

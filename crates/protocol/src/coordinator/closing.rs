@@ -124,6 +124,7 @@ impl Recomputing {
     fn give_up_waiting(&mut self) {
         for (custodian, blocks) in &mut self.assigned {
             let done = self.recomputed.get(custodian).map(|(_, done)| done);
+            // Those that are done are given up as well, which changes nothing: `covers` is asked first.
             self.given_up.extend(blocks.iter().map(|block| (*custodian, *block)));
             blocks.retain(|block| done.is_some_and(|done| done.contains(block)));
         }

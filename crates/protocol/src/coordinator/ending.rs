@@ -35,8 +35,8 @@ impl Coordinator {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
         self.chain.advance(&known);
         self.openings.ended(&self.epoch, &ending, &known);
-        // A block can only be opened again from parameters that the next plan has, so older openings need no
-        // space.
+        // The coordinator keeps only openings that the next plan's parameters could repeat. Custodians keep
+        // all of theirs, and reject what it does not list.
         self.openings.retain(&parameters_after(&announced, &ending));
         self.bars.expire(known.round);
         self.model = model.clone();

@@ -79,6 +79,7 @@ impl Input {
         let [t0, t1, t2, t3, t4, t5, t6, t7, p0, p1, p2, p3] = *fields;
         let now = Time(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]));
         let party = PartyId(u32::from_le_bytes([p0, p1, p2, p3]));
+        // Strict where a kind has no party or no rest: bytes that differ are never the same input.
         let input = match (kind, party, rest) {
             (0, PartyId::COORDINATOR, rest) => Self::StartRound(Box::new(codec::decode(rest)?)),
             (1, _, []) => Self::Connected(party),

@@ -321,6 +321,7 @@ impl Coordinator {
     }
 
     fn send_to(&mut self, parties: impl IntoIterator<Item = PartyId>, frame: &Frame) {
+        // Nothing is queued for a party without a link: it gets what it needs when it connects.
         for to in parties {
             if self.connected.contains(&to) {
                 self.outputs.push_back(CoordinatorOutput::Send { to, frame: frame.clone() });

@@ -14,16 +14,16 @@ use crate::model::Model;
 pub enum CoordinatorOutput {
     /// Send a frame to a party.
     Send {
-        /// To whom.
+        /// The party, which was connected when this was put out.
         to: PartyId,
-        /// What.
+        /// The frame. Frames to one party are sent in this order.
         frame: Frame,
     },
     /// Send a model to a party, unless its link has one under way ([`ModelUnderWay`](super::ModelUnderWay)).
     SendModel {
-        /// To whom.
+        /// The member that asked for it.
         to: PartyId,
-        /// What.
+        /// The model after the last round that ended.
         model: Model,
     },
     /// Something to log or to show to the operator.
@@ -84,11 +84,11 @@ pub enum Event {
 /// The result of a round.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RoundReport {
-    /// The round.
+    /// The round that ended.
     pub round: Round,
     /// The certificate of its ending.
     pub ending: Ending,
-    /// Its log.
+    /// Its log, with the ending as its last entry.
     pub log: RoundLog,
     /// Members whose announcement was kept, ascending. Some may lack letters, and are then not in `U1`.
     pub announced: Vec<PartyId>,

@@ -314,6 +314,8 @@ impl Coordinator {
             .iter()
             .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
             .collect();
+        // Roots in place of the masked blocks: the log stays small, and custodians without the blocks compute
+        // it too.
         announced.log = log_to_uploads(&announced.context, &uploading.sealed, &uploaded);
         let mut body = Seal2 {
             epoch: self.epoch.digest(),

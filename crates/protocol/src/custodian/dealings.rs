@@ -75,6 +75,8 @@ impl Custodian {
         match HeldShares::open(&planned.context, self.id, secret, (dealer, announced), sealed) {
             Ok(shares) => {
                 planned.shares.insert(dealer, shares);
+                // Sent at once: a custodian signs one first seal in a round, so a bad letter that is found
+                // after it ends the round.
                 self.send(Message::LetterOpened { round, dealer });
                 Ok(())
             }

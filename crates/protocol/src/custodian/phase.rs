@@ -130,6 +130,7 @@ impl CustodianPhase {
     /// The first seal is certified.
     pub(super) fn seal(&mut self, sealed: SealedManifest) {
         *self = match std::mem::replace(self, Self::Idle) {
+            // A certificate that comes again leaves a later phase, and its secrets, as they are.
             Self::Announcing(planned) => Self::Uploading(planned, Box::new(sealed)),
             later => later,
         };

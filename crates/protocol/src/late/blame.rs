@@ -110,6 +110,8 @@ impl BlamedRow<'_> {
     /// pair's, or an answer from which another row follows than they sketched.
     pub fn liars(&self, openings: &OpeningInputs<'_>, evidence: &LateEvidence) -> BTreeSet<PartyId> {
         let mut liars = BTreeSet::new();
+        // Silence names nobody: a coordinator that drops an honest member's message would have that member
+        // named.
         for (member, answer) in self.answers(evidence) {
             let rows = evidence.rows(member, self.cohort.block());
             let sketched = rows.and_then(|rows| rows.get(self.row));

@@ -14,7 +14,7 @@ use crate::sealed::{SealedCohorts, SummedCohort};
 /// The result of comparing a block's late sketches with its sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SumVerdict {
-    /// The outcome.
+    /// The result that the closing lists.
     pub check: SumCheck,
     /// Members whose own sketch is larger than the plan's clip and weight allow, ascending.
     pub too_large: Vec<PartyId>,

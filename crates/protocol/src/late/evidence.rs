@@ -43,6 +43,8 @@ impl LateEvidence {
         let (member, body) = (verified.signer(), verified.body());
         expect_place::<LateSketches>(round, cohorts, (body.epoch, body.round, body.seal2))?;
         let ascending = body.sketches.windows(2).all(|pair| pair[0].block < pair[1].block);
+        // Some blocks may be missing: their seeds may not have arrived, or the member has shown enough of
+        // them.
         if !ascending || !body.sketches.iter().all(|sketch| is_asked(round, cohorts, member, sketch.block)) {
             let why = "it names other blocks than those that the member is summed in";
             return Err(Misbehaviour::LateSketch { member, why });
@@ -143,6 +145,7 @@ impl LateEvidence {
 
     /// What a pair agreed on, whichever of the two showed it.
     pub fn agreed(&self, one: PartyId, other: PartyId) -> Option<&AgreedSecret> {
+        // Both directions are the same secret: `e[u]·E[v] = e[v]·E[u]`.
         let opened = self.openings.get(&(one, other)).or_else(|| self.openings.get(&(other, one)));
         opened.map(|(_, agreed)| agreed)
     }

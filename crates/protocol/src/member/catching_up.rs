@@ -29,7 +29,8 @@ impl Member {
         self.model.digest() != self.chain.model
     }
 
-    /// Asks for the model after the last round (`ROUND-23`).
+    /// Asks for the model after the last round (`ROUND-23`), and not for the sums that were missed: the
+    /// coordinator would have to store those of every round.
     pub(super) fn catch_up(&mut self) {
         self.catching_up = Some(CatchingUp { blocks: self.model.blocks().map(|_| Vec::new()) });
         self.ask_again();

@@ -54,7 +54,7 @@ pub enum MemberOutput {
     Train {
         /// The digest of the plan's body, which names the training.
         digest: Digest,
-        /// The plan.
+        /// The admitted plan.
         plan: Box<RoundPlan>,
     },
     /// The previous round was aborted: check policy and budget again, then call [`Member::contribute_again`]
@@ -62,12 +62,12 @@ pub enum MemberOutput {
     SendAgain {
         /// The digest of the plan's body.
         digest: Digest,
-        /// The plan.
+        /// The admitted plan, with the settings of the aborted one but for deadlines.
         plan: Box<RoundPlan>,
     },
     /// The round closed with sums, and they are applied.
     Closed {
-        /// The round.
+        /// The round that closed.
         round: Round,
         /// The model after it.
         model: Box<Model>,

@@ -81,7 +81,8 @@ impl OpeningHistory {
             OpeningRecord::Ended { epoch, round, ending, aborted, dropped, .. } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
                 kept.ended = Some(KeptEnding { digest: ending, aborted });
-                // An aborted round opened nothing, and a closed one did not open the dropped blocks.
+                // An aborted round opened nothing, and a closed one did not open the dropped blocks. A sum
+                // that was opened and not applied stays, because it is known all the same.
                 kept.uploaded.retain(|block, _| !aborted && dropped.binary_search(block).is_err());
                 kept.opened.retain(|_, opened| !aborted && dropped.binary_search(&opened.block).is_err());
             }

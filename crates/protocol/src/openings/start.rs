@@ -26,7 +26,7 @@ pub enum StartRefusal {
         "this party has begun another epoch with the same number {number}; the consortium has to give each file a number of its own"
     )]
     SameNumber {
-        /// The number.
+        /// The number that both files have.
         number: u32,
     },
     /// The party was given another model than the file names.
@@ -45,7 +45,7 @@ pub enum StartRefusal {
          ask the holder of the governance key for a file that starts on it"
     )]
     OtherEnding {
-        /// The round.
+        /// The last round of the previous epoch, as the file names it.
         round: Round,
         /// The ending that the file names.
         got: Digest,

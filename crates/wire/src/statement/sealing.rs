@@ -50,7 +50,7 @@ pub enum CohortChoice {
 /// A block's cohort in the manifest.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ManifestCohort {
-    /// The block.
+    /// The block; cohorts are in the order of the block table.
     pub block: BlockId,
     /// How it was chosen.
     pub choice: CohortChoice,
