@@ -184,6 +184,7 @@ impl Coordinator {
         for (member, frames) in frames {
             frames.iter().for_each(|frame| self.send_to([member], frame));
         }
+        // Everybody who would be asked may have left by now.
         self.advance_checking(now, false);
     }
 

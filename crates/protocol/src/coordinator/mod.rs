@@ -202,6 +202,7 @@ impl Coordinator {
         {
             closing.reconsider(party);
         }
+        // Before `advance`, which may enter the next step and send its frames: they follow from these.
         for frame in self.frames_to_catch_up(party) {
             self.outputs.push_back(CoordinatorOutput::Send { to: party, frame });
         }

@@ -130,6 +130,7 @@ impl Coordinator {
     /// Gives the present phase its whole time again.
     fn begin_waiting_again(&mut self, now: Time) {
         let Some(active) = &self.round else { return };
+        // A stored deadline means nothing after a restart, because the clock has another origin.
         let deadlines = &active.settings.deadlines;
         let limit = match &active.phase {
             CoordinatorPhase::Announcing(_) => deadlines.announce,
