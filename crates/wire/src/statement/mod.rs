@@ -32,8 +32,8 @@ pub trait Body: Serialize + DeserializeOwned {
 }
 
 /// An Ed25519 signature as it travels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 // serde has no arrays of 64 bytes, so signatures and proofs travel as byte strings, after their length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Signature(#[serde(with = "serde_bytes")] pub [u8; 64]);
 
