@@ -1,4 +1,5 @@
-//! What opened sums make of the model. Coordinator, custodians and members compute it alike, bit by bit.
+//! Applies opened sums to the model. The coordinator, custodians and members all compute it, and their
+//! digests must be equal, so every operation is the same bit for bit.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::model::Model;
 use crate::opening::OpenedSum;
 
 impl Model {
-    /// The model after a round: each opened sum applied to its block, every other block unchanged (`ROUND-21`).
+    /// The model after a round: each opened sum applied to its block, every other block unchanged
+    /// (`ROUND-21`).
     ///
     /// # Errors
     /// A sum for a block that the model lacks.
@@ -27,8 +29,8 @@ impl Model {
     }
 }
 
-/// Applies an opened sum to its block's parameters; a router whose sum of consistency weights is out of range keeps
-/// them (`ALIGN-12`). `None` when the plan has no such block.
+/// Applies an opened sum to its block's parameters; a router whose sum of consistency weights is out of range
+/// keeps them (`ALIGN-12`). `None` when the plan has no such block.
 pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f32]) -> Option<()> {
     let planned = plan.block(opened.block())?;
     let lifted: Vec<i64> = opened.words().iter().map(|word| plan.settings.ring.lift(*word)).collect();
@@ -37,7 +39,8 @@ pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f3
         max_weight: plan.settings.max_weight,
         noise_steps: planned.noise_steps,
     };
-    // The only error says that the block stays as it is, for everybody alike.
+    // The only error says that the block keeps its parameters. It follows from the sum alone, so it is the
+    // same for everybody.
     let _ = planned.scale.apply(planned.shape.kind, parameters, &lifted, total);
     Some(())
 }

@@ -25,6 +25,7 @@ impl Bars {
     /// Evidence that shows no bad letter.
     pub fn take(&mut self, epoch: &Epoch, evidence: &BadDealing) -> Result<(), Misbehaviour> {
         let (dealer, round) = check_bad_dealing(epoch, evidence)?;
+        // The latest bars longest, and one for each dealer bounds what is stored.
         if self.0.get(&dealer).is_none_or(|(known, _)| *known < round) {
             self.0.insert(dealer, (round, evidence.clone()));
         }
@@ -36,7 +37,8 @@ impl Bars {
         self.evidence(round).map(|(dealer, _)| dealer)
     }
 
-    /// The round of the bad letter for which a plan bars this member, and the first round that it is not barred from.
+    /// The round of the bad letter for which a plan bars this member, and the first round that it is not
+    /// barred from.
     pub fn term(&self, member: PartyId, plan: &RoundPlan) -> Option<(Round, Round)> {
         let (shown, _) = self.0.get(&member).filter(|_| plan.barred.contains(&member))?;
         Some((*shown, first_free_round(*shown)))
@@ -56,6 +58,7 @@ impl Bars {
         if !rule::in_force("PLAN-14") {
             return Ok(());
         }
+        // A coordinator that could bar members freely could choose who is left in the cohorts.
         let unproven =
             plan.barred.iter().find(|member| !self.barred(plan.round).any(|barred| barred == **member));
         let disordered = plan.barred.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| &pair[1]);
@@ -70,7 +73,7 @@ impl Bars {
         self.0.values().map(|(_, evidence)| evidence)
     }
 
-    /// Forgets what bars nobody any more.
+    /// Drops evidence that bars nobody after this round.
     pub fn expire(&mut self, round: Round) {
         self.0.retain(|_, (shown, _)| round.0.saturating_sub(shown.0) <= BARRED_ROUNDS);
     }
@@ -78,10 +81,13 @@ impl Bars {
 
 /// Whether a bad letter of one round bars its dealer from another (`ROUND-33`).
 fn bars(shown: Round, round: Round) -> bool {
+    // Not from the letter's own round: there the dealer is out by the coordinator's exclusion, after the
+    // plan.
     shown < round && round < first_free_round(shown) && rule::in_force("ROUND-33")
 }
 
-/// The first round that a bad letter of this round does not bar its dealer from. A dealer can sign any round number.
+/// The first round that a bad letter of this round does not bar its dealer from. It saturates, because a
+/// dealer can sign any round number.
 fn first_free_round(shown: Round) -> Round {
     Round(shown.0.saturating_add(BARRED_ROUNDS + 1))
 }

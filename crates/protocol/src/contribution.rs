@@ -1,4 +1,4 @@
-//! What a member contributes to a round: nothing else of its local training enters the protocol.
+//! What a member contributes to a round.
 
 use cloister_alignment::cohort::MemberSketches;
 use cloister_params::per_block::PerBlock;
@@ -7,21 +7,23 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::round::RoundContext;
 
-/// A member's contribution to one round, as integers and noised sketches: nothing else of local training enters
-/// the protocol.
+/// A member's contribution to one round, as integers and noised sketches: nothing else of local training
+/// enters the protocol.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Contribution {
-    /// The clipped and quantised update of each block, with whatever noise the plan asks for.
+    /// The clipped and quantised update of each block, with the plan's noise.
     pub integers: PerBlock<Vec<i32>>,
-    /// For each expert block, the noised sketches.
+    /// For each expert block, the noised sketches. They are sent unmasked, in the announcement.
     pub sketches: MemberSketches,
 }
 
-/// Standard deviations that a member's own noise may add to the clip; more does not happen by chance.
+/// How many standard deviations a member's own noise may add to the clip. A Gaussian exceeds 12 with a
+/// probability below 10⁻³².
 const NOISE_REACH: u32 = 12;
 
 impl Contribution {
-    /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each expert.
+    /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each
+    /// expert.
     pub(crate) fn fits(&self, context: &RoundContext) -> bool {
         let table = &context.plan().settings.blocks;
         let scored = table.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);
@@ -33,7 +35,9 @@ impl Contribution {
 
 /// Whether a block's integers have its length, and are within its clip and noise.
 fn is_within(block: &PlannedBlock, integers: &[i32]) -> bool {
+    // A larger value is a fault of the trainer, and could make the sum wrap in the ring.
     let largest = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
+    // `unsigned_abs`, because `i32::MIN` has no positive counterpart.
     integers.len() as u64 == block.shape.length
         && integers.iter().all(|integer| integer.unsigned_abs() <= largest)
 }

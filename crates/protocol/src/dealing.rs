@@ -48,9 +48,9 @@ impl std::fmt::Debug for RoundSecrets {
 /// A sealed letter and whom it is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SealedLetter {
-    /// Who can open it.
+    /// The custodian whose receiving key it is sealed to.
     pub custodian: PartyId,
-    /// The sealed shares.
+    /// The letter as it travels: the custodian's shares of both keys, encrypted.
     pub sealed: Vec<u8>,
 }
 
@@ -119,6 +119,7 @@ impl RoundSecrets {
         random: &mut impl CryptoRng,
     ) -> (SealedLetter, Dealing) {
         let shares = sharings.each_ref().map(|sharing| sharing.share_of(custodian));
+        // The plain shares are erased as soon as they are sealed.
         let content: Zeroizing<Vec<u8>> =
             Zeroizing::new(shares.iter().flat_map(|share| *share.reveal()).collect());
         // Plans are checked to name canonical keys of custodians before secrets are made (`PLAN-09`).
@@ -170,6 +171,7 @@ pub struct DealtKeys {
 impl DealtKeys {
     /// Decodes what an announcement commits to, and checks the proofs of knowledge (`MASK-02`, `MASK-08`).
     fn check(context: &DealingContext, threshold: usize, body: &Announcement) -> Result<(), Misbehaviour> {
+        // Once, with the announcement. Later uses only decode: the proofs depend on nothing that came since.
         let keys = Self::decode(threshold, body)?;
         for (key, kind, what) in [
             (&keys.mask, DealtKey::Mask, "the proof of knowledge of the mask key"),
@@ -202,8 +204,8 @@ fn shared_key(body: &Announcement, kind: DealtKey) -> &SharedKey {
     }
 }
 
-/// Checks that an announcement has the plan's shape: fields, commitments to both keys with proofs of knowledge, one dealing
-/// for each custodian of the plan, one sketch for each expert block (`ROUND-10`).
+/// Checks that an announcement has the plan's shape: fields, commitments to both keys with proofs of
+/// knowledge, one dealing for each custodian of the plan, one sketch for each expert block (`ROUND-10`).
 ///
 /// # Errors
 /// The first thing that is not as it must be.
@@ -219,12 +221,14 @@ pub fn check_announcement(
         return Err(Misbehaviour::Announcement("its signer is barred from the round"));
     }
     DealtKeys::check(&round.dealing(dealer), round.roster().floors().reveal_threshold, body)?;
+    // The receiving key is in the announcement so that evidence of a bad letter needs no plan.
     let dealt = body.dealings.iter().map(|dealing| (dealing.custodian, dealing.recipient));
     if !dealt.eq(round.plan().custodians.iter().map(|entry| (entry.custodian, entry.key))) {
         return Err(Misbehaviour::Announcement(
             "one dealing for each custodian, ascending, with its receiving key",
         ));
     }
+    // Ascending, because cohorts are chosen by a binary search in it.
     let ascending = body.closed.windows(2).all(|pair| pair[0] < pair[1]);
     if !ascending || body.closed.iter().any(|block| round.block(*block).is_none()) {
         return Err(Misbehaviour::Announcement("closed blocks of the plan, ascending"));
@@ -287,8 +291,8 @@ fn right_shares(
     }
 }
 
-/// Checks a custodian's evidence that a letter is bad (`ROUND-24`): one valid proof removes its dealing, and a
-/// complaint without one counts nothing. Nothing but the announcement is needed for it.
+/// Checks a custodian's evidence that a letter is bad (`ROUND-24`): one valid proof takes the dealer out, and
+/// a complaint without one has no effect. It needs the announcement and no plan. Returns what is wrong.
 ///
 /// # Errors
 /// Evidence that is not about this letter, or that shows a good letter.
@@ -303,12 +307,14 @@ pub fn check_letter_fault(
     let receiving = Element::decode(dealing.recipient).map_err(|_| unproven.clone())?;
     let place = DealingContext { epoch: announcement.epoch, round: announcement.round, dealer };
     let context = place.letter_context(announcement.plan, custodian);
+    // From the announcement's own fields, not from a plan: parties check this evidence in later rounds.
     let opened = letter::open_exposed(sealed, &receiving, &context, evidence);
     match opened.map_err(|_| unproven.clone())? {
         Err(_) => Ok(CLOSED),
         Ok(content) => {
             match right_shares(custodian, &DealtKeys::decode(threshold, announcement)?, &content) {
                 Err(why) => Ok(why),
+                // A proof that shows a good letter accuses an honest dealer.
                 Ok(_) => Err(unproven),
             }
         }
@@ -345,6 +351,7 @@ impl HeldShares {
         sealed: &[u8],
     ) -> Result<Self, Misbehaviour> {
         let wrong = |why| Misbehaviour::Letter { dealer, custodian, why };
+        // First: a letter that was not announced says nothing of its dealer.
         announced_letter(custodian, announcement, sealed).ok_or(wrong(NOT_ANNOUNCED))?;
         let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
         let content = letter::open(sealed, receiving, &context).map_err(|_| wrong(CLOSED))?;

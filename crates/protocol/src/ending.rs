@@ -1,7 +1,8 @@
 //! How rounds end, and the chain that their endings make: each plan names the ending before it.
 //!
-//! A party learns of an ending by its certificate ([`KnownEnding::check`]), whatever message brings it, and moves its
-//! [`ChainPosition`] on. A closing counts only together with the statements of custodians that recomputed its sums.
+//! A party learns of an ending by its certificate ([`KnownEnding::check`]), whatever message brings it, and
+//! moves its [`ChainPosition`] on. A closing counts only together with the statements of custodians that
+//! recomputed its sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +17,19 @@ use cloister_wire::statement::{Abort, Body, Closing, Recomputed, Signed};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
 use crate::statement::{Verified, check_certificate, check_partys};
 
-/// Whether a round ended with sums.
+/// The two ways in which a round ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EndingKind {
-    /// With sums.
+    /// Sums were opened and listed.
     Closed,
-    /// Without.
+    /// Nothing was opened.
     Aborted,
 }
 
 /// How a round ended, as a party that checked the certificate knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KnownEnding {
-    /// Whether it ended with sums.
+    /// Whether it ended with sums or was aborted.
     pub kind: EndingKind,
     /// The round that ended.
     pub round: Round,
@@ -75,6 +76,8 @@ impl KnownEnding {
                 (abort.body().epoch, known)
             }
         };
+        // A custodian may keep its key over epochs, so that a certificate of an earlier one has valid
+        // signatures.
         expect("ending", "epoch", of_epoch, epoch.digest())?;
         Ok(known)
     }
@@ -104,6 +107,7 @@ impl ChainPosition {
 
     /// The position after an ending; a party that missed rounds jumps to it.
     pub fn advance(&mut self, ending: &KnownEnding) {
+        // Only forward: an old certificate is valid for ever and can be shown at any time.
         if ending.round > self.round {
             *self = Self { round: ending.round, previous: ending.digest, model: ending.model };
         }
@@ -148,10 +152,12 @@ pub fn check_recomputed(
         expect(Recomputed::TAG, "round", statement.body().round, closing.round)?;
         if statement.body().closing == digest {
             for block in &statement.body().blocks {
+                // A set, so that a custodian that is listed twice counts once.
                 recomputed_by.entry(*block).or_default().insert(statement.signer());
             }
         }
     }
+    // `f + 1`, so that at least one honest custodian recomputed the sum.
     let quorum = epoch.consortium().floors().malicious_custodians + 1;
     for sum in &closing.sums {
         let got = recomputed_by.get(&sum.block).map_or(0, BTreeSet::len);

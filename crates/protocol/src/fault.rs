@@ -13,7 +13,7 @@ pub enum Fault {
     /// A peer broke the protocol; the message names which rule.
     #[error("{peer} misbehaved: {what}")]
     PeerMisbehaved {
-        /// Who sent it.
+        /// Whose fault it is: the sender, or the signer of what the sender relayed.
         peer: PartyId,
         /// Which rule it broke.
         #[source]
@@ -31,13 +31,13 @@ pub enum Fault {
     /// A frame that does not belong to the present phase: late, early or repeated. Harmless.
     #[error("unexpected in this phase: {what} from {peer}")]
     Unexpected {
-        /// Who sent it.
+        /// The party that sent it.
         peer: PartyId,
-        /// What it was.
+        /// The frame, in words for an operator.
         what: &'static str,
     },
-    /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). It is nobody's
-    /// fault: others sign.
+    /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). It
+    /// is nobody's fault: others sign.
     #[error(
         "this custodian was restored from a backup, and does not know what it helped to open; it leaves second seals to the others \
          until an epoch that it has seen from its first round on"
@@ -57,7 +57,7 @@ pub enum Misbehaviour {
     /// A signature that does not fit.
     #[error("the signature of {signer} on a {what} does not fit")]
     Signature {
-        /// The claimed signer.
+        /// The party that the statement names as its signer.
         signer: PartyId,
         /// The body's tag.
         what: &'static str,
@@ -65,7 +65,7 @@ pub enum Misbehaviour {
     /// A statement by a party that may not make it.
     #[error("{signer} is no {role:?} of the consortium and signed a {what}")]
     Role {
-        /// The signer.
+        /// The party that signed or sent it.
         signer: PartyId,
         /// The needed role; the coordinator has none.
         role: Option<Role>,
@@ -81,7 +81,7 @@ pub enum Misbehaviour {
         what: &'static str,
         /// Distinct, valid signatures.
         got: usize,
-        /// The seal quorum.
+        /// How many are needed: `h_s` of the roster for a certificate, `f + 1` for recomputations.
         quorum: usize,
     },
     /// A statement for another epoch, round, plan, seal or log.
@@ -89,7 +89,7 @@ pub enum Misbehaviour {
     Mismatch {
         /// The body's tag.
         what: &'static str,
-        /// Which field.
+        /// The field that differs.
         field: &'static str,
         /// The value that came.
         got: String,
@@ -99,32 +99,33 @@ pub enum Misbehaviour {
     /// A cohort or a set of members below its floor.
     #[error("{what} has {got} organisations; the floor is {floor}")]
     BelowFloor {
-        /// Which set.
+        /// The set of members that was counted, in words for an operator.
         what: String,
         /// Organisations in it.
         got: usize,
-        /// The floor.
+        /// The plan's `cohort_floor`.
         floor: usize,
     },
     /// A manifest whose cohorts do not follow from the announced sketches.
     #[error("the cohort of {block} does not follow from the announced sketches")]
     Score {
-        /// The block.
+        /// The first block whose cohort, weights or consensus differ.
         block: BlockId,
     },
-    /// An announcement that lacks something, or has it in another shape than the plan's. The text says what is expected.
+    /// An announcement that lacks something, or has it in another shape than the plan's. The text says what
+    /// is expected.
     #[error("an announcement does not have what the plan asks for: {0}")]
     Announcement(&'static str),
     /// A receiving key to which nothing can be sealed (`PLAN-09`).
     #[error("the receiving key is not a group element, or is the identity")]
     ReceivingKey,
-    /// A manifest that lists something else than the announcements.
+    /// A manifest that does not follow from the announcements.
     #[error("a manifest does not follow from the announcements: {0}")]
     Manifest(&'static str),
     /// A second seal that does not follow from the first and the uploads.
     #[error("a second seal does not follow from the first and the uploads: {0}")]
     Seal2(&'static str),
-    /// A closing that lists something else than the round makes it list.
+    /// A closing that lists something that does not follow from its round.
     #[error("a closing does not follow from its round: {0}")]
     Closing(&'static str),
     /// A letter that cannot be opened or does not hold what was committed to.
@@ -132,7 +133,7 @@ pub enum Misbehaviour {
     Letter {
         /// Who dealt.
         dealer: PartyId,
-        /// To whom.
+        /// The custodian that the letter is for.
         custodian: PartyId,
         /// What is wrong.
         why: &'static str,
@@ -151,7 +152,7 @@ pub enum Misbehaviour {
         /// The chunk's number.
         index: u32,
     },
-    /// An upload whose blocks do not make up the signed root, or that lacks blocks.
+    /// An upload whose blocks give another root than the signed one, or that lacks blocks.
     #[error("the upload of {member} does not make up the root that it signed")]
     UploadRoot {
         /// Whose upload.
@@ -160,18 +161,19 @@ pub enum Misbehaviour {
     /// A late sketch, an answer about one, or an opened pair that breaks a rule.
     #[error("a late sketch of {member}: {why}")]
     LateSketch {
-        /// Whose.
+        /// The member that signed or showed it.
         member: PartyId,
         /// What is wrong.
         why: &'static str,
     },
-    /// A second seal under which a block would be opened from the same parameters over two cohorts (`ROUND-30`).
+    /// A second seal under which a block would be opened from the same parameters over two cohorts
+    /// (`ROUND-30`).
     #[error(
         "{block} was opened from the same parameters over other members, or in another scale: it must be listed as repeated, \
          and stay closed"
     )]
     Repeated {
-        /// The block.
+        /// The first such block.
         block: BlockId,
     },
     /// A revealed value that its commitment does not cover.
@@ -188,7 +190,7 @@ pub enum Misbehaviour {
     Equivocation {
         /// The body's tag.
         what: &'static str,
-        /// The round.
+        /// The round of both statements.
         round: Round,
     },
     /// A statement that may not follow what was signed before (`ROUND-03`).
@@ -196,22 +198,22 @@ pub enum Misbehaviour {
     Order {
         /// The body's tag.
         what: &'static str,
-        /// The round.
+        /// The round of the rejected statement.
         round: Round,
-        /// What came before.
+        /// What was signed before, in words for an operator.
         after: &'static str,
     },
     /// A sum that cannot be applied.
     #[error("{block}: {why}")]
     Sum {
-        /// The block.
+        /// The block whose sum or parameters are wrong.
         block: BlockId,
         /// What is wrong.
         why: String,
     },
 }
 
-/// The rule that makes this party refuse a plan.
+/// The rule for which this party refuses a plan.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Refusal {
     /// A rule of the specification.
@@ -232,7 +234,7 @@ pub enum Refusal {
     /// The plan does not follow the last ending (`ROUND-08`).
     #[error("the plan's {field} is {got}, the last ending makes it {expected}")]
     Chain {
-        /// Which field.
+        /// The field of the plan that differs.
         field: &'static str,
         /// The plan's value.
         got: Digest,
@@ -249,7 +251,8 @@ pub enum Refusal {
         /// The digest of this member's task file.
         expected: Digest,
     },
-    /// After an abort, a plan with other settings than those that the contribution was made and charged for (`ROUND-03`).
+    /// After an abort, a plan with other settings than those that the contribution was made and charged for
+    /// (`ROUND-03`).
     #[error(
         "the plan changes settings on a model whose round was aborted, for which this member's update was made; only deadlines may change"
     )]
@@ -257,7 +260,7 @@ pub enum Refusal {
     /// A plan that bars a member whose bad letter nobody has shown to this party (`PLAN-14`).
     #[error("the plan bars {member}, but no evidence came that bars it from this round")]
     BarredWithoutEvidence {
-        /// The member.
+        /// The first member that the plan bars so.
         member: PartyId,
     },
     /// The plan bars this member (`PLAN-14`).
@@ -279,7 +282,7 @@ pub enum Refusal {
     /// The digests of the blocks' parameters are not those of the plan's model (`PLAN-18`).
     #[error("the plan names parameters that make up the model {got}, and starts from the model {expected}")]
     Parameters {
-        /// The model that the parameters make up.
+        /// The digest over the parameters.
         got: Digest,
         /// The plan's model.
         expected: Digest,
@@ -303,13 +306,13 @@ pub enum Refusal {
         "the receiving key of {custodian}, which signed it, is not a group element; the coordinator must leave it out"
     )]
     NoReceivingKey {
-        /// The custodian.
+        /// The custodian that signed it.
         custodian: PartyId,
     },
     /// A receiving key that its custodian has not signed for this round.
     #[error("the receiving key of {custodian} is not signed by it for this round")]
     ReceivingKey {
-        /// The custodian.
+        /// The custodian that the plan names it for.
         custodian: PartyId,
     },
 }
@@ -322,13 +325,13 @@ impl Fault {
 }
 
 impl Misbehaviour {
-    /// Puts the blame on the coordinator, from which every frame of a party's link comes.
+    /// Attributes the fault to the coordinator, which sends every frame on a party's link.
     pub(crate) fn by_coordinator(self) -> Fault {
         self.by(PartyId::COORDINATOR)
     }
 
-    /// Puts the blame on a peer. A frame without what it follows is nobody's fault: a party that restarted, or whose round ended,
-    /// lacks what came before.
+    /// Attributes the fault to a peer. A frame that came too early is nobody's fault: a party that restarted,
+    /// or whose round ended, lacks what came before it.
     pub fn by(self, peer: PartyId) -> Fault {
         match self {
             Self::TooEarly(what) => Fault::Unexpected { peer, what },

@@ -1,29 +1,30 @@
 //! The rounds of a consortium as deterministic state machines: [`Coordinator`], [`Member`] and [`Custodian`].
 //!
-//! In each round, members train one model on their own data. Only sums over enough of them are opened, and every party
-//! checks each step before it acts on it. Requirement ids such as `ROUND-03` refer to `protocols/`, which starts with
-//! `protocols/README.md`.
+//! In each round, members train one model on their own data. Only sums over enough of them are opened, and
+//! every party checks each step before it acts on it. Requirement ids such as `ROUND-03` refer to
+//! `protocols/`, which starts with `protocols/README.md`.
 //!
 //! # What it is not
-//! Nothing here does IO, reads a clock, starts a thread or draws randomness by itself. The caller (a *driver*) moves
-//! frames, stores what it is told to store, and passes time and randomness in. How masks, seals and signatures are
-//! made is in `cloister_crypto`; what travels is in `cloister_wire`; training is the driver's.
+//! Nothing here does IO, reads a clock, starts a thread or draws randomness by itself. The caller (a
+//! *driver*) moves frames, stores what it is told to store, and passes time and randomness in. How masks,
+//! seals and signatures are made is in `cloister_crypto`; what travels is in `cloister_wire`; training is the
+//! driver's.
 //!
 //! # Trust
-//! - The coordinator is trusted for availability alone. It sees masked uploads, noised sketches and sums; what it
-//!   proposes is checked by everybody.
-//! - Custodians hold shares of members' secrets. As long as at most `f` of them collude with the coordinator, it opens
-//!   no sum but those that both seals permit; the consortium file's floors say how many `f` is.
-//! - Members are trusted for nothing that others depend on: a bad dealing or a lying upload is shown by evidence that
-//!   everybody can check.
+//! - The coordinator is trusted for availability alone. It sees masked uploads, noised sketches and sums;
+//!   what it proposes is checked by everybody.
+//! - Custodians hold shares of members' secrets. As long as at most `f` of them collude with the coordinator,
+//!   it opens no sum but those that both seals permit; the consortium file's floors say how many `f` is.
+//! - Members are trusted for nothing that others depend on: a bad dealing or a lying upload is shown by
+//!   evidence that everybody can check.
 //!
 //! # Call order
 //! 1. Make a state machine with `new`. After a restart, pass in what it had stored ([`MemberConfig`],
 //!    [`CustodianConfig`], [`Coordinator::restore`]).
-//! 2. Call `handle_…` for whatever happens: a frame, a link that opens or closes, a deadline that passes. An error says
-//!    whose fault it is, and the state is as it was before.
-//! 3. After each call, carry out everything that `poll_output` gives, **in its order**: what is to be stored must be on
-//!    disk before a frame that comes after it leaves.
+//! 2. Call `handle_…` for whatever happens: a frame, a link that opens or closes, a deadline that passes. An
+//!    error says whose fault it is, and the state is as it was before.
+//! 3. After each call, carry out everything that `poll_output` gives, **in its order**: what is to be stored
+//!    must be on disk before a frame that comes after it leaves.
 //! 4. When a member says [`MemberOutput::Train`], train, and call [`Member::contribute`].
 //!
 //! The modules follow the data. Received bytes pass through types, each with one way in: `Signed` (parsed) →

@@ -27,6 +27,7 @@ pub(crate) fn keep_announcement(
     announcement: Verified<Announcement>,
 ) -> Result<(), Fault> {
     let (signer, round) = (announcement.signer(), announcement.body().round);
+    // The first stays: the letters that were opened were checked against it.
     let first = held.entry(signer).or_insert_with(|| announcement.clone());
     if first.digest() == announcement.digest() {
         return Ok(());
@@ -82,10 +83,13 @@ fn manifest_cohort(
     mut cohort: Cohort,
 ) -> ManifestCohort {
     let block = cohort.block;
+    // The member is left out of the block. If the block were left out of the round, one liar would decide for
+    // all.
     cohort.members.retain(|member| {
         let announcement = announcements.get(&member.party);
         announcement.is_none_or(|known| known.body().closed.binary_search(&block).is_err())
     });
+    // After the closed members are gone: the floor must hold for those who upload.
     let is_void = !round.reaches_floor(cohort.members.iter().map(|member| member.party));
     if is_void {
         cohort.members.clear();
@@ -112,8 +116,8 @@ impl CheckedManifest {
     /// Checks a proposed or sealed manifest against the announcements that this party holds (`ROUND-12`).
     ///
     /// # Errors
-    /// An announcement that this party does not hold in the listed form, a `U1` below the floor, a cohort, weight
-    /// or consensus that does not follow from the sketches.
+    /// An announcement that this party does not hold in the listed form, a `U1` below the floor, a cohort,
+    /// weight or consensus that does not follow from the sketches.
     pub fn check(round: &RoundContext, bytes: Vec<u8>, held: &Announcements) -> Result<Self, Misbehaviour> {
         let body: Manifest = codec::decode(&bytes)?;
         let mut announcements = Announcements::new();
@@ -125,6 +129,8 @@ impl CheckedManifest {
             announcements.insert(listed.member, announcement.clone());
         }
         check_floor(round, &announcements)?;
+        // Recomputed, and not only checked for its floors: a coordinator that chose cohorts could pick a
+        // member's companions.
         let expected = write(round, &announcements);
         expect("manifest", "round", body.round, expected.round)?;
         expect("manifest", "plan", body.plan, expected.plan)?;

@@ -10,7 +10,8 @@ use cloister_wire::frame::CHUNK_BYTES;
 use cloister_wire::message::ModelPart;
 use thiserror::Error;
 
-/// Trainable parameters, one vector a block. Clones share them.
+/// Trainable parameters, one vector for each block. Clones share them, because a model is large and outputs,
+/// checkpoints and reports each hold one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     pub(crate) blocks: Arc<PerBlock<Vec<f32>>>,
@@ -32,8 +33,8 @@ impl Model {
         &self.blocks
     }
 
-    /// The parameters as a file holds them: for each block its length as a 64-bit integer, then its 32-bit floats,
-    /// all little-endian.
+    /// The parameters as a file holds them: for each block its length as a 64-bit integer, then its 32-bit
+    /// floats, all little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (_, block) in self.blocks.iter() {
@@ -48,6 +49,7 @@ impl Model {
         let mut blocks = Vec::new();
         while !bytes.is_empty() {
             let (length, rest) = bytes.split_first_chunk()?;
+            // A damaged length must not overflow, nor allocate before the bytes are known to be there.
             let length = usize::try_from(u64::from_le_bytes(*length)).ok()?.checked_mul(4)?;
             let (values, rest) = rest.split_at_checked(length)?;
             blocks.push(floats(values));
@@ -89,7 +91,7 @@ impl Model {
         Ok(())
     }
 
-    /// The same of a plan's blocks.
+    /// Whether the model has the blocks of a plan, each with its length.
     pub fn fits(&self, plan: &CheckedPlan) -> bool {
         self.check(&plan.settings.blocks).is_ok()
     }
@@ -101,9 +103,9 @@ pub enum ModelMismatch {
     /// Another number of blocks.
     #[error("the parameters have {got} blocks, the settings {expected}; make both for one task")]
     Blocks {
-        /// Blocks of the model.
+        /// Number of blocks in the parameters.
         got: usize,
-        /// Blocks of the table.
+        /// Number of blocks in the settings.
         expected: usize,
     },
     /// A block of another length.
@@ -111,11 +113,11 @@ pub enum ModelMismatch {
         "{block} has {got} numbers in the parameters and {expected} in the settings; make both for one task"
     )]
     Length {
-        /// The block.
+        /// The first block whose lengths differ.
         block: BlockId,
-        /// Numbers of the model's block.
+        /// Length of the block in the parameters, in numbers.
         got: u64,
-        /// Numbers of the table's.
+        /// Length of the block in the settings, in numbers.
         expected: u64,
     },
 }
@@ -133,12 +135,14 @@ pub(crate) fn block_parts(block: BlockId, parameters: &[f32]) -> impl Iterator<I
 
 /// One part of a block's parameters; none after the last.
 pub(crate) fn block_part(block: BlockId, parameters: &[f32], index: u32) -> Option<ModelPart> {
+    // Whole floats: 4 divides the size of a chunk, so no part ends within one.
     let values = parameters.chunks(CHUNK_BYTES / size_of::<f32>()).nth(index as usize)?;
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     Some(ModelPart { block, index, bytes })
 }
 
-/// The digest of one block's parameters, whatever its number is: numbers may change between epochs.
+/// The digest of one block's parameters. The block's number does not enter, because it may change between
+/// epochs.
 pub(crate) fn parameters_digest(parameters: &[f32]) -> Digest {
     let bytes: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
     digest(Domain::Parameters, &[&bytes])

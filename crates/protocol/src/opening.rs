@@ -45,10 +45,10 @@ pub fn upload_root(blocks: &MaskedBlocks) -> Digest {
     merkle::root(&leaves)
 }
 
-/// Everything that opening needs, all of it checked against its commitments before.
+/// Everything that opening needs. All of it was checked against its commitments before.
 #[derive(Debug)]
 pub struct OpeningInputs<'a> {
-    /// The round.
+    /// The plan of the round, checked.
     pub round: &'a RoundContext,
     /// Digest of the sealed manifest.
     pub manifest: Digest,
@@ -150,10 +150,12 @@ pub fn open_block(permit: BlockPermit, openings: &OpeningInputs<'_>) -> Result<O
         let packed = openings.uploads.get(&member).and_then(|blocks| blocks.get(&cohort.block()));
         ring.add_packed(&mut words, packed.ok_or(NotOpened::Missing(member))?);
         let seed = openings.seeds.get(&(member, cohort.block())).ok_or(NotOpened::Missing(member))?;
+        // Pair masks within `S2[b]` cancel in the sum, so only self masks come off here.
         context.self_key(member, seed).apply(Sign::Minus, &mut words);
     }
     for absent in cohort.absent() {
         let key = openings.mask_keys.get(absent).ok_or(NotOpened::Missing(*absent))?;
+        // Masks shared with absent members are left over, because the other half is not in the sum.
         for member in cohort.members() {
             let public = mask_key_of(openings.announcements, member).ok_or(NotOpened::Missing(member))?;
             let mask = context.pair_key(member, *absent, &key.agree(&public));
@@ -170,7 +172,8 @@ pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Opt
     Element::decode(*announcements.get(&member)?.body().mask_key.commitments.first()?).ok()
 }
 
-/// Appends a chunk to its block's vector, which is new if the chunk is the first. A chunk that does not fit changes nothing.
+/// Appends a chunk to its block's vector, which is new if the chunk is the first. A chunk that does not fit
+/// changes nothing.
 pub(crate) fn append_chunk_to(blocks: &mut MaskedBlocks, chunk: &Chunk, whole: usize) -> Option<()> {
     match blocks.entry(chunk.block) {
         Entry::Occupied(mut vector) => append_chunk(vector.get_mut(), chunk, whole),
@@ -183,10 +186,14 @@ pub(crate) fn append_chunk_to(blocks: &mut MaskedBlocks, chunk: &Chunk, whole: u
     }
 }
 
-/// Appends a chunk if it is the next one of a vector of `whole` bytes, or passes over one that is here; chunk 0 starts over.
+/// Appends a chunk if it is the next one of a vector of `whole` bytes, and skips one that is here. Chunk 0
+/// starts the vector again.
 pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
     let start = chunk.index as usize * CHUNK_BYTES;
+    // Every chunk but the last is full, so a chunk's place follows from its number alone.
     let expected = whole.checked_sub(start)?.min(CHUNK_BYTES);
+    // A chunk with other content in a filled place is rejected, so a vector that went wrong is sent again
+    // from 0.
     if chunk.index > 0 && vector.get(start..start + chunk.bytes.len()) == Some(&chunk.bytes) {
         return (chunk.bytes.len() == expected).then_some(());
     }

@@ -1,7 +1,8 @@
 //! Recomputation: a custodian checks sums of a closing from masked blocks and reveals, and signs for them.
 //!
 //! A closing counts only if for each opened block `f + 1` custodians recomputed its sum, one of them honest
-//! (`ROUND-22`). The coordinator asks custodians by rotation which block each recomputes; any `f + 1` will do.
+//! (`ROUND-22`). The coordinator asks custodians by rotation which block each recomputes; any `f + 1` will
+//! do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,8 @@ use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, log_to_uploads};
 
-/// The log of a round up to the reveals and what members said of their uploads after them; its root is in the closing.
+/// The log of a round up to the reveals and what members said of their uploads after them; its root is in the
+/// closing.
 pub(crate) fn log_to_evidence(
     round: &RoundContext,
     cohorts: &SealedCohorts,
@@ -76,11 +78,12 @@ pub(crate) struct Recomputation {
     evidence: LateEvidence,
     /// For each masked block that the coordinator announced, the path to the root that its member signed.
     paths: BTreeMap<(PartyId, BlockId), Vec<Digest>>,
-    /// The masked blocks, as far as their chunks came.
+    /// The masked blocks of the blocks that this custodian recomputes; each is a prefix until all its chunks
+    /// have arrived.
     masked: BTreeMap<PartyId, MaskedBlocks>,
     /// Parameters before the round, as far as they came, as little-endian floats.
     parameters: BTreeMap<BlockId, Vec<u8>>,
-    /// The sums that this custodian came to itself.
+    /// The blocks that this custodian recomputed, with what it found: the closing said exactly the same.
     confirmed: BTreeMap<BlockId, ClosedBlock>,
 }
 
@@ -166,8 +169,8 @@ impl Recomputation {
         append_chunk_to(masked, chunk, round.plan().packed_bytes(block)).ok_or(wrong)
     }
 
-    /// Takes a part of a block's parameters before the round. Parts come in order; the first one starts over, because
-    /// the coordinator sends them from the start after a lost link.
+    /// Takes a part of a block's parameters before the round. Parts come in order; the first one starts over,
+    /// because the coordinator sends them from the start after a lost link.
     pub(crate) fn take_parameters(
         &mut self,
         round: &RoundContext,
@@ -177,6 +180,8 @@ impl Recomputation {
         let block = round.block(part.block).ok_or(wrong.clone())?;
         let whole = usize::try_from(block.shape.length).unwrap_or(usize::MAX).saturating_mul(4);
         let present = self.parameters.get(&part.block).map_or(0, Vec::len);
+        // Only the order of arrival counts, not the number: the digest of the whole is checked before it is
+        // used.
         let start = if part.index == 0 { 0 } else { present };
         if start + part.bytes.len() > whole {
             return Err(wrong);
@@ -187,12 +192,12 @@ impl Recomputation {
         Ok(())
     }
 
-    /// Whether this custodian recomputed a block and came to exactly this.
+    /// Whether this custodian recomputed a block and found exactly this.
     pub(crate) fn has_confirmed(&self, closed: &ClosedBlock) -> bool {
         self.confirmed.get(&closed.sum.block) == Some(closed)
     }
 
-    /// Checks that everything is here from which the sum of a block is recomputed. Nothing is opened before, so that
+    /// Checks that everything is here that recomputing a block needs. Nothing is opened before that, so that
     /// what is missing can still come.
     pub(crate) fn check_complete(&self, closed: &ClosedBlock) -> Result<(), Misbehaviour> {
         if self.has_confirmed(closed) {
@@ -203,9 +208,11 @@ impl Recomputation {
         for member in cohort.members() {
             self.check_masked_block(block, member)?;
         }
+        // `before` is from the plan, so the coordinator cannot have the sum applied to other parameters.
         if parameters_digest(&self.parameters_before(block)) != closed.before {
             return Err(wrong_sum(block, "the parameters that came are not those before the round"));
         }
+        // Seeds of the members that are summed, and mask keys of those that left.
         let mut needed = cohort.members().chain(cohort.absent().iter().copied());
         if !needed.all(|dealer| self.reveals.has_all_of(&self.cohorts, dealer)) {
             return Err(wrong_sum(block, "a secret that it needs was not revealed"));
@@ -221,6 +228,8 @@ impl Recomputation {
         let packed = self.masked.get(&member).and_then(|blocks| blocks.get(&block)).ok_or(wrong.clone())?;
         let path = self.paths.get(&(member, block)).ok_or(wrong.clone())?;
         let uploaded = self.cohorts.sealed_manifest().manifest().blocks_of(member);
+        // The leaves under the root are the blocks of the member's cohorts, ascending, as the manifest has
+        // them.
         let leaf = uploaded.binary_search_by_key(&block, |listed| listed.0).map_err(|_| wrong.clone())?;
         if is_under_root(root, (block, packed), (leaf, uploaded.len()), path) { Ok(()) } else { Err(wrong) }
     }
@@ -229,14 +238,16 @@ impl Recomputation {
         floats(self.parameters.get(&block).map_or(&[][..], Vec::as_slice))
     }
 
-    /// Recomputes the sum of a block for which [`Recomputation::check_complete`] holds, judges it, applies it, and
-    /// compares all of that with the closing. The block's permit is used up whether the closing is right or not.
+    /// Recomputes the sum of a block for which [`Recomputation::check_complete`] holds, judges it, applies
+    /// it, and compares all of that with the closing. The block's permit is used up whether the closing is
+    /// right or not.
     pub(crate) fn confirm(&mut self, round: &RoundContext, closed: &ClosedBlock) -> Result<(), Misbehaviour> {
         if self.has_confirmed(closed) {
             return Ok(());
         }
         let block = closed.sum.block;
         let mut parameters = self.parameters_before(block);
+        // Once for each block, so that a custodian cannot be asked twice and give two answers.
         let permit = self.cohorts.take_permit(block);
         let permit = permit.ok_or_else(|| wrong_sum(block, "it was recomputed before"))?;
         let manifest = self.cohorts.sealed_manifest().manifest();
@@ -251,6 +262,7 @@ impl Recomputation {
         let sum = open_block(permit, &inputs)
             .map_err(|_| wrong_sum(block, "a secret that it needs was not revealed"))?;
         let judgement = judge(&inputs, &self.cohorts, &self.evidence, &sum);
+        // Also when the closing is wrong: the permit is gone, so nothing can be recomputed from it any more.
         self.forget(block);
         if sum.listed(round, judgement.check) != closed.sum || judgement.blamed != closed.blamed {
             return Err(wrong_sum(block, "the closing lists another sum, or says other things of it"));
@@ -279,17 +291,19 @@ fn wrong_sum(block: BlockId, why: &str) -> Misbehaviour {
     Misbehaviour::Sum { block, why: why.into() }
 }
 
-/// Checks which blocks a closing opens and what it leaves of the model (`ROUND-25`): every valid block is listed, with
-/// its cohort's weight; blocks that are not listed keep their parameters.
+/// Checks which blocks a closing opens and what it leaves of the model (`ROUND-25`): every valid block is
+/// listed, with its cohort's weight; blocks that are not listed keep their parameters.
 pub(crate) fn check_closing(
     round: &RoundContext,
     cohorts: &SealedCohorts,
     closing: &Closing,
 ) -> Result<(), Misbehaviour> {
+    // Every valid block, or a sum could be opened, left out, and the same updates summed again.
     let expected: Vec<(BlockId, u32)> =
         cohorts.valid().iter().map(|cohort| (cohort.block(), cohort.weight())).collect();
     let listed: Vec<(BlockId, u32)> = closing.sums.iter().map(|sum| (sum.block, sum.weight)).collect();
     if listed != expected && rule::in_force("ROUND-25") {
+        // For the message alone: the first entry that only one of the two lists has.
         let missing = expected
             .iter()
             .chain(&listed)
@@ -298,12 +312,14 @@ pub(crate) fn check_closing(
         let why = "the closing must list every valid block once, ascending, with its weight".into();
         return Err(Misbehaviour::Sum { block, why });
     }
+    // Whether the list is complete is checked block by block, by those who recompute the sum.
     if !closing.blamed.is_sorted() || closing.blamed.iter().any(|blamed| !is_refuted(closing, blamed.block)) {
         return Err(Misbehaviour::Closing("a closing blames members of refuted blocks, ascending"));
     }
     let before = &round.plan().parameters;
     expect(Closing::TAG, "model", closing.model, Model::digest_of(&closing.parameters))?;
     expect(Closing::TAG, "number of blocks", closing.parameters.len(), before.len())?;
+    // Blocks with an applied sum are left to those who recompute it; all others are checked by everybody.
     let applied = closing.sums.iter().filter(|sum| is_applied(round, sum.check));
     let applied: BTreeSet<BlockId> = applied.map(|sum| sum.block).collect();
     for (block, after) in closing.parameters.iter() {

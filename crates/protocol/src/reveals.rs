@@ -1,7 +1,7 @@
-//! Secrets that both seals permitted to reveal, each checked as it comes.
+//! Secrets that both seals permitted to reveal. Each is checked when it arrives.
 //!
-//! A mask key is checked against its commitment; seeds, and custodians' parts of them, come with a proof. Any `h_r` parts
-//! make up what the dealer's own seeds would be, so that no secret can be lost (`ROUND-15`).
+//! A mask key is checked against its commitment; seeds, and custodians' parts of them, come with a proof. Any
+//! `h_r` parts give exactly the dealer's own seeds, so that no secret can be lost (`ROUND-15`).
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,8 @@ type Parts = BTreeMap<PartyId, Vec<(BlockId, Element)>>;
 /// What was revealed in a round, and what follows from it.
 #[derive(Debug, Default)]
 pub(crate) struct CheckedReveals {
-    /// As the log has it, by dealer and custodian; 0 in place of one for what the dealer's own key shows.
+    /// The reveals in the order of the log: by dealer, then by custodian. In place of a custodian, 0 stands
+    /// for what the dealer's own key makes.
     listed: BTreeMap<(PartyId, PartyId), Reveal>,
     parts: BTreeMap<PartyId, Parts>,
     pub(crate) seeds: Seeds,
@@ -33,8 +34,8 @@ pub(crate) struct CheckedReveals {
 }
 
 impl CheckedReveals {
-    /// Takes a reveal that both seals permit (`ROUND-01`) and that is what its dealer committed to (`ROUND-15`). The same one
-    /// again, and parts of seeds that are here, change nothing.
+    /// Takes a reveal that both seals permit (`ROUND-01`) and that is what its dealer committed to
+    /// (`ROUND-15`). The same one again, and parts of seeds that are here, change nothing.
     ///
     /// # Errors
     /// Something that is not permitted, or that does not fit; nothing is changed then.
@@ -56,16 +57,21 @@ impl CheckedReveals {
             }
             RevealedSecret::Seeds(seeds) => {
                 let seeds = check_seeds(round, cohorts, place, seeds)?;
+                // The member's own seeds replace custodians' parts, so that the log has one of the two and
+                // never both.
                 self.parts.remove(&dealer);
                 self.listed.retain(|(listed, _), _| *listed != dealer);
                 let seeds = seeds.iter().map(|(block, seed)| ((dealer, *block), SeedSecret::from(seed)));
                 self.seeds.extend(seeds);
             }
             RevealedSecret::SeedParts { custodian, parts } => {
+                // With the number 0 in a custodian's place, a coordinator could call the member's own seeds a
+                // custodian's parts.
                 if !round.custodians().any(|known| known == *custodian) {
                     return Err(Misbehaviour::Reveal { dealer });
                 }
                 let parts = check_seeds(round, cohorts, place, parts)?;
+                // Parts beyond `h_r` are not listed: the log has those of exactly `h_r` custodians.
                 if self.has_seeds(cohorts, dealer) {
                     return Ok(());
                 }
@@ -89,6 +95,7 @@ impl CheckedReveals {
 
     fn has_seeds(&self, cohorts: &SealedCohorts, dealer: PartyId) -> bool {
         let needed = &cohorts.revealable(dealer).seeds;
+        // One stands for all: seeds are taken together, all that the seals permit of a dealer.
         needed.first().is_none_or(|first| self.seeds.contains_key(&(dealer, *first)))
     }
 
@@ -126,7 +133,8 @@ fn revealed(round: &RoundContext, reveal: &Reveal) -> Message {
     Message::Revealed { round: round.round(), reveal: reveal.clone() }
 }
 
-/// Who revealed it, as proofs and the log's order have it: the custodian, or 0 for what the dealer's own key shows.
+/// Who revealed it, as proofs and the log's order have it: the custodian, or 0 for what the dealer's own key
+/// shows.
 fn revealer(reveal: &Reveal) -> PartyId {
     match &reveal.secret {
         RevealedSecret::SeedParts { custodian, .. } => *custodian,
@@ -160,7 +168,8 @@ fn check_mask_key(
     if fits || !rule::in_force("ROUND-15") { Ok(key) } else { Err(wrong) }
 }
 
-/// Checks seeds of a dealer, or a custodian's parts of them: all that the seals permit, with a proof that holds.
+/// Checks seeds of a dealer, or a custodian's parts of them: all that the seals permit, with a proof that
+/// holds.
 fn check_seeds(
     round: &RoundContext,
     cohorts: &SealedCohorts,
@@ -170,6 +179,8 @@ fn check_seeds(
     let wrong = Misbehaviour::Reveal { dealer };
     let listed: Vec<(BlockId, [u8; 32])> =
         revealed.seeds.iter().map(|seed| (seed.block, seed.seed)).collect();
+    // Exactly the permitted blocks: one more would open what the seals do not, one less would stall the
+    // round.
     if !listed.iter().map(|(block, _)| *block).eq(cohorts.revealable(dealer).seeds.iter().copied()) {
         return Err(wrong);
     }

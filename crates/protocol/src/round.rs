@@ -25,7 +25,8 @@ pub struct RoundContext {
     plan: CheckedPlan,
     plan_bytes: Vec<u8>,
     plan_digest: Digest,
-    /// Made when they are needed for the first time.
+    /// Computed on first use and shared by clones: one hash to the group for each block, and members that
+    /// refuse never need them.
     seed_bases: Arc<OnceLock<SeedBases>>,
 }
 
@@ -59,17 +60,17 @@ impl RoundContext {
         })
     }
 
-    /// The epoch.
+    /// The consortium file of the round, checked.
     pub fn epoch(&self) -> &Arc<Epoch> {
         &self.epoch
     }
 
-    /// The roster.
+    /// The members, custodians and floors of the epoch.
     pub fn roster(&self) -> &Consortium {
         self.epoch.consortium()
     }
 
-    /// The plan.
+    /// The plan. It obeys every rule but those of a party's own policy and of the chain of rounds.
     pub fn plan(&self) -> &CheckedPlan {
         &self.plan
     }
@@ -84,12 +85,13 @@ impl RoundContext {
         self.plan_digest
     }
 
-    /// The round.
+    /// The number of the round, which the plan gives.
     pub fn round(&self) -> Round {
         self.plan.round
     }
 
-    /// The fewest organisations of an opened cohort.
+    /// The fewest organisations that a cohort may be opened over: `cohort_floor` of the plan, at least `F` of
+    /// the roster.
     pub fn floor(&self) -> usize {
         usize::from(self.plan.settings.cohort_floor)
     }
@@ -142,13 +144,14 @@ fn check_rules(
     epoch: &Epoch,
 ) -> Result<CheckedPlan, Refusal> {
     let checked = CheckedPlan::check(plan.clone(), epoch.consortium(), epoch.digest())?;
+    // A free projection would show another direction of the same update in each round.
     check_projection(&checked)?;
     check_model(&checked)?;
     check_receiving_keys(&checked, receiving_keys, epoch)?;
     Ok(checked)
 }
 
-/// `PLAN-15`: sketches are projected as the task says, in every round alike.
+/// `PLAN-15`: sketches are projected as the task says, the same way in every round.
 fn check_projection(plan: &CheckedPlan) -> Result<(), Refusal> {
     let (got, expected) = (plan.settings.sketch.seed, projection_seed(plan.settings.task));
     if got != expected && rule::in_force("PLAN-15") {
@@ -175,6 +178,7 @@ fn check_receiving_keys(
     for entry in &plan.custodians {
         let custodian = entry.custodian;
         let expected = ReceivingKey { epoch: plan.epoch, round: plan.round, key: entry.key };
+        // Not by position: the list may hold keys of custodians that the plan leaves out.
         let vouched = signed
             .iter()
             .filter(|key| key.signer == custodian)

@@ -1,7 +1,7 @@
 //! What both seals fix: the only thing that permits anybody to reveal, and the coordinator to open.
 //!
-//! [`SealedCohorts`] comes from two certificates over one manifest. A [`BlockPermit`] comes from it, cannot be
-//! copied, and is used up by opening its block:
+//! [`SealedCohorts`] comes from two certificates over one manifest. A [`BlockPermit`] comes from it, cannot
+//! be copied, and is used up by opening its block:
 //!
 //! ```compile_fail
 //! // A permit cannot be forged: its fields are private and it has no constructor.
@@ -57,8 +57,8 @@ pub fn log_to_manifest(round: &RoundContext, manifest: &CheckedManifest) -> Roun
     log
 }
 
-/// Continues it to the uploads, whose root the second seal names. An upload's body follows from the first seal and
-/// the root that its member signed.
+/// Continues it to the uploads, whose root the second seal names. An upload's body follows from the first
+/// seal and the root that its member signed.
 pub fn log_to_uploads(
     round: &RoundContext,
     sealed: &SealedManifest,
@@ -164,8 +164,8 @@ impl SealedManifest {
         cohorts.iter().map(|cohort| cohort.block).collect()
     }
 
-    /// Checks a second seal's body (`ROUND-14`): it follows this first seal, `U2` is within `U1` and reaches the
-    /// floor, the void blocks are exactly those below theirs.
+    /// Checks a second seal's body (`ROUND-14`): it follows this first seal, `U2` is within `U1` and reaches
+    /// the floor, the void blocks are exactly those below theirs.
     ///
     /// # Errors
     /// The first of these that fails.
@@ -185,6 +185,8 @@ impl SealedManifest {
             let what = "the set of members that uploaded".to_owned();
             return Err(Misbehaviour::BelowFloor { what, got, floor: round.floor() });
         }
+        // Exactly these: with one too few, a sum of fewer members opens; with one too many, a sum is
+        // withheld.
         let void = self.void_blocks(round, &present);
         if rule::in_force("ROUND-02") && body.void != void {
             let below = void.iter().find(|block| !body.void.contains(block));
@@ -361,8 +363,8 @@ impl SealedCohorts {
     }
 }
 
-/// What may be revealed of each member: the seeds of its valid blocks if it uploaded, else its mask key if a valid
-/// block's cohort has it. Members, custodians and coordinator share this one rule (`ROUND-01`).
+/// What may be revealed of each member: the seeds of its valid blocks if it uploaded, else its mask key if a
+/// valid block's cohort has it. Members, custodians and coordinator share this one rule (`ROUND-01`).
 fn revealable(sealed: &SealedManifest, valid: &[SummedCohort]) -> BTreeMap<PartyId, Revealable> {
     let mut revealable: BTreeMap<PartyId, Revealable> = BTreeMap::new();
     if !rule::in_force("ROUND-01") {
@@ -375,6 +377,7 @@ fn revealable(sealed: &SealedManifest, valid: &[SummedCohort]) -> BTreeMap<Party
         for member in cohort.members() {
             revealable.entry(member).or_default().seeds.push(cohort.block);
         }
+        // Never both secrets of one member: a member is in `U2` or not, for all blocks alike.
         for member in &cohort.absent {
             revealable.entry(*member).or_default().mask_key = true;
         }

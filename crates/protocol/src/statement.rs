@@ -11,7 +11,8 @@ use cloister_wire::statement::{Body, Certificate, Signature, Signed, Vote};
 
 use crate::fault::Misbehaviour;
 
-/// A body whose signature or quorum was checked, with the bytes that were signed. Only this module makes one.
+/// A body whose signature or quorum was checked, with the bytes that were signed. The fields are private, so
+/// only this module makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verified<T> {
     signer: PartyId,
@@ -82,6 +83,7 @@ pub fn check_partys<T: Body>(
 fn check_signature<T: Body>(signed: &Signed<T>, epoch: &Epoch) -> Result<Verified<T>, Misbehaviour> {
     let wrong = Misbehaviour::Signature { signer: signed.signer, what: T::TAG };
     let key = epoch.consortium().signing_key(signed.signer).ok_or(wrong.clone())?;
+    // The signature first: bytes of a stranger are not decoded.
     verify(key, T::TAG, &signed.body, &signed.signature.0).map_err(|_| wrong)?;
     Ok(Verified { signer: signed.signer, body: signed.parse()?, bytes: signed.body.clone() })
 }
@@ -111,6 +113,7 @@ pub fn check_certificate<T: Body>(
 ) -> Result<Verified<T>, Misbehaviour> {
     let quorum = epoch.consortium().floors().seal_quorum;
     let votes = &certificate.votes;
+    // Ascending makes distinctness one pass, and gives each set of votes one encoding.
     let distinct = votes.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
     if rule::in_force("ROUND-05") && (!distinct || votes.len() < quorum) {
         let mut voters: Vec<PartyId> = votes.iter().map(|vote| vote.custodian).collect();
@@ -118,6 +121,7 @@ pub fn check_certificate<T: Body>(
         voters.dedup();
         return Err(Misbehaviour::Quorum { what: T::TAG, got: voters.len().min(votes.len()), quorum });
     }
+    // Every vote, not just a quorum of them: a certificate has no part that was not checked.
     for vote in votes {
         check_vote::<T>(vote, &certificate.body, epoch)?;
     }

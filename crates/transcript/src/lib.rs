@@ -1,16 +1,17 @@
-//! The log of a round: a Merkle tree (RFC 6962) over everything that the round's outcome follows from (`LOG-01`).
+//! The log of a round: a Merkle tree (RFC 6962) over everything that the round's outcome follows from
+//! (`LOG-01`).
 //!
-//! Each seal names the root of the log up to it, so a custodian that signs a seal signs everything before it. Rounds are
-//! chained by the digests of their endings, which the next plan names. Leaves are canonical bodies without signatures:
-//! whoever signs, and however often, the root stays the same.
+//! Each seal names the root of the log up to it, so a custodian that signs a seal signs everything before it.
+//! Rounds are chained by the digests of their endings, which the next plan names. Leaves are canonical bodies
+//! without signatures, so the root does not depend on who signed or how often.
 //!
 //! # What it is not
-//! The log holds masked blocks by their digests only, and no secret that both seals did not permit to reveal. It does
-//! not check what it is given: `cloister_protocol` appends only what it checked.
+//! The log holds masked blocks by their digests only, and no secret that both seals did not permit to reveal.
+//! It does not check what it is given: `cloister_protocol` appends only what it checked.
 //!
 //! # Trust
-//! The coordinator writes the log. Anybody who holds the bodies computes the same root, and compares it with the one
-//! that a quorum of custodians signed.
+//! The coordinator writes the log. Anybody who holds the bodies computes the same root, and compares it with
+//! the one that a quorum of custodians signed.
 //!
 //! # Example
 //! Reading a log: two parties that hold the same bodies agree on the root, and one other byte changes it.
@@ -37,7 +38,7 @@
 use cloister_crypto::merkle;
 use cloister_params::id::{Digest, PartyId};
 
-/// What an entry is; its number is the first byte of the leaf.
+/// What an entry is. Its number is the first byte of the leaf, so it never changes and is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum EntryKind {
@@ -61,9 +62,9 @@ pub enum EntryKind {
     Abort = 9,
     /// A member's late sketches.
     LateSketches = 10,
-    /// A member's answer about a block whose late sketches do not make up its sum.
+    /// A member's answer about a block whose late sketches do not add up to its sum.
     BlameAnswer = 11,
-    /// What a pair agreed on, shown by one of it.
+    /// The shared secret of two members, shown by one of them.
     PairOpening = 12,
 }
 
@@ -90,17 +91,18 @@ impl EntryKind {
 /// An entry: what, of whom, and the body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogEntry {
-    /// What it is.
+    /// What the body is; part of the leaf, so that a body of one kind cannot stand for another.
     pub kind: EntryKind,
     /// Whose statement it is; the coordinator's for plans, manifests, seals and endings.
     pub party: PartyId,
-    /// The canonical body.
+    /// The canonical body, without signatures.
     pub body: Vec<u8>,
 }
 
 impl LogEntry {
     /// The hash of the entry's leaf: kind, party (little-endian) and body.
     pub fn leaf(&self) -> Digest {
+        // Kind and party have fixed widths, so no two entries have the same bytes.
         merkle::leaf_hash(&[&[self.kind as u8], &self.party.0.to_le_bytes()[..], &self.body].concat())
     }
 
@@ -127,6 +129,7 @@ impl RoundLog {
     /// Appends an entry.
     pub fn push(&mut self, kind: EntryKind, party: PartyId, body: Vec<u8>) {
         let entry = LogEntry { kind, party, body };
+        // Hashed once on entry, because roots are taken at each seal and bodies are long.
         self.leaves.push(entry.leaf());
         self.entries.push(entry);
     }

@@ -1,11 +1,12 @@
-//! The canonical encoding: little-endian integers of fixed width, 64-bit lengths, no padding, nothing optional.
+//! The canonical encoding: little-endian integers of fixed width, 64-bit lengths, no padding, nothing
+//! optional.
 
 use bincode::config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// The longest encoding of one value, in bytes.
+/// The longest encoding of one value, in bytes. Plans bound blocks times members, so that every message fits.
 pub const MAX_ENCODED: usize = 8 << 20;
 
 /// Bytes that are no canonical encoding of the expected type.
@@ -45,13 +46,15 @@ type Canonical<const LIMIT: usize> =
     config::Configuration<config::LittleEndian, config::Fixint, config::Limit<LIMIT>>;
 
 fn canonical<const LIMIT: usize>() -> Canonical<LIMIT> {
+    // Fixed width, because a number of variable width could be written in several ways.
     config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
 }
 
-/// Reads a value with a limit near the length of what came: a byte string's memory is taken before its bytes are read, and
-/// its length is the peer's word (`WIRE-03`).
+/// Reads a value with a limit near the length of what came: a byte string's memory is taken before its bytes
+/// are read, and its length is the peer's word (`WIRE-03`).
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
     use bincode::serde::decode_from_slice;
+    // The limit is a type parameter, so it has steps. A short message cannot claim the memory of a long one.
     match bytes.len() {
         0..=0x400 => decode_from_slice(bytes, canonical::<0x400>()),
         0x401..=0x4000 => decode_from_slice(bytes, canonical::<0x4000>()),
@@ -65,6 +68,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error:
 /// # Panics
 /// For a value that serde cannot serialise; the types of this crate can be.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // Without a limit: a value that is too long is rejected where it is decoded.
     let unlimited = config::standard().with_little_endian().with_fixed_int_encoding();
     bincode::serde::encode_to_vec(value, unlimited).expect("wire types serialise")
 }
@@ -83,6 +87,8 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
     if consumed != bytes.len() {
         return Err(DecodeError::Trailing { expected, extra: bytes.len() - consumed });
     }
+    // Signatures and digests are over bytes, so one value must not have two encodings. Encoding again finds
+    // what serde accepts and would not write.
     if encode(&value) != bytes {
         return Err(DecodeError::NotCanonical { expected });
     }

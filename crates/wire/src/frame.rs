@@ -10,7 +10,8 @@ use crate::message::Message;
 
 /// The version that every frame begins with.
 pub const VERSION: u8 = 1;
-/// Bytes of a bulk vector in one chunk; the last one is shorter.
+/// Bytes of a bulk vector in one chunk; the last one may be shorter. A chunk may end within a packed word of
+/// 24 bits: vectors are unpacked only when they are complete.
 pub const CHUNK_BYTES: usize = 4 << 20;
 
 const MESSAGE: u8 = 0;
@@ -20,15 +21,15 @@ const CHUNK_HEADER: usize = 2 + 20;
 /// A piece of a vector: of a member's masked block, or of an opened sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chunk {
-    /// The round.
+    /// The round that the vector belongs to.
     pub round: Round,
-    /// Whose masked block it is; the coordinator for an opened sum.
+    /// The member whose masked block it is; 0, the coordinator, for an opened sum.
     pub owner: PartyId,
-    /// The block.
+    /// The block of the plan that the vector is of.
     pub block: BlockId,
     /// The chunk's number in its block, from 0.
     pub index: u32,
-    /// [`CHUNK_BYTES`] bytes, or the rest.
+    /// Exactly [`CHUNK_BYTES`] bytes, or the rest of the vector in its last chunk; never empty.
     pub bytes: Vec<u8>,
 }
 
@@ -87,6 +88,7 @@ impl Frame {
     /// Whether members act on this frame; a program that is member and custodian gives it to whom it is for.
     pub fn is_for_members(&self) -> bool {
         match self {
+            // Opened sums go to members, and masked blocks to the custodians that recompute a sum.
             Self::Chunk(chunk) => chunk.owner == PartyId::COORDINATOR,
             Self::Message(message) => matches!(
                 message,
@@ -106,7 +108,7 @@ impl Frame {
         }
     }
 
-    /// Whether custodians act on this frame.
+    /// Whether custodians act on this frame. Both roles act on most of them.
     pub fn is_for_custodians(&self) -> bool {
         match self {
             Self::Chunk(chunk) => chunk.owner != PartyId::COORDINATOR,
@@ -123,6 +125,8 @@ impl Frame {
     /// See [`FrameError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         match bytes {
+            // The version comes first, so that two programs of different versions report that and nothing
+            // else.
             [VERSION, MESSAGE, rest @ ..] => Ok(Self::Message(codec::decode(rest)?)),
             [VERSION, CHUNK, rest @ ..] => {
                 decode_chunk(rest).ok_or(FrameError::ChunkLength { got: bytes.len() })
@@ -138,6 +142,7 @@ fn decode_chunk(rest: &[u8]) -> Option<Frame> {
     let (owner, rest) = rest.split_first_chunk()?;
     let (block, rest) = rest.split_first_chunk()?;
     let (index, bytes) = rest.split_first_chunk()?;
+    // No empty chunk: it would add nothing, and a peer could send any number of them.
     (1..=CHUNK_BYTES).contains(&bytes.len()).then(|| {
         Frame::Chunk(Chunk {
             round: Round(u64::from_le_bytes(*round)),

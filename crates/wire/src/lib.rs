@@ -7,13 +7,13 @@
 //! - [`codec`]: the canonical encoding of all of them.
 //!
 //! # What it is not
-//! Nothing here checks a signature, or whether a message is expected: that is for `cloister_protocol`. Nothing here does
-//! IO: links are in `cloister_transport`.
+//! Nothing here checks a signature, or whether a message is expected: that is for `cloister_protocol`.
+//! Nothing here does IO: links are in `cloister_transport`.
 //!
 //! # Trust
-//! The sender of bytes is not trusted. Every decoder is bounded, rejects trailing and non-canonical bytes, and never
-//! allocates because of a length that the sender claims (`WIRE-01` to `WIRE-04`). This is the only crate that names
-//! `bincode`, which is unmaintained (RUSTSEC-2025-0141): one module uses it.
+//! The sender of bytes is not trusted. Every decoder is bounded, rejects trailing and non-canonical bytes,
+//! and never allocates because of a length that the sender claims (`WIRE-01` to `WIRE-04`). This is the only
+//! crate that names `bincode`, which is unmaintained (RUSTSEC-2025-0141): one module uses it.
 //!
 //! # Example
 //! A frame out, and in:

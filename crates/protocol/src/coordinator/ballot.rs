@@ -35,6 +35,7 @@ impl<T: Body> Ballot<T> {
         signature: Signature,
         epoch: &Epoch,
     ) -> Result<Option<Certificate<T>>, Misbehaviour> {
+        // Compared first: it is cheaper than a signature check, and reports a stale vote as what it is.
         if body != body_digest(&self.body) {
             let (got, expected) = (body.to_string(), body_digest(&self.body).to_string());
             return Err(Misbehaviour::Mismatch { what: T::TAG, field: "body", got, expected });
@@ -42,6 +43,8 @@ impl<T: Body> Ballot<T> {
         let vote = Vote { custodian, signature };
         check_vote::<T>(&vote, &self.body, epoch)?;
         self.votes.insert(custodian, vote);
+        // Votes are sorted by custodian, as a certificate needs them; a second vote of one custodian counts
+        // once.
         let enough = self.votes.len() >= epoch.consortium().floors().seal_quorum;
         Ok(enough.then(|| Certificate::new(self.body.clone(), self.votes.values().copied().collect())))
     }

@@ -1,5 +1,5 @@
-//! The coordinator between opening and closing: late sketches of what was uploaded, and who lied when they do not make
-//! up a sum. A plan without late sketches passes through.
+//! The coordinator between opening and closing: it collects late sketches of the uploads, and finds who lied
+//! when they do not add up to a sum. A plan without late sketches passes through.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,7 @@ impl Checking {
         sketched.filter_map(|sum| self.cohort(sum.block())).flat_map(SummedCohort::members).collect()
     }
 
-    /// The first failing row of each block whose sketches do not make up its sum.
+    /// The first failing row of each block whose sketches do not add up to its sum.
     fn failing<'a>(&'a self, context: &'a RoundContext) -> Vec<BlamedRow<'a>> {
         let opened = &self.opened;
         let manifest = opened.cohorts.sealed_manifest().manifest().digest();
@@ -76,7 +76,8 @@ impl Checking {
         failing
     }
 
-    /// The sum, the late sketches that do not make it up, and the request to answer for it, for one of its members.
+    /// The sum, the late sketches that do not add up to it, and the request to answer, for one of its
+    /// members.
     fn blame_frames(&self, context: &RoundContext, block: BlockId, member: PartyId) -> Vec<Frame> {
         let (round, cohort) = (context.round(), self.cohort(block));
         let sum = self.opened.sums.iter().find(|sum| sum.block() == block);
@@ -107,6 +108,7 @@ impl Checking {
         let mut disputes = Vec::new();
         for row in self.failing(context) {
             for (one, other) in row.disputes(&self.evidence) {
+                // Either of the two can open the pair, so one of them is enough.
                 if self.evidence.agreed(one, other).is_none() {
                     disputes.push((row.cohort.block(), one, other));
                 }
@@ -120,6 +122,7 @@ impl Coordinator {
     pub(super) fn begin_checking(&mut self, announced: Box<Announced>, opened: Opened, now: Time) {
         let checking = Checking { opened, evidence: LateEvidence::default(), step: CheckingStep::Sketches };
         let members: Vec<PartyId> = checking.sketchers(&announced.context).into_iter().collect();
+        // Without a sketched block this phase passes at once: nobody is awaited.
         let request = if members.is_empty() { Vec::new() } else { checking.request(&announced.context) };
         self.wait(now, announced.context.plan().settings.deadlines.reveal);
         self.put_phase(CoordinatorPhase::Checking(announced, Box::new(checking)));
@@ -146,6 +149,8 @@ impl Coordinator {
                 disputes.flat_map(|(_, one, other)| [one, other]).collect()
             }
         };
+        // Silence is allowed: the block is then unchecked or nobody is named, so members that left are not
+        // waited for.
         if !expired && awaited.iter().any(|member| self.connected.contains(member)) {
             return;
         }
@@ -179,6 +184,7 @@ impl Coordinator {
         for (member, frames) in frames {
             frames.iter().for_each(|frame| self.send_to([member], frame));
         }
+        // Everybody who would be asked may have left by now.
         self.advance_checking(now, false);
     }
 
@@ -232,6 +238,7 @@ impl Coordinator {
             Message::PairOpened { opening, .. } => opening.member,
             _ => return Err(unexpected(from, "what a member says of its upload")),
         };
+        // The sender first: input that is rejected is not stored, so it must not change anything before that.
         if signer != from {
             let why = "somebody else sent it";
             return Err(Misbehaviour::LateSketch { member: signer, why }.by(from));

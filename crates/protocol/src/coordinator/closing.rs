@@ -82,6 +82,8 @@ impl Recomputing {
     fn request(&self, round: Round, custodian: PartyId) -> Vec<Frame> {
         let assigned = self.assigned.get(&custodian).cloned().unwrap_or_default();
         let cohorts = self.cohorts.valid().iter().filter(|cohort| assigned.contains(&cohort.block()));
+        // In the order in which a custodian needs them: it checks that it has everything when the proposal
+        // comes.
         let mut frames: Vec<Frame> = self.evidence.shown.iter().cloned().map(Frame::Message).collect();
         for (member, block) in
             cohorts.flat_map(|cohort| cohort.members().map(|member| (member, cohort.block())))
@@ -118,26 +120,29 @@ impl Recomputing {
         self.recomputed.get(&custodian).is_some_and(|(_, blocks)| blocks.contains(&block))
     }
 
-    /// Forgets assignments that were not done in time.
+    /// Gives up on assignments that were not done in time, so that the rotation goes on to other custodians.
     fn give_up_waiting(&mut self) {
         for (custodian, blocks) in &mut self.assigned {
             let done = self.recomputed.get(custodian).map(|(_, done)| done);
+            // Those that are done are given up as well, which changes nothing: `covers` is asked first.
             self.given_up.extend(blocks.iter().map(|block| (*custodian, *block)));
             blocks.retain(|block| done.is_some_and(|done| done.contains(block)));
         }
     }
 
-    /// A custodian that reconnects is asked again: what it was asked before may have been lost with its link.
+    /// A custodian that reconnects is asked again, because the first request may have been lost with its
+    /// link.
     pub(super) fn reconsider(&mut self, custodian: PartyId) {
         self.given_up.retain(|(given_up, _)| *given_up != custodian);
     }
 
-    /// Assigns each block to custodians by rotation until enough of those that can be reached have it. Gives the
-    /// custodians with a new assignment. The rotation starts elsewhere for each round and block, so that the work is
-    /// shared.
+    /// Assigns each block to custodians by rotation until enough of those that can be reached have it. Gives
+    /// the custodians with a new assignment. The rotation starts elsewhere for each round and block, so that
+    /// the work is shared.
     fn assign(&mut self, round: Round, reachable: &[PartyId], quorum: usize) -> BTreeSet<PartyId> {
         let mut changed = BTreeSet::new();
         for block in self.sums.iter().map(OpenedSum::block).collect::<Vec<_>>() {
+            // Finished work counts, whether it was assigned or not: any `f + 1` custodians are enough.
             let done = self.recomputed.values().filter(|(_, blocks)| blocks.contains(&block)).count();
             let start = usize::try_from(round.0).unwrap_or(0) + block.0 as usize;
             let order = (0..reachable.len()).map(|step| reachable[(start + step) % reachable.len()]);
@@ -230,6 +235,8 @@ impl Coordinator {
             announced.context.custodians().filter(|custodian| connected.contains(custodian)).collect();
         let is_first = !std::mem::replace(&mut closing.proposed, true);
         let changed = closing.assign(round, &reachable, quorum);
+        // Every custodian is asked to sign at first, and later only those with new work. One that reconnects
+        // gets the proposal with its other frames.
         let asked = reachable.into_iter().filter(|custodian| is_first || changed.contains(custodian));
         let requests: Vec<(PartyId, Vec<Frame>)> =
             asked.map(|custodian| (custodian, closing.request(round, custodian))).collect();
@@ -280,6 +287,7 @@ impl Coordinator {
             .and_then(|()| expect("recomputation", "closing", body.closing, closing_digest))
             .map_err(|what| what.by(from))?;
         let blocks = body.blocks.iter().copied().collect();
+        // A later statement replaces an earlier one: it lists the earlier blocks too.
         closing.recomputed.insert(from, (signed, blocks));
         self.finish_closing_if_complete();
         Ok(())
@@ -307,6 +315,8 @@ impl Coordinator {
                 chunks(round, PartyId::COORDINATOR, block, &packed).map(Frame::Chunk).collect::<Vec<_>>()
             })
             .collect();
+        // Before the ending: a member applies the sums when the ending comes, and asks for the whole model if
+        // one is missing.
         sums.iter().for_each(|frame| self.send_to(members.clone(), frame));
         self.last_sums = sums;
         let opened = closing.sums.iter().map(OpenedSum::block).collect();

@@ -54,6 +54,7 @@ impl Coordinator {
             return;
         };
         let awaited = custodians.iter().filter(|custodian| self.connected.contains(custodian));
+        // A quorum has to be connected first, because nobody is awaited while nobody is connected.
         let all =
             awaited.clone().count() >= floors.seal_quorum && awaited.clone().all(|c| keys.contains_key(c));
         if all || (expired && keys.len() >= floors.seal_quorum) {
@@ -86,6 +87,8 @@ impl Coordinator {
         let barred = plan.barred.clone();
         let signed = sign(&self.key, PartyId::COORDINATOR, &plan);
         let receiving_keys: Vec<_> = keys.into_values().collect();
+        // The coordinator checks its own plan as everybody else does, so that wrong settings end here and not
+        // at every party.
         let context = match RoundContext::check(&self.epoch, &signed, &receiving_keys) {
             Ok(context) if self.model.fits(context.plan()) => context,
             Ok(_) => return self.cannot_plan("the block table does not fit the model"),
@@ -106,14 +109,18 @@ impl Coordinator {
             certified: BTreeSet::new(),
         };
         let (number, limit) = (active.number, active.settings.deadlines.announce);
+        // A barred member must not announce, so nobody waits for it.
         active.refused.extend(barred.iter().copied());
         active.phase = CoordinatorPhase::Announcing(Box::new(announced));
+        // The plan brings the ending, and a member that lacks the sums asks for the model: they need no
+        // memory any more.
         self.last_sums.clear();
         self.event(Event::Planned(number));
         if !barred.is_empty() {
             self.event(Event::Barred(barred));
         }
         self.wait(now, limit);
+        // Before the plan: a party rejects a plan that bars a member without evidence.
         for evidence in self.evidence_of_bars(number) {
             self.send_to(self.everyone(), &evidence);
         }
@@ -127,8 +134,8 @@ impl Coordinator {
         self.event(Event::Refused(PartyId::COORDINATOR, reason.to_owned()));
     }
 
-    /// Takes a `Refusal`. A reason that is too long is cut and the `Refusal` stays valid, so that nobody waits for a party
-    /// that does not take part (`ROUND-32`).
+    /// Takes a `Refusal`. A reason that is too long is cut and the `Refusal` stays valid, so that nobody
+    /// waits for a party that does not take part (`ROUND-32`).
     pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, mut reason: String) {
         if rule::in_force("ROUND-32") {
             reason.truncate(reason.floor_char_boundary(MAX_REASON));
@@ -147,8 +154,8 @@ impl Coordinator {
         }
     }
 
-    /// A custodian knows how the round under way ended. With more of them than may lie, this coordinator's disk is an older copy
-    /// of what it was (`ROUND-37`).
+    /// A custodian knows how the round in progress ended. If more than `f` custodians say so, this
+    /// coordinator's disk is an older copy (`ROUND-37`).
     pub(super) fn handle_ahead(&mut self, from: PartyId, round: Round) -> Result<(), Fault> {
         let liars = self.epoch.consortium().floors().malicious_custodians;
         let is_custodian = self.epoch.consortium().has_role(from, Role::Custodian);
@@ -157,7 +164,7 @@ impl Coordinator {
         active.ahead.insert(from, round);
         let mut known: Vec<Round> = active.ahead.values().copied().collect();
         known.sort_unstable_by(|one, other| other.cmp(one));
-        // Of the liars and one more, one is honest.
+        // Of `f + 1` custodians, one is honest, so this round has really ended.
         if let Some(round) = known.get(liars) {
             self.event(Event::Outdated { custodians: known.len(), round: *round });
         }
@@ -180,6 +187,7 @@ impl Coordinator {
         check_announcement(&announced.context, from, verified.body()).map_err(|what| what.by(from))?;
         keep_announcement(&mut announced.announcements, verified)?;
         let frame = Frame::Message(Message::Announcement(signed.clone()));
+        // The same announcement again after a lost link: everybody has it already.
         if announced.relay.insert(from, frame.clone()).is_some() {
             return Ok(());
         }
@@ -200,6 +208,7 @@ impl Coordinator {
         expect("letter", "dealer", dealer, from).map_err(|what| what.by(from))?;
         let announcement = announced.announcements.get(&from).ok_or(unexpected(from, "a letter"))?;
         let dealing = announcement.body().dealings.iter().find(|dealing| dealing.custodian == custodian);
+        // Checked here so that a custodian's complaint is always about the announced letter.
         if dealing.map(|dealing| dealing.letter) != Some(digest(Domain::Letter, &[&sealed])) {
             let why = "it is not the announced letter";
             return Err(Misbehaviour::Letter { dealer, custodian, why }.by(from));
@@ -231,8 +240,9 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A custodian shows that a letter is bad: its dealer is out of this round and barred from the next (`ROUND-24`,
-    /// `ROUND-33`). After the first seal was proposed the round is aborted, as the custodian lacks a share that may be needed.
+    /// A custodian shows that a letter is bad: its dealer is out of this round and barred from the next
+    /// (`ROUND-24`, `ROUND-33`). After the first seal was proposed the round is aborted, as the custodian
+    /// lacks a share that may be needed.
     pub(super) fn handle_letter_fault(
         &mut self,
         from: PartyId,
@@ -252,6 +262,7 @@ impl Coordinator {
         expect("complaint", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
         let awaited = unexpected(from, "a complaint about a letter that did not come");
         let announcement = announced.announcements.get(&dealer).ok_or(awaited.clone())?;
+        // The letter is the coordinator's own copy: the custodian cannot bring another one.
         let Some(Frame::Message(Message::Letter { sealed, .. })) = announced.letters.get(&(dealer, from))
         else {
             return Err(awaited);
@@ -305,6 +316,8 @@ impl Coordinator {
             // Nobody needs to wait for members that sent a `Refusal`.
             return self.propose_abort(AbortReason::TooFewAnnounced, now);
         }
+        // Also waits for custodians that still open letters: a complaint after the proposal costs the whole
+        // round.
         let all_here = awaited.iter().all(|member| whole.contains(member))
             && whole.iter().all(|dealer| announced.is_settled(*dealer, &reachable));
         if reaches_floor && (all_here || expired) {

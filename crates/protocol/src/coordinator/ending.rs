@@ -35,6 +35,8 @@ impl Coordinator {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
         self.chain.advance(&known);
         self.openings.ended(&self.epoch, &ending, &known);
+        // The coordinator keeps only openings that the next plan's parameters could repeat. Custodians keep
+        // all of theirs, and reject what it does not list.
         self.openings.retain(&parameters_after(&announced, &ending));
         self.bars.expire(known.round);
         self.model = model.clone();
@@ -47,6 +49,7 @@ impl Coordinator {
             Ending::Closed { certificate, .. } => (EntryKind::Closing, &certificate.body),
             Ending::Aborted(certificate) => (EntryKind::Abort, &certificate.body),
         };
+        // The ending comes after the root that it names.
         log.push(kind, PartyId::COORDINATOR, body.clone());
         self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
             round: known.round,

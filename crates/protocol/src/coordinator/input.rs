@@ -1,4 +1,5 @@
-//! Everything that reaches a coordinator, as values that can be stored: from them it is restored (`ROUND-27`).
+//! Everything that changes a coordinator, as values that can be stored: from them it is restored
+//! (`ROUND-27`).
 
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::RoundSettings;
@@ -24,7 +25,8 @@ pub enum Input {
     Time,
     /// The program was started again: every link is gone, and the clock has another origin.
     Restarted,
-    /// In the place of a member's masked block that was erased: its leaf under the root that the member signed.
+    /// Replaces the chunks of a member's masked block that was erased: its leaf under the root that the
+    /// member signed.
     Erased(PartyId, BlockId, Digest),
 }
 
@@ -46,14 +48,14 @@ pub enum InputError {
 const HEAD: usize = 1 + 8 + 4;
 
 impl Input {
-    /// Whether a coordinator that took it is another than before. A request for the model leaves it as it is: whoever has
-    /// sent one many times has not filled the disk (`ROUND-32`).
+    /// Whether the input is stored. A request for the model changes nothing in the coordinator, so that a
+    /// party that sends many of them does not fill the disk (`ROUND-32`).
     pub fn is_kept(&self) -> bool {
         !matches!(self, Self::Frame(_, Frame::Message(Message::ModelRequest { .. })))
     }
 
-    /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings, a frame, or a block (4)
-    /// with its leaf.
+    /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings, a frame, or a
+    /// block (4) with its leaf.
     pub fn encode(&self, now: Time) -> Vec<u8> {
         let (kind, party, rest) = match self {
             Self::StartRound(settings) => (0, PartyId::COORDINATOR, codec::encode(settings)),
@@ -77,6 +79,7 @@ impl Input {
         let [t0, t1, t2, t3, t4, t5, t6, t7, p0, p1, p2, p3] = *fields;
         let now = Time(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]));
         let party = PartyId(u32::from_le_bytes([p0, p1, p2, p3]));
+        // Strict where a kind has no party or no rest: bytes that differ are never the same input.
         let input = match (kind, party, rest) {
             (0, PartyId::COORDINATOR, rest) => Self::StartRound(Box::new(codec::decode(rest)?)),
             (1, _, []) => Self::Connected(party),

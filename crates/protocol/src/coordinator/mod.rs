@@ -1,5 +1,5 @@
-//! The coordinator: relays, scores, proposes, sums. It holds no share and no key that opens anything; every step
-//! forward needs a quorum of custodians.
+//! The coordinator: relays, scores, proposes, sums. It holds no share and no key that opens anything; every
+//! step forward needs a quorum of custodians.
 //!
 //! [`Coordinator`] walks through the phases of `protocols/round.md`: keys, announcing, first seal, uploading,
 //! second seal (or abort), revealing, closing.
@@ -63,9 +63,10 @@ pub struct Coordinator {
     last_ending: Option<Ending>,
     /// The sums of the last round, for members that were away when it ended; until the next plan.
     last_sums: Vec<Frame>,
-    /// What was opened from the present model.
+    /// What was opened from the present parameters, so that repeats are listed before custodians reject the
+    /// seal.
     openings: OpeningHistory,
-    /// Who dealt badly.
+    /// Evidence of bad dealings, which bars its dealers.
     bars: Bars,
     connected: BTreeSet<PartyId>,
     round: Option<ActiveRound>,
@@ -78,7 +79,7 @@ struct ActiveRound {
     number: Round,
     settings: RoundSettings,
     refused: BTreeSet<PartyId>,
-    /// Custodians that take no part.
+    /// Custodians that sent a `Refusal`: nobody waits until they have opened letters.
     silent_custodians: BTreeSet<PartyId>,
     /// Custodians that know how this round, or a later one, ended.
     ahead: BTreeMap<PartyId, Round>,
@@ -150,7 +151,7 @@ impl Coordinator {
         &self.model
     }
 
-    /// Whether a round is under way.
+    /// Whether a round is in progress.
     pub fn is_busy(&self) -> bool {
         self.round.is_some()
     }
@@ -173,7 +174,7 @@ impl Coordinator {
     /// Starts the next round: asks custodians for receiving keys.
     ///
     /// # Errors
-    /// A round is under way.
+    /// A round is in progress.
     pub fn start_round(&mut self, settings: RoundSettings, now: Time) -> Result<Round, Fault> {
         if self.is_busy() {
             return Err(Fault::ApiMisuse("a round is under way"));
@@ -201,13 +202,14 @@ impl Coordinator {
         {
             closing.reconsider(party);
         }
+        // Before `advance`, which may enter the next step and send its frames: they follow from these.
         for frame in self.frames_to_catch_up(party) {
             self.outputs.push_back(CoordinatorOutput::Send { to: party, frame });
         }
         self.advance(now, false);
     }
 
-    /// A party is not reachable any more: nobody waits for it until it is.
+    /// A party is not reachable any more: the round does not wait for it until it reconnects.
     pub fn handle_disconnected(&mut self, party: PartyId, now: Time) {
         self.connected.remove(&party);
         self.advance(now, false);
@@ -248,6 +250,8 @@ impl Coordinator {
             }
             Frame::Message(Message::ModelRequest { model }) => {
                 self.handle_model_request(from, model);
+                // No `advance`: a request that is not stored must not move the round, or a replay would
+                // differ.
                 return Ok(());
             }
             Frame::Message(Message::Ahead { round }) => self.handle_ahead(from, round)?,
@@ -268,8 +272,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Has the present model sent to a member that missed a closing (`ROUND-23`). Nothing else follows from it, so that it is
-    /// not kept ([`Input::is_kept`]).
+    /// Has the present model sent to a member that missed a closing (`ROUND-23`). Nothing else follows from
+    /// it, so that it is not kept ([`Input::is_kept`]).
     fn handle_model_request(&mut self, to: PartyId, model: Digest) {
         if model == self.chain.model {
             self.outputs.push_back(CoordinatorOutput::SendModel { to, model: self.model.clone() });
@@ -286,6 +290,8 @@ impl Coordinator {
             CoordinatorPhase::Revealing(..) => self.advance_revealing(now, expired),
             CoordinatorPhase::Checking(..) => self.advance_checking(now, expired),
             CoordinatorPhase::Closing(..) => self.advance_closing(now, expired),
+            // No outcome was proposed yet, so an abort can be. In `Sealing2` and `Aborting` a quorum may have
+            // signed the proposed one, so they wait for it.
             CoordinatorPhase::Sealing1(..) if expired => self.propose_abort(AbortReason::NotSealed, now),
             CoordinatorPhase::Sealing1(..)
             | CoordinatorPhase::Sealing2(..)
@@ -316,6 +322,7 @@ impl Coordinator {
     }
 
     fn send_to(&mut self, parties: impl IntoIterator<Item = PartyId>, frame: &Frame) {
+        // Nothing is queued for a party without a link: it gets what it needs when it connects.
         for to in parties {
             if self.connected.contains(&to) {
                 self.outputs.push_back(CoordinatorOutput::Send { to, frame: frame.clone() });
@@ -333,7 +340,8 @@ impl Coordinator {
         self.epoch.consortium().parties().map(|party| party.id).collect()
     }
 
-    /// What a party that connects has missed: of the last round until the next one is planned, then of that one.
+    /// What a party that connects has missed: of the last round until the next one is planned, then of the
+    /// planned one. In the order of the round, because a party rejects what comes before its cause.
     fn frames_to_catch_up(&self, party: PartyId) -> Vec<Frame> {
         let planned = self.round.as_ref().and_then(|active| Some((active, active.phase.announced()?)));
         let Some((active, announced)) = planned else {

@@ -1,5 +1,5 @@
-//! The model on its way to parties that missed a closing: one for each link, made part by part as the link takes it
-//! (`ROUND-32`).
+//! The model on its way to parties that missed a closing: one for each link, made part by part as the link
+//! takes it (`ROUND-32`).
 //!
 //! How fast links are is no input of the coordinator, so it only says that a model is to be sent
 //! ([`CoordinatorOutput::SendModel`](super::CoordinatorOutput::SendModel)); its driver keeps to what is here.
@@ -21,9 +21,10 @@ use crate::model::{Model, block_part};
 pub struct ModelUnderWay(AtomicBool);
 
 impl ModelUnderWay {
-    /// Whether a model may be sent; it is under way then. A request while one is under way is answered by nothing: its model
-    /// is coming.
+    /// Marks a model as being sent. `false` if one is being sent already: that request gets no answer of its
+    /// own, because its model is coming.
     pub fn begin(&self) -> bool {
+        // `Relaxed` is enough: the flag guards no other memory.
         let is_under_way = self.0.swap(true, Ordering::Relaxed);
         !is_under_way || !rule::in_force("ROUND-32")
     }
@@ -39,8 +40,8 @@ impl ModelUnderWay {
 #[error("a round closed while the model before it was being sent; connect again and ask for the present one")]
 pub struct OutdatedModel;
 
-/// The parts of a model that is being sent. They do not keep the model in memory: a slow reader cannot make the coordinator
-/// hold the models of past rounds.
+/// The parts of a model that is being sent. They do not keep the model in memory: a slow reader cannot make
+/// the coordinator hold the models of past rounds.
 #[derive(Clone, Debug)]
 pub struct ModelParts {
     blocks: Weak<PerBlock<Vec<f32>>>,

@@ -14,19 +14,19 @@ use crate::model::Model;
 pub enum CoordinatorOutput {
     /// Send a frame to a party.
     Send {
-        /// To whom.
+        /// The party, which was connected when this was put out.
         to: PartyId,
-        /// What.
+        /// The frame. Frames to one party are sent in this order.
         frame: Frame,
     },
     /// Send a model to a party, unless its link has one under way ([`ModelUnderWay`](super::ModelUnderWay)).
     SendModel {
-        /// To whom.
+        /// The member that asked for it.
         to: PartyId,
-        /// What.
+        /// The model after the last round that ended.
         model: Model,
     },
-    /// Something to tell people.
+    /// Something to log or to show to the operator.
     Event(Event),
     /// Delete what this covers of the round's inputs that are kept on disk.
     Erase(Erasure),
@@ -37,17 +37,17 @@ pub enum CoordinatorOutput {
 /// What happened, for logs and progress.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The plan went out to so many custodians' keys.
+    /// The plan of this round went out.
     Planned(Round),
     /// A member announced, with all its letters.
     Announced(PartyId),
     /// A custodian showed that a dealer's letter is bad: the dealer is out of the round.
     BadLetter {
-        /// Who dealt.
+        /// The member that sealed the letter.
         dealer: PartyId,
-        /// Who showed it.
+        /// The custodian that opened the letter and showed the evidence.
         custodian: PartyId,
-        /// What is wrong.
+        /// Which check the letter fails.
         why: &'static str,
     },
     /// A party does not take part in the round, for this reason.
@@ -56,7 +56,7 @@ pub enum Event {
     Sealed,
     /// A member's upload arrived whole.
     Uploaded(PartyId),
-    /// These members were summed without, as they did not arrive in time.
+    /// The round continues without these members, because their uploads did not arrive in time.
     Missing(Vec<PartyId>),
     /// Members' secrets are being recovered from custodians' shares.
     Recovering(Vec<PartyId>),
@@ -64,13 +64,15 @@ pub enum Event {
     Barred(Vec<PartyId>),
     /// Blocks that stay masked, as they were opened from the same parameters over other members.
     Repeated(Vec<BlockId>),
-    /// The late sketches of a block do not make up its sum; its members are asked who lied.
+    /// The late sketches of a block do not add up to its sum. Its members are asked for answers that show who
+    /// lied.
     Refuted(BlockId),
-    /// A member was shown to have lied about a block, which is not applied.
+    /// A member was shown to have lied about a block. The block's sum is not applied.
     Blamed(PartyId, BlockId),
-    /// Custodians have certificates of later endings than this coordinator's: its disk was restored from an old copy.
+    /// Custodians have certificates of later endings than this coordinator's: its disk was restored from an
+    /// old copy.
     Outdated {
-        /// How many said so; more than may lie.
+        /// How many said so: more than `f`, so at least one of them is honest.
         custodians: usize,
         /// A round that ended, as one of them that is honest knows.
         round: Round,
@@ -82,17 +84,17 @@ pub enum Event {
 /// The result of a round.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RoundReport {
-    /// The round.
+    /// The round that ended.
     pub round: Round,
     /// The certificate of its ending.
     pub ending: Ending,
-    /// Its log.
+    /// Its log, with the ending as its last entry.
     pub log: RoundLog,
-    /// Who announced.
+    /// Members whose announcement was kept, ascending. Some may lack letters, and are then not in `U1`.
     pub announced: Vec<PartyId>,
-    /// Who uploaded.
+    /// `U2`, ascending; empty if the round was aborted before the second seal.
     pub uploaded: Vec<PartyId>,
-    /// The sealed cohorts; empty when it did not come so far.
+    /// The sealed cohorts; empty if the first seal was not certified.
     pub cohorts: Vec<ManifestCohort>,
     /// The blocks whose sums were opened.
     pub opened: Vec<BlockId>,

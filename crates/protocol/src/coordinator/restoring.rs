@@ -49,7 +49,8 @@ impl Coordinator {
     /// Takes an input.
     ///
     /// # Errors
-    /// What the input's own function rejects; the coordinator is unchanged then, and the input need not be stored.
+    /// What the input's own function rejects; the coordinator is unchanged then, and the input need not be
+    /// stored.
     pub fn handle(&mut self, input: Input, now: Time) -> Result<(), Fault> {
         match input {
             Input::StartRound(settings) => self.start_round(*settings, now).map(|_| ()),
@@ -76,9 +77,9 @@ impl Coordinator {
 
     /// Restores a coordinator from the inputs that it accepted since the last round ended, in their order.
     ///
-    /// Whatever it signed, proposed or published for them it signs, proposes or publishes once more, byte for byte,
-    /// because it has no randomness (`ROUND-27`). Only outputs that concern the disk remain to be carried out; frames
-    /// are sent again to each party that connects.
+    /// It signs, proposes and publishes for them what it did before, byte for byte, because it has no
+    /// randomness (`ROUND-27`). Only outputs that concern the disk remain to be carried out; frames are sent
+    /// again to each party that connects.
     ///
     /// # Errors
     /// See [`RestoreError`]: the records are not those of one coordinator of this epoch.
@@ -103,9 +104,13 @@ impl Coordinator {
             coordinator.bars.take(&coordinator.epoch, evidence)?;
         }
         for (input, now) in inputs {
+            // A stored input was accepted once. If it is rejected now, the records are damaged or another
+            // program wrote them.
             coordinator.handle(input, now)?;
             coordinator
                 .outputs
+                // Parties ask for frames by reconnecting, and events were shown. What concerns the disk may
+                // not have been done.
                 .retain(|output| matches!(output, CoordinatorOutput::Ended(_) | CoordinatorOutput::Erase(_)));
         }
         Ok(coordinator)
@@ -125,6 +130,7 @@ impl Coordinator {
     /// Gives the present phase its whole time again.
     fn begin_waiting_again(&mut self, now: Time) {
         let Some(active) = &self.round else { return };
+        // A stored deadline means nothing after a restart, because the clock has another origin.
         let deadlines = &active.settings.deadlines;
         let limit = match &active.phase {
             CoordinatorPhase::Announcing(_) => deadlines.announce,

@@ -1,4 +1,5 @@
-//! The coordinator's last phase before the closing: seeds from members, parts and shares from custodians, and the sums.
+//! The coordinator's last phase before the closing: seeds from members, parts and shares from custodians, and
+//! the sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,8 +70,8 @@ impl Revealing {
         self.reveals.take(context, &self.cohorts, &Reveal { dealer, secret })
     }
 
-    /// Takes a custodian's share of a mask key, which must be its right one (`ROUND-15`), and recovers the key from enough of
-    /// them.
+    /// Takes a custodian's share of a mask key, which must be its right one (`ROUND-15`), and recovers the
+    /// key from enough of them.
     fn take_mask_key_share(
         &mut self,
         context: &RoundContext,
@@ -83,9 +84,12 @@ impl Revealing {
         let is_custodian = context.custodians().any(|known| known == custodian);
         let share = ScalarSecret::from_revealed(share).filter(|_| permitted && is_custodian);
         let share = share.ok_or(wrong.clone())?;
+        // Checked one by one: with one wrong share among them, the recovered key would be wrong and nobody
+        // could be named.
         if !dealt_keys(context, &self.cohorts, dealer)?.mask.fits(custodian, &share) {
             return Err(wrong);
         }
+        // More shares than needed are valid, and are not stored.
         if self.reveals.mask_keys.contains_key(&dealer) {
             return Ok(());
         }
@@ -95,6 +99,7 @@ impl Revealing {
             held.iter().map(|(holder, share)| (holder.0, *share.reveal())).collect();
         if let Ok(key) = shamir::combine(context.roster().floors().reveal_threshold, &points) {
             self.mask_key_shares.remove(&dealer);
+            // The log has the key and not the shares: everybody can check it against its commitment.
             self.take(context, dealer, RevealedSecret::MaskKey(*key.reveal()))?;
         }
         Ok(())
@@ -102,6 +107,8 @@ impl Revealing {
 
     /// Opens every valid block: everything that the seals permit is here.
     fn open_all(mut self, context: &RoundContext) -> Opened {
+        // All at once: nothing is opened before everything is here, so a round never ends with some sums
+        // only.
         let permits = self.cohorts.take_permits();
         let mut opened = Opened {
             sums: Vec::new(),

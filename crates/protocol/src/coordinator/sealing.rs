@@ -80,6 +80,7 @@ impl Coordinator {
         let Some(CoordinatorPhase::Announcing(announced)) = self.take_phase() else {
             return;
         };
+        // Only members whose letters are all here: a custodian signs for none that lacks one.
         let mut members = announced.announcements.clone();
         members.retain(|member, _| whole.contains(member));
         let bytes = codec::encode(&manifest::write(&announced.context, &members));
@@ -100,6 +101,8 @@ impl Coordinator {
             CoordinatorPhase::Announcing(announced)
             | CoordinatorPhase::Sealing1(announced, _)
             | CoordinatorPhase::Uploading(announced, _) => announced,
+            // From the second seal's proposal on, a quorum may have signed it, and the round can end only
+            // with its sums.
             other => return self.put_phase(other),
         };
         let abort = Abort {
@@ -136,6 +139,7 @@ impl Coordinator {
         now: Time,
     ) -> Result<(), Misbehaviour> {
         let epoch = self.epoch.clone();
+        // Votes beyond the quorum arrive in the next phase, where they would look like votes on another body.
         if self.is_late(body) {
             return Ok(());
         }
@@ -204,6 +208,7 @@ impl Coordinator {
             return Err(unexpected(from, "a chunk"));
         };
         let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index }.by(from);
+        // An upload that is complete takes no chunk: its root was compared, and nothing may change under it.
         if chunk.round != announced.context.round() || uploading.arrived.contains_key(&from) {
             return Err(unexpected(from, "a chunk"));
         }
@@ -241,7 +246,8 @@ impl Coordinator {
         }
     }
 
-    /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
+    /// Takes a member's claim that its upload is complete. The claim is true if the root over its blocks is
+    /// the one that it signed.
     pub(super) fn handle_uploaded(&mut self, from: PartyId, signed: &Signed<Upload>) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
         let Some(CoordinatorPhase::Uploading(announced, uploading)) =
@@ -308,6 +314,8 @@ impl Coordinator {
             .iter()
             .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
             .collect();
+        // Roots in place of the masked blocks: the log stays small, and custodians without the blocks compute
+        // it too.
         announced.log = log_to_uploads(&announced.context, &uploading.sealed, &uploaded);
         let mut body = Seal2 {
             epoch: self.epoch.digest(),
@@ -320,6 +328,8 @@ impl Coordinator {
         };
         let valid = uploading.sealed.valid_cohorts(&body);
         let blocks = opened_blocks(&announced.context, &uploading.sealed, &valid);
+        // Custodians reject a seal that leaves out a repeat they know, so the coordinator keeps the same
+        // history.
         body.repeated = self.openings.repeated(&announced.context, &blocks);
         if !body.repeated.is_empty() {
             self.event(Event::Repeated(body.repeated.clone()));
@@ -342,6 +352,7 @@ impl Coordinator {
         let invitation = uploading.invitation(PartyId::COORDINATOR);
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
             .expect("votes were checked one by one");
+        // Before secrets are revealed: a masked block that no sum needs must not be stored beside them.
         let (uploads, erasure) = Uploads::sealed(&cohorts, uploading.arriving);
         if !erasure.is_empty() {
             self.outputs.push_back(CoordinatorOutput::Erase(erasure));
@@ -362,6 +373,7 @@ impl Coordinator {
 
     pub(super) fn take_phase(&mut self) -> Option<CoordinatorPhase> {
         let active = self.round.as_mut()?;
+        // `Keys` is a placeholder: each caller puts the next phase in, or ends the round.
         Some(std::mem::replace(&mut active.phase, CoordinatorPhase::Keys(BTreeMap::new())))
     }
 

@@ -12,9 +12,10 @@ use super::Input;
 use crate::opening::{MaskedBlocks, append_chunk, masked_block_leaf};
 use crate::sealed::SealedCohorts;
 
-/// One member's upload while it arrives. Each block is hashed when its last chunk comes, and the root when the last block is
-/// whole; the upload stays as it is then. So a claim that it is whole costs a comparison, however often it is made
-/// (`ROUND-32`), and a coordinator that refused some is the same after a restart.
+/// One member's upload while it arrives. Each block is hashed when its last chunk comes, and the root when
+/// the last block is complete; from then on the upload does not change. So a claim that it is complete costs
+/// one comparison, however often it is made (`ROUND-32`), and rejected claims, which are not stored, make no
+/// difference after a restart.
 #[derive(Debug)]
 pub(super) struct Arriving {
     packed: MaskedBlocks,
@@ -34,6 +35,7 @@ impl Arriving {
         let packed: MaskedBlocks = blocks.map(|block| (block, Vec::new())).collect();
         let mut arriving =
             Self { blocks: packed.len(), packed, leaves: BTreeMap::new(), root: None, hashed: 0 };
+        // A member in no cohort uploads no block, and signs the root over no leaves.
         arriving.settle();
         arriving
     }
@@ -43,7 +45,7 @@ impl Arriving {
         let packed = self.packed.get_mut(&chunk.block)?;
         append_chunk(packed, chunk, whole)?;
         let is_whole = packed.len() == whole;
-        // A first chunk begins its block anew.
+        // Chunk 0 starts its block again, so that its leaf does not hold any more.
         self.leaves.remove(&chunk.block);
         if is_whole {
             self.hash(chunk.block);
@@ -70,7 +72,7 @@ impl Arriving {
         self.root.is_some()
     }
 
-    /// Whether everything is here, and makes up a root.
+    /// Whether every block is here, and the root over them is this one.
     pub(super) fn makes_up(&mut self, root: Digest) -> bool {
         if !rule::in_force("ROUND-32") {
             let blocks: Vec<BlockId> = self.whole_blocks().collect();
@@ -101,7 +103,8 @@ impl Arriving {
     }
 }
 
-/// The uploads of a round whose second seal is certified: the masked blocks that are summed, and the leaves of all.
+/// The uploads of a round whose second seal is certified: the masked blocks that are summed, and the leaves
+/// of all.
 #[derive(Debug)]
 pub(super) struct Uploads {
     /// The masked blocks of `S2[b]`, for every valid block.
@@ -121,6 +124,7 @@ impl Uploads {
         let mut erasure = Erasure::of_absent(begun.map(|(member, _)| member));
         for (member, mut upload) in whole {
             let leaves = upload.leaves;
+            // The leaves stay, because the paths of the summed blocks run through them.
             let void = upload.packed.extract_if(.., |block, _| !valid.contains(block));
             erasure.void.extend(void.map(|(block, _)| ((member, block), leaves[&block])));
             uploads.summed.insert(member, upload.packed);
@@ -139,8 +143,8 @@ impl Uploads {
     }
 }
 
-/// Masked blocks that no sum needs: those of members that did not arrive, and those of void blocks, of which the leaf under
-/// the signed root stays.
+/// Masked blocks that no sum needs: those of members that did not arrive, and those of void blocks, of which
+/// the leaf under the signed root stays.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Erasure {
     absent: BTreeSet<PartyId>,
@@ -157,8 +161,8 @@ impl Erasure {
         self.absent.is_empty() && self.void.is_empty()
     }
 
-    /// What stays stored of an input of the round. The same coordinator is restored from all that stays, and no erased
-    /// byte is in it.
+    /// What stays stored of an input of the round. The same coordinator is restored from all that stays, and
+    /// no erased byte is in it.
     pub fn keep(&self, input: Input) -> Vec<Input> {
         match &input {
             Input::Frame(from, Frame::Chunk(chunk)) if self.covers(*from, chunk.block) => Vec::new(),

@@ -1,4 +1,5 @@
-//! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its recomputation.
+//! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its
+//! recomputation.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +15,8 @@ use crate::recompute::{check_closing, closed_blocks};
 use crate::statement::{body_digest, sign};
 
 impl Custodian {
-    /// Signs the closing if it follows the second seal, lists what it must, the log's root covers the reveals, and
-    /// the sums that this custodian is asked to recompute are right (step 7).
+    /// Signs the closing (step 7) if it follows the second seal, lists every valid block, names the root of
+    /// the log with the reveals, and the sums that this custodian is asked to recompute are right.
     pub(super) fn handle_propose_closing(
         &mut self,
         closing: &[u8],
@@ -33,8 +34,11 @@ impl Custodian {
 
         let asked: BTreeSet<BlockId> = recompute.iter().copied().collect();
         let mut blocks = closed_blocks(&body, context.plan());
+        // Its earlier recomputations are listed again, because the coordinator keeps one statement for each
+        // custodian.
         blocks.retain(|closed| asked.contains(&closed.sum.block) || recomputation.has_confirmed(closed));
         for closed in &blocks {
+            // All blocks before the first is opened: what is missing can still come, but a permit is used up.
             recomputation.check_complete(closed)?;
         }
         // A block can be opened once, so it is opened only for a closing that may be signed.

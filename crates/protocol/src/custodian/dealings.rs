@@ -1,4 +1,5 @@
-//! What members deal to a custodian: its receiving key, their announcements, and the letters sealed to that key.
+//! What members deal to a custodian: its receiving key, their announcements, and the letters sealed to that
+//! key.
 
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::letter::{self, LetterEvidence};
@@ -19,8 +20,9 @@ use crate::statement::{check_partys, sign};
 const NO_EVIDENCE: LetterEvidence = LetterEvidence { agreed: [0; 32], proof: [0; 64] };
 
 impl Custodian {
-    /// Makes a receiving key for one round. The secret stays in memory and is erased when the round ends. While letters
-    /// of a round may still come, its key is not replaced by that of another round (`ROUND-28`).
+    /// Makes a receiving key for one round. The secret stays in memory and is erased when the round ends.
+    /// While letters of a round may still come, its key is not replaced by that of another round
+    /// (`ROUND-28`).
     pub(super) fn handle_key_request(
         &mut self,
         round: Round,
@@ -33,6 +35,7 @@ impl Custodian {
         if self.phase.planned_round().is_some_and(|planned| planned != round) && rule::in_force("ROUND-28") {
             return Err(Fault::unexpected("a request for a key while another round is in progress"));
         }
+        // Asked again after a lost link, it gives the same key: members may have sealed letters to it.
         let secret = match self.receiving.take() {
             Some((made_for, secret)) if made_for == round => secret,
             _ => ScalarSecret::random(random),
@@ -65,18 +68,21 @@ impl Custodian {
         let announced = announced.ok_or(Fault::unexpected("a letter before its announcement"))?.body();
         let round = planned.context.round();
         let secret = match &self.receiving {
+            // A restart or the end of the round erased the key: nobody is at fault.
             Some((made_for, secret)) if *made_for == round => secret,
             _ => return Err(Fault::unexpected("a letter under a key that is erased")),
         };
         match HeldShares::open(&planned.context, self.id, secret, (dealer, announced), sealed) {
             Ok(shares) => {
                 planned.shares.insert(dealer, shares);
+                // Sent at once: a custodian signs one first seal in a round, so a bad letter that is found
+                // after it ends the round.
                 self.send(Message::LetterOpened { round, dealer });
                 Ok(())
             }
             Err(what) => {
-                // Nothing is shown of a letter that was not announced, or that begins with another party's ephemeral
-                // key: the evidence could open an honest member's letter.
+                // Nothing is shown of a letter that was not announced, or that begins with another party's
+                // ephemeral key: the evidence could open an honest member's letter.
                 if is_announced_letter(self.id, announced, sealed) {
                     let place = planned.context.dealing(dealer);
                     let context = place.letter_context(planned.context.plan_digest(), self.id);

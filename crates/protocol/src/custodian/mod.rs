@@ -1,4 +1,5 @@
-//! The custodian: holds shares of members' round secrets, signs seals, and reveals only what both seals permit.
+//! The custodian: holds shares of members' round secrets, signs seals, and reveals only what both seals
+//! permit.
 
 mod closing;
 mod dealings;
@@ -76,8 +77,8 @@ enum Memory {
     Whole,
     /// Its disk was restored from a backup, and may lack what it signed since.
     Restored,
-    /// The same, and it does not take part in the round of this plan, which names the receiving key that it made since.
-    /// Once the others close that round, whatever it forgot is over.
+    /// The same, and it does not take part in the round of this plan, which names the receiving key that it
+    /// made since. Once the others close that round, whatever it forgot is over.
     Watching(Digest),
 }
 
@@ -142,9 +143,9 @@ impl Custodian {
 
     /// A custodian whose disk was restored from a backup (`ROUND-04`).
     ///
-    /// It signs nothing until a quorum of the others has closed a round whose plan names a receiving key that it made
-    /// since: whatever it signed before, that round is over. It does not know what it helped to open either, so it
-    /// signs no second seal before an epoch whose first round was such a round.
+    /// It signs nothing until a quorum of the others has closed a round whose plan names a receiving key that
+    /// it made since: whatever it signed before, that round is over. It does not know what it helped to open
+    /// either, so it signs no second seal before an epoch whose first round was such a round.
     pub fn restored_from_backup(mut self) -> Self {
         self.memory = Memory::Restored;
         let record = self.openings.restored();
@@ -165,7 +166,8 @@ impl Custodian {
     /// Takes a frame of the coordinator.
     ///
     /// # Errors
-    /// A frame that breaks a rule, or one that is unexpected in this phase. Nothing is signed or revealed for it.
+    /// A frame that breaks a rule, or one that is unexpected in this phase. Nothing is signed or revealed for
+    /// it.
     pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
         let message = match frame {
             Frame::Chunk(chunk) => {
@@ -225,7 +227,11 @@ impl Custodian {
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
         self.take_ending(ending, &known);
+        // By the round of the ending, not by the plan: a custodian that was away forgets the shares of
+        // earlier rounds too.
         self.phase.end(known.round);
+        // The coordinator may have kept copies of the letters, which this key opens: it must not outlive the
+        // round.
         let is_over = self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round);
         if is_over && rule::in_force("ROUND-26") {
             self.receiving = None;
@@ -233,13 +239,15 @@ impl Custodian {
         Ok(())
     }
 
-    /// Takes an ending into account that a quorum has signed, whatever message brought it.
+    /// Takes an ending that a quorum has signed, from a plan or an `Ended` message alike.
     fn take_ending(&mut self, ending: &Ending, known: &KnownEnding) {
         self.chain.advance(known);
         let record = self.openings.ended(&self.epoch, ending, known);
         self.keep_opening(record);
         if self.memory == Memory::Watching(known.plan) && !known.is_abort() {
             self.memory = Memory::Whole;
+            // The first plan of the epoch names a key that it made since the restore: it signed nothing in
+            // this epoch that its records lack.
             if known.round == Round::FIRST {
                 let record = self.openings.settled(Role::Custodian);
                 self.keep_opening(record);
@@ -256,14 +264,16 @@ impl Custodian {
         if self.signed.get(&(round, step)).is_some_and(|signed| *signed != body_digest(body)) {
             return Err(Misbehaviour::Equivocation { what: T::TAG, round });
         }
+        // Keys are ordered by round, then by step, so the last key is the furthest step that it signed.
         if self.signed.keys().next_back().is_some_and(|last| *last > (round, step)) {
             return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
         }
         Ok(())
     }
 
-    /// Signs a body. The record of it is put before the signature, so that it is on disk when the signature leaves; the
-    /// same body is signed as often as it is proposed, because a signature may be lost with its link.
+    /// Signs a body. The record of it is put before the signature, so that it is on disk when the signature
+    /// leaves; the same body is signed as often as it is proposed, because a signature may be lost with its
+    /// link.
     fn vote<T: Body>(&mut self, round: Round, step: SignedStep, body: &[u8]) -> Result<(), Misbehaviour> {
         self.check_vote::<T>(round, step, body)?;
         let digest = body_digest(body);

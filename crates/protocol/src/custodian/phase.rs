@@ -11,8 +11,8 @@ use crate::recompute::Recomputation;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SealedManifest};
 
-/// The phases of a round, in their order. A custodian signs by what it recorded as signed, not by its phase, so that
-/// it can sign a body again for a coordinator that lost the first signature.
+/// The phases of a round, in their order. A custodian signs by what it recorded as signed, not by its phase,
+/// so that it can sign a body again for a coordinator that lost the first signature.
 #[derive(Debug)]
 pub(super) enum CustodianPhase {
     /// There is no plan that this custodian acts on.
@@ -27,8 +27,8 @@ pub(super) enum CustodianPhase {
     Opening(Box<CustodianRound>, Box<Recomputation>),
 }
 
-/// What a custodian holds of a round from its plan on. The coordinator sends announcements and letters once more after
-/// a lost link, so they are accepted in every later phase, too.
+/// What a custodian holds of a round from its plan on. The coordinator sends announcements and letters once
+/// more after a lost link, so they are accepted in every later phase, too.
 #[derive(Debug)]
 pub(super) struct CustodianRound {
     pub(super) context: RoundContext,
@@ -83,7 +83,8 @@ impl CustodianPhase {
         }
     }
 
-    /// What the first seal fixed. A second seal is also proposed once more to a custodian that holds its certificate.
+    /// What the first seal fixed. A second seal is also proposed once more to a custodian that holds its
+    /// certificate.
     ///
     /// # Errors
     /// `what` is unexpected before the first seal.
@@ -98,7 +99,7 @@ impl CustodianPhase {
         }
     }
 
-    /// What was revealed and handed over under both seals.
+    /// The reveals, masked blocks and parameters that arrived under both seals.
     ///
     /// # Errors
     /// `what` is unexpected before the second seal.
@@ -129,6 +130,7 @@ impl CustodianPhase {
     /// The first seal is certified.
     pub(super) fn seal(&mut self, sealed: SealedManifest) {
         *self = match std::mem::replace(self, Self::Idle) {
+            // A certificate that comes again leaves a later phase, and its secrets, as they are.
             Self::Announcing(planned) => Self::Uploading(planned, Box::new(sealed)),
             later => later,
         };

@@ -33,12 +33,15 @@ impl Custodian {
         if let (Some(ending), Some(known)) = (previous, known) {
             self.take_ending(ending, &known);
         }
+        // After the ending: a custodian that declines the plan must still know how the previous round ended.
         if let Err(why) = self.policy.admit(context.plan()) {
             self.decline(context, why.to_string());
             return Ok(());
         }
         if self.memory != Memory::Whole && rule::in_force("ROUND-04") {
             if self.holds_key(&context) {
+                // The plan names a key that was made after the restore, so the round began after everything
+                // it forgot.
                 self.memory = Memory::Watching(context.plan_digest());
             }
             self.send_refusal(round, Refusal::Restored.to_string());
@@ -55,16 +58,16 @@ impl Custodian {
         Ok(())
     }
 
-    /// Tells a coordinator that begins a round which has ended how far the others are: its disk was restored from an
-    /// old copy (`ROUND-37`).
+    /// Answers a coordinator that begins a round which has ended with the last round that this custodian
+    /// knows the ending of. Such a coordinator's disk was restored from an old copy (`ROUND-37`).
     pub(super) fn tell_ahead(&mut self, asked: Round) {
         if asked <= self.chain.round {
             self.send(Message::Ahead { round: self.chain.round });
         }
     }
 
-    /// Sends a `Refusal` because this custodian's policy does not admit a plan (`PLAN-10`). It keeps what it needs to
-    /// sign the plan's abort, so that the round can end.
+    /// Sends a `Refusal` because this custodian's policy does not admit a plan (`PLAN-10`). It keeps what it
+    /// needs to sign the plan's abort, so that the round can end.
     fn decline(&mut self, context: RoundContext, reason: String) {
         let round = context.round();
         self.send_refusal(round, reason.clone());
@@ -82,7 +85,8 @@ impl Custodian {
         self.send(Message::Refusal { round, role: Role::Custodian, reason });
     }
 
-    /// The rules that hold for every custodian: one plan for each round, in the chain of endings, with proven bars.
+    /// The rules that hold for every custodian: one plan for each round, in the chain of endings, with proven
+    /// bars.
     fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
         let round = context.round();
         if let Ok(planned) = self.phase.planned("a plan")
@@ -92,6 +96,7 @@ impl Custodian {
         {
             return Err(Refusal::SecondPlan);
         }
+        // On a copy: a plan that is refused must not move the chain.
         let mut chain = self.chain;
         if let Some(ending) = previous {
             chain.advance(ending);

@@ -28,6 +28,8 @@ impl Custodian {
         let planned = self.phase.planned("a first seal")?;
         let round = planned.context.round();
         let manifest = CheckedManifest::check(&planned.context, manifest, &planned.announcements)?;
+        // A member whose shares too few custodians hold could not be unmasked if it leaves, and the round
+        // could not end.
         let missing = manifest.announcements().keys().find(|dealer| !planned.shares.contains_key(dealer));
         if let Some(dealer) = missing {
             if self.receiving.as_ref().is_none_or(|(made_for, _)| *made_for != round) {
@@ -57,14 +59,15 @@ impl Custodian {
         Ok(())
     }
 
-    /// Signs the second seal if every listed upload is signed by its member, the void blocks follow, and no block is
-    /// opened again over others (step 5).
+    /// Signs the second seal if every listed upload is signed by its member, the void blocks follow, and no
+    /// block is opened again over others (step 5).
     pub(super) fn handle_propose_seal2(
         &mut self,
         seal: &[u8],
         uploads: &[Signed<Upload>],
     ) -> Result<(), Fault> {
         let body = self.check_proposed_seal2(seal, uploads).map_err(Misbehaviour::by_coordinator)?;
+        // Checked after the body, so that a bad proposal is reported as the coordinator's fault.
         if self.openings.is_unsettled(Role::Custodian) && rule::in_force("ROUND-04") {
             return Err(Fault::Restored);
         }
@@ -85,6 +88,8 @@ impl Custodian {
 
     fn sign_seal2(&mut self, body: &Seal2, seal: &[u8]) -> Result<(), Misbehaviour> {
         let (planned, sealed) = self.phase.sealed("a second seal")?;
+        // On disk before the signature, so that after a restart it does not sign other members for the same
+        // block.
         let record = self.openings.sealed(&planned.context, sealed, body)?;
         self.keep_opening(record);
         self.vote::<Seal2>(body.round, SignedStep::Outcome, seal)
@@ -94,6 +99,8 @@ impl Custodian {
     pub(super) fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
         let body: Abort = codec::decode(abort)?;
         let context = match &self.phase {
+            // A custodian that declined still signs the abort; otherwise a plan that many decline could never
+            // end.
             CustodianPhase::Declined(context) if context.round() == body.round => context,
             phase => &phase.planned("an abort")?.context,
         };
@@ -104,12 +111,14 @@ impl Custodian {
         self.vote::<Abort>(body.round, SignedStep::Outcome, abort)
     }
 
-    /// Takes the certificate of the second seal, and reveals shares of the mask keys of those that left (step 6). It
-    /// reveals them once more for a certificate that comes once more: the shares may have been lost with a link.
+    /// Takes the certificate of the second seal, and reveals shares of the mask keys of those that left (step
+    /// 6). It reveals them once more for a certificate that comes once more: the shares may have been lost
+    /// with a link.
     pub(super) fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Misbehaviour> {
         if let CustodianPhase::Uploading(planned, sealed) = &self.phase {
             let cohorts =
                 SealedCohorts::establish(&planned.context, SealedManifest::clone(sealed), certificate)?;
+            // Again here: others may have certified a seal that this custodian was not asked to sign.
             let record = self.openings.sealed(&planned.context, sealed, cohorts.seal2().body())?;
             self.keep_opening(record);
             self.phase.open(cohorts);
@@ -131,14 +140,15 @@ impl Custodian {
         if planned.context.round() != round {
             return Err(Misbehaviour::TooEarly("a request for shares of another round"));
         }
+        // Shares of mask keys go out unasked; a request is for seeds of a member that uploaded and then left.
         if !recomputation.cohorts().has_uploaded(dealer) {
             return Err(Misbehaviour::TooEarly("a request for seeds of a member that did not upload"));
         }
         self.reveal(dealer)
     }
 
-    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else (`ROUND-01`). It
-    /// has none of a member whose letter it could not open.
+    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else
+    /// (`ROUND-01`). It has none of a member whose letter it could not open.
     fn reveal(&mut self, dealer: PartyId) -> Result<(), Misbehaviour> {
         let (planned, recomputation) = self.phase.opening("a request for shares")?;
         let Some(held) = planned.shares.get(&dealer) else { return Ok(()) };
@@ -168,6 +178,7 @@ fn check_uploads(
     for signed in uploads {
         let upload = check_partys(signed, round.epoch(), Role::Member)?;
         expect(Upload::TAG, "round", upload.body().round, round.round())?;
+        // A root that was signed for another cohort would put blocks with other masks into the sum.
         expect(Upload::TAG, "first seal", upload.body().seal1, sealed.digest())?;
         checked.insert(upload.signer(), upload);
     }

@@ -1,8 +1,9 @@
 //! Who lied: from signed answers about the first failing row, and from what differing pairs agreed on.
 //!
-//! With the row over each pair mask, what a member uploaded gives the same row of its late sketch, so an honest member's
-//! answer tells nothing new. Two answers that differ about one pair cannot both be honest, and what the pair agreed on
-//! shows which one is. A member is blamed only by what it signed itself (`LATE-09`).
+//! With the row over each pair mask, what a member uploaded gives the same row of its late sketch, so an
+//! honest member's answer tells nothing new. Two answers that differ about one pair cannot both be honest,
+//! and what the pair agreed on shows which one is. A member is blamed only by what it signed itself
+//! (`LATE-09`).
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,8 @@ use crate::opening::{OpeningInputs, mask_key_of};
 use crate::round::RoundContext;
 use crate::sealed::SummedCohort;
 
-/// The first row of a block in which the late sketches do not make up the sum, and what it is computed from.
+/// The first row of a block in which the late sketches do not add up to the sum, and what it is computed
+/// from.
 #[derive(Clone, Copy, Debug)]
 pub struct BlamedRow<'a> {
     /// The round in progress.
@@ -42,6 +44,8 @@ impl BlamedRow<'_> {
     fn over_mask(&self, key: MaskKey) -> u32 {
         let length = self.round.block(self.cohort.block()).map_or(0, |block| block.shape.length);
         let mut mask = vec![0u32; length as usize];
+        // Before its sign, so that both members of a pair sign the same value and their answers can be
+        // compared.
         key.apply(Sign::Plus, &mut mask);
         self.over(mask)
     }
@@ -52,8 +56,8 @@ impl BlamedRow<'_> {
         self.over_mask(self.round.masking(block, self.manifest).pair_key(one, other, agreed))
     }
 
-    /// The row of a member's late sketch that follows from its upload, once the pair masks that its answer names, its
-    /// self mask, and those it shares with members that did not arrive are taken off (`LATE-06`).
+    /// The row of a member's late sketch that follows from its upload, once the pair masks that its answer
+    /// names, its self mask, and those it shares with members that did not arrive are taken off (`LATE-06`).
     fn uploaded_row(
         &self,
         openings: &OpeningInputs<'_>,
@@ -68,6 +72,7 @@ impl BlamedRow<'_> {
         let mut row = self.over(ring.unpack(packed));
         row = row.wrapping_sub(self.over_mask(context.self_key(member, seed)));
         let public = mask_key_of(openings.announcements, member)?;
+        // Their mask keys are open, so nobody has to be asked about these masks.
         for absent in self.cohort.absent() {
             let agreed = openings.mask_keys.get(absent)?.agree(&public);
             row = without(row, member, *absent, self.over_pair(member, *absent, &agreed));
@@ -83,6 +88,7 @@ impl BlamedRow<'_> {
         let block = self.cohort.block();
         let answers =
             self.cohort.members().filter_map(|member| Some((member, evidence.answer(member, block)?)));
+        // An answer about another row is a member's mistake or the coordinator's; it blames nobody.
         answers.filter(|(_, answer)| answer.row as usize == self.row).collect()
     }
 
@@ -100,14 +106,18 @@ impl BlamedRow<'_> {
         disputes
     }
 
-    /// Members whose own answers show that they lied, ascending (`LATE-09`): a value that is not the opened pair's, or
-    /// an answer from which another row follows than they sketched.
+    /// Members whose own answers show that they lied, ascending (`LATE-09`): a value that is not the opened
+    /// pair's, or an answer from which another row follows than they sketched.
     pub fn liars(&self, openings: &OpeningInputs<'_>, evidence: &LateEvidence) -> BTreeSet<PartyId> {
         let mut liars = BTreeSet::new();
+        // Silence names nobody: a coordinator that drops an honest member's message would have that member
+        // named.
         for (member, answer) in self.answers(evidence) {
             let rows = evidence.rows(member, self.cohort.block());
             let sketched = rows.and_then(|rows| rows.get(self.row));
             let uploaded = self.uploaded_row(openings, member, &answer.pairs);
+            // A false value moves this member's own row. If its sketch is false to match, two answers of a
+            // pair differ.
             let sketched_otherwise = uploaded.is_some_and(|row| sketched != Some(&row));
             if sketched_otherwise || answer.pairs.iter().any(|pair| self.is_untrue(evidence, member, pair)) {
                 liars.insert(member);

@@ -1,4 +1,4 @@
-//! What the late sketches of a block say of its sum.
+//! The result of comparing a block's late sketches with its sum.
 
 use cloister_alignment::late::{LateProjection, squared_norm};
 use cloister_params::id::PartyId;
@@ -11,14 +11,14 @@ use crate::opening::{OpenedSum, Seeds};
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort};
 
-/// What the late sketches of a block say of its sum.
+/// The result of comparing a block's late sketches with its sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SumVerdict {
-    /// The outcome.
+    /// The result that the closing lists.
     pub check: SumCheck,
     /// Members whose own sketch is larger than the plan's clip and weight allow, ascending.
     pub too_large: Vec<PartyId>,
-    /// The first row that the sketches do not make up, and the projection.
+    /// The first row in which the sketches do not add up to the sum, and the projection.
     pub failing: Option<(usize, LateProjection)>,
 }
 
@@ -46,6 +46,7 @@ pub fn check_sum(
         return SumVerdict::without_sketches(SumCheck::Unchecked);
     };
     let too_large = too_large(round, cohort, evidence);
+    // Found even where a sketch is too large: who lied about the row is named as well.
     let failing = first_failing_row(round, cohort, evidence, projection, sum.words());
     let is_whole = cohort.members().all(|member| evidence.rows(member, sum.block()).is_some());
     let failing = failing.filter(|_| rule::in_force("LATE-03"));
@@ -67,6 +68,7 @@ fn too_large(round: &RoundContext, cohort: &SummedCohort, evidence: &LateEvidenc
     let mut too_large = Vec::new();
     for listed in cohort.weighted() {
         let rows = evidence.rows(listed.member, cohort.block());
+        // By what the member signed itself, so that it is named without any answer.
         if rows.is_some_and(|rows| squared_norm(ring, rows) > norm_bound(block, listed.weight)) {
             too_large.push(listed.member);
         }
@@ -83,13 +85,15 @@ pub fn first_failing_row(
     sum: &[u32],
 ) -> Option<usize> {
     let ring = round.plan().settings.ring;
-    // The projection is linear: what is left of the sum's rows without the members' rows is 0 in the ring.
+    // The projection is linear, so the sum's rows minus the members' rows are 0 in the ring.
     let mut left = projection.rows(ring, sum.iter().copied());
     for member in cohort.members() {
+        // One missing sketch hides any difference, so nothing is refuted and nobody is asked.
         let rows = evidence.rows(member, cohort.block())?;
         for (left, row) in left.iter_mut().zip(rows) {
             *left = left.wrapping_sub(*row);
         }
     }
+    // The first one, so that all members answer about the same row without being told which.
     (0..LATE_ROWS).find(|row| ring.reduce(left[*row]) != 0)
 }

@@ -31,7 +31,8 @@ impl LateEvidence {
     /// Takes a member's late sketches; the same ones again change nothing.
     ///
     /// # Errors
-    /// A statement of another round or by a member that did not upload, one of another shape, or a second one.
+    /// A statement of another round or by a member that did not upload, one of another shape, or a second
+    /// one.
     pub fn take_sketches(
         &mut self,
         round: &RoundContext,
@@ -42,6 +43,8 @@ impl LateEvidence {
         let (member, body) = (verified.signer(), verified.body());
         expect_place::<LateSketches>(round, cohorts, (body.epoch, body.round, body.seal2))?;
         let ascending = body.sketches.windows(2).all(|pair| pair[0].block < pair[1].block);
+        // Some blocks may be missing: their seeds may not have arrived, or the member has shown enough of
+        // them.
         if !ascending || !body.sketches.iter().all(|sketch| is_asked(round, cohorts, member, sketch.block)) {
             let why = "it names other blocks than those that the member is summed in";
             return Err(Misbehaviour::LateSketch { member, why });
@@ -71,6 +74,7 @@ impl LateEvidence {
             return Err(Misbehaviour::LateSketch { member, why });
         }
         let cohort = cohorts.valid_cohort(body.block);
+        // Every pair, ascending: an answer that leaves one out would leave its mask in the row.
         let others = cohort.into_iter().flat_map(SummedCohort::members).filter(|other| *other != member);
         let ring = round.plan().settings.ring;
         let fits = body.pairs.iter().map(|pair| pair.other).eq(others)
@@ -87,8 +91,8 @@ impl LateEvidence {
     /// Takes what a pair agreed on, proved by one of the two, where their signed answers differ (`LATE-08`).
     ///
     /// # Errors
-    /// An opening of another round, a pair whose two answers are not there or do not differ, or a proof that does not
-    /// hold.
+    /// An opening of another round, a pair whose two answers are not there or do not differ, or a proof that
+    /// does not hold.
     pub fn take_opening(
         &mut self,
         round: &RoundContext,
@@ -97,6 +101,7 @@ impl LateEvidence {
     ) -> Result<(), Misbehaviour> {
         expect("opened pair", "round", number, round.round())?;
         let PairOpening { member, other, .. } = *opening;
+        // An opened pair shows a mask, so it is not accepted where no one has to have lied.
         if !self.is_disputed(member, other) {
             let why = "it opens a pair whose two signed answers do not differ";
             return Err(Misbehaviour::LateSketch { member, why });
@@ -140,6 +145,7 @@ impl LateEvidence {
 
     /// What a pair agreed on, whichever of the two showed it.
     pub fn agreed(&self, one: PartyId, other: PartyId) -> Option<&AgreedSecret> {
+        // Both directions are the same secret: `e[u]·E[v] = e[v]·E[u]`.
         let opened = self.openings.get(&(one, other)).or_else(|| self.openings.get(&(other, one)));
         opened.map(|(_, agreed)| agreed)
     }
@@ -188,6 +194,7 @@ fn keep<K: Ord, T: Body>(
     if kept.get(&place).is_some_and(|(_, before)| before.bytes() != statement.1.bytes()) {
         return Err(Misbehaviour::Equivocation { what: T::TAG, round: round.round() });
     }
+    // The first stays: the log has one statement for each place, whichever signature came with it.
     kept.entry(place).or_insert(statement);
     Ok(())
 }
@@ -217,6 +224,7 @@ fn is_asked(round: &RoundContext, cohorts: &SealedCohorts, member: PartyId, bloc
 /// Whether two signed answers about one row differ about the pair of their signers (`LATE-08`).
 pub(crate) fn contradicts(one: PartyId, first: &BlameAnswer, other: PartyId, second: &BlameAnswer) -> bool {
     let (ours, theirs) = (value_for(first, other), value_for(second, one));
+    // Both must speak of the same row and pair; silence contradicts nothing.
     first.row == second.row && ours.is_some() && theirs.is_some() && ours != theirs
 }
 

@@ -1,9 +1,9 @@
 //! Late sketches: how a lying upload becomes visible, and who is shown to have lied.
 //!
-//! Once all seeds of a block are open, each member of its cohort sends its upload's integers through a projection that
-//! the seeds fix ([`projection`], `LATE-02`); the sketches must make up the sketch of the sum, and each is bounded
-//! ([`check`], `LATE-03`, `LATE-04`). Where they do not, [`blame`] finds who lied, from signed answers about one row
-//! (`LATE-06` to `LATE-09`). No mask is opened that an honest pair shares.
+//! Once all seeds of a block are open, each member of its cohort sends its upload's integers through a
+//! projection that the seeds fix ([`projection`], `LATE-02`); the sketches must make up the sketch of the
+//! sum, and each is bounded ([`check`], `LATE-03`, `LATE-04`). Where they do not, [`blame`] finds who lied,
+//! from signed answers about one row (`LATE-06` to `LATE-09`). No mask is opened that an honest pair shares.
 
 pub mod blame;
 pub mod check;
@@ -37,6 +37,8 @@ pub fn is_sketched(round: &RoundContext, block: BlockId) -> bool {
 pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
     match check {
         SumCheck::NotSketched | SumCheck::Checked => true,
+        // Under `Required`, silence must not get a false upload applied; under `Optional`, a member that left
+        // must not stop the block.
         SumCheck::Unchecked => round.plan().settings.late_sketches == LateSketchMode::Optional,
         SumCheck::Refuted => false,
     }
@@ -47,6 +49,8 @@ pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
 /// Nobody knew it when uploading: the uploads were sealed before any seed was open.
 pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds) -> Option<LateProjection> {
     let block = cohort.block();
+    // Each honest member's seed is unpredictable before it is revealed, so one of them makes the projection
+    // so.
     let mut cohort_seeds = Vec::new();
     for member in cohort.members() {
         cohort_seeds.extend_from_slice(seeds.get(&(member, block))?.reveal());
@@ -55,7 +59,8 @@ pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds)
     Some(LateProjection::new(digest(Domain::Late, &parts)))
 }
 
-/// The sketched blocks that a member is summed in and of which all seeds are known, ascending, each with its projection.
+/// The sketched blocks that a member is summed in and of which all seeds are known, ascending, each with its
+/// projection.
 pub fn sketched_blocks<'a>(
     round: &'a RoundContext,
     cohorts: &'a SealedCohorts,
@@ -67,7 +72,7 @@ pub fn sketched_blocks<'a>(
     sketched.filter_map(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
 }
 
-/// What is said of a sum, and who was shown to have lied about it.
+/// The result of the late sketches for one sum, and the members that were shown to have lied about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Judgement {
     /// What the closing says of the sum.
@@ -76,8 +81,8 @@ pub struct Judgement {
     pub blamed: Vec<PartyId>,
 }
 
-/// Judges a sum by everything that members signed and showed. Every custodian that recomputes the sum comes to the same
-/// judgement.
+/// Judges a sum by everything that members signed and showed. Every custodian that recomputes the sum comes
+/// to the same judgement.
 pub fn judge(
     openings: &OpeningInputs<'_>,
     cohorts: &SealedCohorts,

@@ -1,4 +1,5 @@
-//! Catching up: a member that missed a closing asks for the model, and checks it against the closing's digest.
+//! Catching up: a member that missed a closing asks for the model, and checks it against the closing's
+//! digest.
 
 use cloister_params::id::Round;
 use cloister_params::per_block::PerBlock;
@@ -17,8 +18,8 @@ pub(super) struct CatchingUp {
 }
 
 impl Member {
-    /// Whether the model is the one after the last round that this member knows the end of, and no round that it announced in
-    /// is without an end.
+    /// Whether the model is the one after the last round that this member knows the end of, and no round that
+    /// it announced in is without an end.
     pub fn is_current(&self) -> bool {
         !self.is_behind() && self.last_announced.unwrap_or(Round(0)) <= self.chain.round
     }
@@ -28,23 +29,26 @@ impl Member {
         self.model.digest() != self.chain.model
     }
 
-    /// Asks for the model after the last round (`ROUND-23`).
+    /// Asks for the model after the last round (`ROUND-23`), and not for the sums that were missed: the
+    /// coordinator would have to store those of every round.
     pub(super) fn catch_up(&mut self) {
         self.catching_up = Some(CatchingUp { blocks: self.model.blocks().map(|_| Vec::new()) });
         self.ask_again();
     }
 
-    /// Asks once more where the link may have been lost before the model was whole. What is here of it stays: a coordinator
-    /// that is sending it does not begin anew (`ROUND-32`), and one that does is passed over up to where this member is.
+    /// Asks again if the link was lost before the model was complete. Parts that arrived are kept: a
+    /// coordinator that is still sending does not start again (`ROUND-32`), and if it does start again, parts
+    /// that are here are skipped.
     pub(super) fn ask_again(&mut self) {
         if self.catching_up.is_some() {
             self.send(Message::ModelRequest { model: self.chain.model });
         }
     }
 
-    /// Takes a part of the model; with the last one a round that is planned begins.
+    /// Takes a part of the model. With the last part, this member takes part in the planned round, if there
+    /// is one.
     pub(super) fn handle_model_part(&mut self, part: &ModelPart) -> Result<(), Misbehaviour> {
-        // A model that was asked for twice comes twice.
+        // A model that was asked for twice comes twice, so a part of the second is not a fault.
         let Some(catching_up) = self.catching_up.as_mut() else { return Ok(()) };
         let length = catching_up.take(&self.model, part)?;
         if !catching_up.is_whole(&self.model) {
@@ -52,24 +56,29 @@ impl Member {
         }
         let model = Model::from_blocks(catching_up.blocks.map(|bytes| floats(bytes)));
         if model.digest() != self.chain.model {
+            // Only the last part is taken back, so that the state is as before the call; the digest does not
+            // tell which part is wrong.
             catching_up.blocks[part.block].truncate(length);
             let why = "the model that came is not the one that the closing names".into();
             return Err(Misbehaviour::Sum { block: part.block, why });
         }
         self.catching_up = None;
         self.model = model;
+        // The plan came while the model was on its way; training for it begins now.
         self.take_part();
         Ok(())
     }
 }
 
 impl CatchingUp {
-    /// Appends a part in order, or passes over one that is here. Gives the length of its block before.
+    /// Appends a part if it is the next one, and skips one that is here. Returns the block's length before,
+    /// in bytes.
     fn take(&mut self, model: &Model, part: &ModelPart) -> Result<usize, Misbehaviour> {
         let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
         let whole = model.blocks().get(part.block).ok_or(wrong.clone())?.len() * size_of::<f32>();
         let bytes = self.blocks.get_mut(part.block).ok_or(wrong.clone())?;
         let (start, before) = (part.index as usize * CHUNK_BYTES, bytes.len());
+        // The length is bounded by the known model, so a peer cannot make this buffer grow.
         if start > before || start + part.bytes.len() > whole {
             return Err(wrong);
         }

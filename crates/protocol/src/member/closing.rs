@@ -1,4 +1,4 @@
-//! The end of a round at a member: the published sums, and what they make of its model.
+//! The end of a round at a member: it takes the published sums and applies them to its model.
 
 use std::collections::BTreeSet;
 
@@ -20,11 +20,12 @@ impl Member {
     /// Takes a chunk of a published sum.
     pub(super) fn handle_sum_chunk(&mut self, chunk: &Chunk) -> Result<(), Misbehaviour> {
         let planned = self.phase.planned_mut().filter(|planned| planned.context.round() == chunk.round);
-        // A chunk of a round that ended, or whose plan did not come, is harmless: a member that lacks sums asks for the
-        // model.
+        // A chunk of a round that ended, or whose plan did not come, is harmless: a member that lacks sums
+        // asks for the model.
         let Some(planned) = planned else { return Ok(()) };
         let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
         let block = planned.context.block(chunk.block).ok_or(wrong.clone())?;
+        // The plan bounds what is stored, whatever number of chunks comes.
         let whole = planned.context.plan().packed_bytes(block);
         if chunk.owner != PartyId::COORDINATOR {
             return Err(wrong);
@@ -32,7 +33,8 @@ impl Member {
         append_chunk_to(&mut planned.sums, chunk, whole).ok_or(wrong)
     }
 
-    /// Takes the ending (step 7). Without the round's plan or all its sums this member is behind, and asks for the model.
+    /// Takes the ending (step 7). Without the round's plan or all its sums this member is behind, and asks
+    /// for the model.
     pub(super) fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
         self.take_ending(ending, &known);
@@ -42,9 +44,10 @@ impl Member {
         Ok(())
     }
 
-    /// An ending became known, whatever message brought it (`ROUND-31`): the chain moves on, sums are applied if they are
-    /// here, and what was contributed to a round that closed is erased.
+    /// Takes an ending, from a plan or an `Ended` message alike (`ROUND-31`): the chain moves on, sums are
+    /// applied if they are here, and what was contributed to a round that closed is erased.
     pub(super) fn take_ending(&mut self, ending: &Ending, known: &KnownEnding) {
+        // Endings come again with each plan and each new link. An old one must not move the chain back.
         if known.round <= self.chain.round {
             return;
         }
@@ -61,6 +64,8 @@ impl Member {
         };
         match ending {
             Ending::Closed { certificate, .. } => {
+                // Without all sums `apply` gives none, and the model is then behind the chain; the caller
+                // asks for it.
                 if let Ok(closing) = certificate.parse()
                     && let Some((model, applied)) = self.apply(planned, &closing)
                 {
@@ -78,17 +83,18 @@ impl Member {
         }
     }
 
-    /// Whether a contribution may be sent again once an ending is known: only the abort of the round that it was last announced
-    /// in leaves it (`ROUND-31`).
+    /// Whether a contribution may be sent again once an ending is known: only the abort of the round that it
+    /// was last announced in leaves it (`ROUND-31`).
     pub(super) fn survives(&self, kept: &KeptContribution, known: Option<&KnownEnding>) -> bool {
         let is_its_abort = |known: &KnownEnding| known.is_abort() && known.round == kept.round;
         known.is_none_or(is_its_abort) || !rule::in_force("ROUND-31")
     }
 
-    /// The model after a closing, and the blocks whose sums were applied. `None` when not all sums are here, and this
-    /// member has to ask for the model.
+    /// The model after a closing, and the blocks whose sums were applied. `None` when not all sums are here,
+    /// and this member has to ask for the model.
     fn apply(&self, planned: &MemberRound, closing: &Closing) -> Option<(Model, Vec<BlockId>)> {
         let context = &planned.context;
+        // A quorum can close another plan of this round than the one that this member was shown.
         if closing.plan != context.plan_digest() {
             return None;
         }
@@ -98,12 +104,14 @@ impl Member {
             sums.push(OpenedSum::published(context, listed, packed).ok()?);
         }
         let model = self.model.after(context.plan(), &sums).ok()?;
+        // A model that the closing does not name would make every later plan fail its check, so it is fetched
+        // instead.
         (closing.model == model.digest()).then(|| (model, sums.iter().map(OpenedSum::block).collect()))
     }
 }
 
-/// The opened blocks that a member is summed in, each with how many members are. None for a member that did not see the
-/// second seal.
+/// The opened blocks that a member is summed in, each with how many members are. None for a member that did
+/// not see the second seal.
 fn summed_with(ended: &MemberPhase, member: PartyId, closing: &Closing) -> Vec<(BlockId, u32)> {
     let MemberPhase::Revealed(_, sealed) = ended else { return Vec::new() };
     let listed: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();

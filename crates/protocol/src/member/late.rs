@@ -1,4 +1,4 @@
-//! A member's late sketches, and its answers when they do not make up a sum.
+//! A member's late sketches, and its answers when the sketches do not add up to a sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,8 @@ use crate::round::RoundContext;
 use crate::statement::sign;
 
 impl Member {
-    /// Takes seeds, from which the late sketches' own seeds follow. Once this member has sketched, no others count.
+    /// Takes seeds, from which the seeds of the projections follow. A member sketches once in a round, so it
+    /// ignores seeds that come after it has sketched.
     pub(super) fn handle_revealed(&mut self, round: Round, reveal: &Reveal) -> Result<(), Fault> {
         self.check_round(round, "a revealed secret")?;
         let (planned, sealed) = self.phase.sealed_mut("a revealed secret")?;
@@ -30,8 +31,8 @@ impl Member {
         taken.map_err(Misbehaviour::by_coordinator)
     }
 
-    /// Sketches what it uploaded, for seeds that came with a proof (`LATE-02`). It does so once a round: whatever
-    /// other seeds come later, the same sketches go out again.
+    /// Sketches what it uploaded, for seeds that came with a proof (`LATE-02`). It does so once in a round:
+    /// if it is asked again, it sends the same sketches again.
     pub(super) fn handle_late_request(&mut self, round: Round) -> Result<(), Fault> {
         let what = "a request for late sketches";
         self.check_round(round, what)?;
@@ -46,8 +47,11 @@ impl Member {
         Ok(())
     }
 
-    /// The blocks of which enough late sketches from the same parameters were sent, which no budget counts (`LATE-10`).
+    /// The blocks of which enough late sketches from the same parameters were sent, which no budget counts
+    /// (`LATE-10`).
     fn shown_enough(&self, round: &RoundContext) -> BTreeSet<BlockId> {
+        // With a budget, an update is charged with all that is derived from it; without one, this count is
+        // the only limit.
         if self.policy.privacy.is_some() || !rule::in_force("LATE-10") {
             return BTreeSet::new();
         }
@@ -97,7 +101,7 @@ impl Member {
         taken.map_err(Misbehaviour::by_coordinator)
     }
 
-    /// Answers for the first row that the late sketches do not make up, once a block (`LATE-07`): the row follows from
+    /// Answers for the first row that does not add up, once for each block (`LATE-07`). The row follows from
     /// what the members signed and from the sum that came, and cannot be asked for.
     pub(super) fn handle_blame_request(&mut self, round: Round, block: BlockId) -> Result<(), Fault> {
         let what = "a blame request";
@@ -135,7 +139,8 @@ impl Member {
         }
     }
 
-    /// Takes another member's answer; if it contradicts this member's own, shows what the two agree on (`LATE-08`).
+    /// Takes another member's answer; if it contradicts this member's own, shows what the two agree on
+    /// (`LATE-08`).
     pub(super) fn handle_blame_answer(
         &mut self,
         signed: &Signed<BlameAnswer>,
@@ -147,6 +152,7 @@ impl Member {
         late.evidence.take_answer(context, cohorts, signed).map_err(Misbehaviour::by_coordinator)?;
         let (other, Ok(theirs)) = (signed.signer, signed.parse()) else { return Ok(()) };
         let sent = late.answers.get(&theirs.block).and_then(|sent| sent.parse().ok());
+        // Two honest members compute the same value, so the mask of an honest pair never opens.
         if !sent.is_some_and(|sent| contradicts(self.id, &sent, other, &theirs)) {
             return Ok(());
         }
@@ -155,6 +161,7 @@ impl Member {
         let mask_key = announcement.secrets.mask_key();
         let opening = open_pair(context, (self.id, mask_key), (other, &public), random);
         let (round, is_new) = (context.round(), late.opened.insert(other));
+        // Shown once for a pair: the opened value decides every block and row on which the two differ.
         if is_new {
             self.send(Message::PairOpened { round, opening });
         }
@@ -167,7 +174,8 @@ impl Member {
     }
 }
 
-/// The row that fails by what this member holds. `None` if no row fails, or if this member sent no sketch of the block.
+/// The row that fails by what this member holds. `None` if no row fails, or if this member sent no sketch of
+/// the block.
 fn blamed_row<'a>(
     planned: &'a MemberRound,
     sealed: &'a SealedRound,
@@ -175,10 +183,12 @@ fn blamed_row<'a>(
 ) -> Option<BlamedRow<'a>> {
     let (context, cohorts, late) = (&planned.context, &sealed.cohorts, &sealed.late);
     let sent = late.sketches.as_ref()?.parse().ok()?;
+    // Without a sketch, the row over the pair masks would be new information about the upload.
     sent.sketches.iter().find(|sketch| sketch.block == block)?;
     let cohort = cohorts.valid_cohort(block)?;
     let projection = projection(cohorts, cohort, &late.reveals.seeds)?;
     let packed = planned.sums.get(&block)?;
+    // A sum that is not complete would fail another row, and the answer counts for one row only.
     if packed.len() != context.plan().packed_bytes(context.block(block)?) {
         return None;
     }

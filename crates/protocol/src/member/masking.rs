@@ -28,8 +28,8 @@ impl Masking<'_> {
         blocks.map(|(block, weight)| (*block, self.one(*block, *weight, contribution, &agreed))).collect()
     }
 
-    /// What this member agrees on with each companion. It is the same for all blocks, and agreeing takes a group
-    /// operation, so it is done once.
+    /// What this member agrees on with each companion. It is the same for all blocks, and agreeing takes a
+    /// group operation, so it is done once.
     fn agreed(&self) -> BTreeMap<PartyId, AgreedSecret> {
         let manifest = self.sealed.manifest();
         let blocks = manifest.blocks_of(self.id).iter();
@@ -54,11 +54,13 @@ impl Masking<'_> {
         let context = self.context.masking(planned, self.sealed.manifest().digest());
         let weight = u32::from(weight);
         let integers = &contribution.integers[block];
+        // Negative integers wrap: arithmetic is mod 2³², and packing keeps the low bits of the ring.
         let mut words: Vec<u32> =
             integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
         let seed = self.secrets.seed(self.context, block);
         context.self_key(self.id, &seed).apply(Sign::Plus, &mut words);
         for other in self.companions(block) {
+            // The two members of a pair take opposite signs, so that their mask cancels in the sum.
             let mask = context.pair_key(self.id, other, &agreed[&other]);
             mask.apply(Sign::of_pair(self.id, other), &mut words);
         }

@@ -43,11 +43,10 @@ use crate::statement::{check_partys, sign};
 /// What the driver of a member must do, in this order.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MemberOutput {
-    /// Write to disk that this member announced in this round (and wait until it is there) before anything after
-    /// it is sent: its secrets live in memory only, so that after a restart it sits the round out (`ROUND-04`).
+    /// Write to disk, and wait until it is there, that this member announced in this round. Its secrets are
+    /// in memory only, so after a restart it does not take part in the rest of the round (`ROUND-04`).
     Keep(Round),
-    /// Write to disk what this member helps to open, over rounds and epochs (and wait until it is there), before anything
-    /// after it is sent (`ROUND-30`).
+    /// Write to disk, and wait until it is there, what this member uploads and helps to open (`ROUND-30`).
     KeepOpening(OpeningRecord),
     /// Send a frame to the coordinator.
     Send(Frame),
@@ -55,20 +54,20 @@ pub enum MemberOutput {
     Train {
         /// The digest of the plan's body, which names the training.
         digest: Digest,
-        /// The plan.
+        /// The admitted plan.
         plan: Box<RoundPlan>,
     },
-    /// The round before was aborted: check policy and budget once more, then call [`Member::contribute_again`] with the plan's
-    /// digest.
+    /// The previous round was aborted: check policy and budget again, then call [`Member::contribute_again`]
+    /// with the plan's digest.
     SendAgain {
         /// The digest of the plan's body.
         digest: Digest,
-        /// The plan.
+        /// The admitted plan, with the settings of the aborted one but for deadlines.
         plan: Box<RoundPlan>,
     },
-    /// The round closed and this is the model after it.
+    /// The round closed with sums, and they are applied.
     Closed {
-        /// The round.
+        /// The round that closed.
         round: Round,
         /// The model after it.
         model: Box<Model>,
@@ -111,7 +110,7 @@ pub struct Member {
     model: Model,
     last_announced: Option<Round>,
     phase: MemberPhase,
-    /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
+    /// The contribution to the model that `chain` names. After an abort it is sent again (`ROUND-03`).
     kept: Option<KeptContribution>,
     openings: OpeningHistory,
     bars: Bars,
@@ -119,7 +118,7 @@ pub struct Member {
     outputs: VecDeque<MemberOutput>,
 }
 
-/// A contribution, with the model and the settings that it was made for, and the last round that it was announced in.
+/// A contribution, the model and settings that it was made for, and the last round it was announced in.
 #[derive(Debug)]
 struct KeptContribution {
     model: Digest,
@@ -137,7 +136,7 @@ pub struct MemberConfig {
     pub key: Arc<SigningKey>,
     /// The consortium file, checked.
     pub epoch: Arc<Epoch>,
-    /// What this member accepts of a plan.
+    /// What this member accepts in a plan.
     pub policy: Policy,
     /// What this member trains.
     pub task: MemberTask,
@@ -171,8 +170,8 @@ impl Member {
         }
     }
 
-    /// A member whose disk was restored from a backup: it may have uploaded from the parameters of the plans that it sees, until the
-    /// others seal an announcement that it made since (`ROUND-38`).
+    /// A member whose disk was restored from a backup. It may have uploaded from any parameters that it sees
+    /// in plans, until the others seal an announcement that it made since (`ROUND-38`).
     pub fn restored_from_backup(mut self) -> Self {
         let record = self.openings.restored();
         self.outputs.extend(record.map(MemberOutput::KeepOpening));
@@ -245,6 +244,7 @@ impl Member {
     ) -> Result<(), Fault> {
         // PRIV-14
         if !self.awaits_contribution(plan) {
+            // A training may end after its round did; what it made was charged for that plan alone.
             return Err(Fault::ApiMisuse("no contribution to this plan is expected"));
         }
         let context = &self.phase.planned().ok_or(Fault::ApiMisuse("no round is in progress"))?.context;
@@ -291,6 +291,7 @@ impl Member {
         }
         self.phase.announce(SentAnnouncement { secrets, frames });
         self.last_announced = Some(round);
+        // On disk before a frame leaves: a second announcement after a restart would count as equivocation.
         self.outputs.push_back(MemberOutput::Keep(round));
         self.resend_announcement();
         Ok(())
@@ -311,8 +312,8 @@ impl Member {
         keep_announcement(&mut planned.announcements, verified)
     }
 
-    /// Checks manifest and certificate, then masks and uploads each block that this member is summed in (step 4). After
-    /// a lost link the same upload goes out once more, without the blocks that the coordinator received.
+    /// Checks manifest and certificate, then masks and uploads this member's blocks (step 4). After a lost
+    /// link the same upload is sent again, without the blocks that the coordinator received.
     fn handle_sealed1(
         &mut self,
         manifest: Vec<u8>,
@@ -324,6 +325,7 @@ impl Member {
             let manifest = CheckedManifest::check(context, manifest, &planned.announcements)
                 .map_err(Misbehaviour::by_coordinator)?;
             if !manifest.announcements().contains_key(&self.id) {
+                // Not the coordinator's fault: the announcement may have arrived after the deadline.
                 return Err(Fault::unexpected("a first seal without this member"));
             }
             let sealed = SealedManifest::establish(context, manifest, certificate)
@@ -333,7 +335,7 @@ impl Member {
             let blocks = masking.all(&kept.contribution);
             let root = upload_root(&blocks);
             let signed = sign(&self.key, self.id, &upload_body(context, &sealed, root));
-            // The others sealed an announcement that this member made since it was restored: what it forgot is over.
+            // The others sealed an announcement made since the restore: what this member forgot is over.
             let settled = self.openings.settled(Role::Member);
             let uploading = self.openings.uploading(context, blocks.keys().copied());
             self.phase.upload(SentUpload { sealed, blocks, root, signed });
@@ -357,7 +359,7 @@ impl Member {
         Ok(())
     }
 
-    /// Reveals the seeds of valid blocks that this member is summed in, if the seal lists its upload (step 6).
+    /// Reveals the seeds of this member's valid blocks, if the seal lists its upload (step 6).
     fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Fault> {
         let (planned, announcement, upload) = self.phase.uploaded("a second seal")?;
         let context = &planned.context;
@@ -366,6 +368,7 @@ impl Member {
         let Some(listed) = cohorts.uploaded().iter().find(|listed| listed.member == self.id) else {
             return Ok(());
         };
+        // Another root would have custodians recompute the sum from blocks that this member did not send.
         expect("second seal", "our root", listed.root, upload.root).map_err(Misbehaviour::by_coordinator)?;
         let record = self
             .openings

@@ -36,7 +36,8 @@ pub(super) struct MemberRound {
     pub(super) context: RoundContext,
     /// Other members' announcements, from which it checks the manifest.
     pub(super) announcements: Announcements,
-    /// The published sums, packed, as far as their chunks came.
+    /// The published sums, packed. Each is a prefix until all its chunks have arrived; its digest is checked
+    /// against the closing.
     pub(super) sums: BTreeMap<BlockId, Vec<u8>>,
 }
 
@@ -66,7 +67,8 @@ pub(super) struct SealedRound {
     pub(super) late: LateExchange,
 }
 
-/// What a member said and saw of late sketches in this round. It says each thing once.
+/// The late sketches and answers that this member sent and received in this round. It signs each of them
+/// once.
 #[derive(Debug, Default)]
 pub(super) struct LateExchange {
     pub(super) reveals: CheckedReveals,
@@ -76,7 +78,7 @@ pub(super) struct LateExchange {
     pub(super) evidence: LateEvidence,
     /// The answers that this member sent.
     pub(super) answers: BTreeMap<BlockId, Signed<BlameAnswer>>,
-    /// The members with which it opened what the two agree on.
+    /// The members with which this member opened its shared secret.
     pub(super) opened: BTreeSet<PartyId>,
 }
 
@@ -179,7 +181,8 @@ impl MemberPhase {
         };
     }
 
-    /// The second seal is certified. What was said of late sketches stays when its certificate comes once more.
+    /// The second seal is certified. If its certificate comes again, late sketches and answers that were sent
+    /// are kept, so that they are sent again byte for byte and never made a second time.
     pub(super) fn reveal(&mut self, cohorts: SealedCohorts) {
         *self = match std::mem::replace(self, Self::Idle) {
             Self::Uploaded(planned, announcement, upload) => {
@@ -187,6 +190,8 @@ impl MemberPhase {
                 Self::Revealed(planned, Box::new(SealedRound { announcement, upload, cohorts, late }))
             }
             Self::Revealed(planned, mut sealed) => {
+                // The certificates of one seal may have different votes, but the body, and so the cohorts,
+                // are the same.
                 sealed.cohorts = cohorts;
                 Self::Revealed(planned, sealed)
             }
@@ -194,8 +199,10 @@ impl MemberPhase {
         };
     }
 
-    /// Takes the round out if it is this one or an earlier one.
+    /// Takes the round out if it is the one that ended or an earlier one. With it, its secrets are dropped
+    /// and erased.
     pub(super) fn end(&mut self, ended: Round) -> Self {
+        // A member that was away may learn that a later round ended: its own round cannot end any more.
         if self.round().is_some_and(|round| round <= ended) {
             return std::mem::replace(self, Self::Idle);
         }

@@ -27,16 +27,21 @@ impl Member {
         };
         let planned = self.phase.planned();
         if planned.is_some_and(|planned| planned.context.plan_digest() == context.plan_digest()) {
+            // The plan came again after a lost link, on which the announcement may have been lost too. It is
+            // not made again: the coordinator may hold the first one.
             self.resend_announcement();
             self.ask_again();
             return Ok(());
         }
+        // Admitted before the ending is taken into account, so that a plan that is refused changes nothing.
         if let Err(why) = self.admit(&context, known.as_ref()) {
             return Err(self.refuse(context.round(), why));
         }
         if let (Some(ending), Some(known)) = (previous, known) {
             self.take_ending(ending, &known);
         }
+        // A restored member may have uploaded from these parameters already, so they are stored before it
+        // answers the plan.
         let record = self.openings.forgotten(&context);
         self.keep_opening(record);
         self.phase = MemberPhase::Training(Box::new(MemberRound::new(context)));
@@ -52,7 +57,8 @@ impl Member {
         Fault::PlanRefused { round, why }
     }
 
-    /// Trains for the round whose plan was admitted, or gets the model first, or sends again what an abort left.
+    /// Trains for the round whose plan was admitted, or gets the model first, or sends again what an abort
+    /// left.
     pub(super) fn take_part(&mut self) {
         if self.is_behind() {
             self.catch_up();
@@ -62,6 +68,7 @@ impl Member {
         let digest = planned.context.plan_digest();
         let plan = Box::new(RoundPlan::clone(planned.context.plan()));
         let is_usable = self.kept.as_ref().is_some_and(|kept| {
+            // From another model the update would be stale; under other settings it was not charged.
             kept.model == self.chain.model && differ_in_deadlines_alone(&kept.settings, &plan.settings)
         });
         if is_usable {
@@ -72,8 +79,8 @@ impl Member {
         }
     }
 
-    /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`), given the ending that came
-    /// with it.
+    /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`), given the
+    /// ending that came with it.
     fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
         let plan = context.plan();
         if self.phase.round() == Some(context.round()) && rule::in_force("ROUND-03") {
@@ -82,6 +89,7 @@ impl Member {
         if self.last_announced.is_some_and(|last| last >= context.round()) {
             return Err(Refusal::AnnouncedBefore);
         }
+        // On a copy: the position moves only once the whole plan is admitted.
         let mut chain = self.chain;
         if let Some(ending) = previous {
             chain.advance(ending);
@@ -92,8 +100,8 @@ impl Member {
                 && self.survives(kept, previous)
                 && !differ_in_deadlines_alone(&kept.settings, &plan.settings)
         });
-        // The contribution was charged for the aborted plan's settings. A member with a budget trains and is charged
-        // anew; any other rejects the plan.
+        // The contribution was charged for the aborted plan's settings. A member with a budget trains again
+        // and is charged again; any other member rejects the plan.
         if is_changed && self.policy.privacy.is_none() && rule::in_force("ROUND-03") {
             return Err(Refusal::ChangedAfterAbort);
         }
@@ -117,7 +125,8 @@ impl Member {
     }
 }
 
-/// Whether two rounds have the same settings but for their deadlines, so that one contribution fits both (`ROUND-03`).
+/// Whether two rounds have the same settings but for their deadlines, so that one contribution fits both
+/// (`ROUND-03`).
 fn differ_in_deadlines_alone(one: &RoundSettings, other: &RoundSettings) -> bool {
     *one == RoundSettings { deadlines: one.deadlines, ..other.clone() }
 }

@@ -1,9 +1,10 @@
-//! What was uploaded and opened from which parameters, over rounds and epochs.
+//! Records of which blocks were uploaded and opened from which parameters, over rounds and epochs.
 //!
-//! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from them repeats
-//! itself, so that the difference of two sums would be one member's update. Within an epoch two seals share an honest
-//! custodian, and each custodian stores here what it signed. Over epochs custodians change, so each member stores what it
-//! uploaded, and gives no block again from parameters of another epoch (`ROUND-38`).
+//! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from
+//! them repeats itself, so that the difference of two sums would be one member's update. Within an epoch two
+//! seals share an honest custodian, and each custodian stores here what it signed. Over epochs custodians
+//! change, so each member stores what it uploaded, and gives no block again from parameters of another epoch
+//! (`ROUND-38`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +81,8 @@ impl OpeningHistory {
             OpeningRecord::Ended { epoch, round, ending, aborted, dropped, .. } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
                 kept.ended = Some(KeptEnding { digest: ending, aborted });
-                // An aborted round opened nothing, and a closed one did not open the dropped blocks.
+                // An aborted round opened nothing, and a closed one did not open the dropped blocks. A sum
+                // that was opened and not applied stays, because it is known all the same.
                 kept.uploaded.retain(|block, _| !aborted && dropped.binary_search(block).is_err());
                 kept.opened.retain(|_, opened| !aborted && dropped.binary_search(&opened.block).is_err());
             }
@@ -114,6 +116,7 @@ impl OpeningHistory {
             OpeningRecord::Ended { epoch, round, .. } => {
                 self.rounds.get(&(*epoch, *round)).is_none_or(|kept| kept.ended.is_none())
             }
+            // Both roles, since a program can be both; each is settled on its own.
             OpeningRecord::Restored => self.unsettled.len() < 2,
             OpeningRecord::Forgotten { parameters } => {
                 parameters.iter().any(|known| !self.forgotten.contains(known))
@@ -131,6 +134,8 @@ impl OpeningHistory {
     ) -> Option<OpeningRecord> {
         let (epoch, round) = (epoch.digest(), known.round);
         let kept = self.rounds.get(&(epoch, round));
+        // Read before the record is taken: it lists the blocks that this party stored and the closing did not
+        // open.
         let dropped = kept.map(|kept| kept.not_opened(ending)).unwrap_or_default();
         let (ending, model, aborted) = (known.digest, known.model, known.is_abort());
         let record = OpeningRecord::Ended { epoch, round, ending, model, aborted, dropped };
@@ -175,8 +180,8 @@ impl OpeningHistory {
         Ok(self.keep(OpeningRecord::Sealed { epoch, round: number, blocks }))
     }
 
-    /// The blocks that were opened from the same parameters in another round of the epoch, under another name: unless all
-    /// members of both openings have budgets.
+    /// The blocks that were opened from the same parameters in another round of the epoch, under another
+    /// name: unless all members of both openings have budgets.
     pub(crate) fn repeated(&self, round: &RoundContext, blocks: &[OpenedBlock]) -> Vec<BlockId> {
         if !rule::in_force("ROUND-30") {
             return Vec::new();
@@ -184,6 +189,7 @@ impl OpeningHistory {
         let (epoch, number) = (round.epoch().digest(), round.round());
         let mut repeated = Vec::new();
         for opened in blocks {
+            // Not its own round: the same seal comes again after a lost link.
             let mut others = self.rounds.iter().filter(|(place, _)| place.0 == epoch && place.1 != number);
             let is_repeated = others.any(|(_, kept)| {
                 kept.opened.get(&opened.kind).is_some_and(|before| is_another_opening(before, opened))
@@ -195,8 +201,8 @@ impl OpeningHistory {
         repeated
     }
 
-    /// The blocks that this member does not give to a round, ascending (`ROUND-38`): it uploaded from the same parameters in
-    /// another epoch, or may have before it was restored.
+    /// The blocks that this member does not give to a round, ascending (`ROUND-38`): it uploaded from the
+    /// same parameters in another epoch, or may have before it was restored.
     pub(crate) fn closed(&self, round: &RoundContext) -> Vec<BlockId> {
         if !rule::in_force("ROUND-38") {
             return Vec::new();
@@ -205,15 +211,18 @@ impl OpeningHistory {
         let others = self.rounds.iter().filter(|((uploaded_in, _), _)| *uploaded_in != epoch);
         let uploaded = others.flat_map(|(_, kept)| kept.uploaded.values());
         let closed: BTreeSet<&Digest> = uploaded.chain(&self.forgotten).collect();
+        // By the digest alone: numbers and kinds may change between epochs.
         let planned = round.plan().parameters.iter();
         planned.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
     }
 
-    /// From which parameters this member uploaded in other rounds than this, and in how many of them (`LATE-10`).
+    /// From which parameters this member uploaded in other rounds than this, and in how many of them
+    /// (`LATE-10`).
     pub(crate) fn rounds_uploaded_from(&self, round: &RoundContext) -> BTreeMap<Digest, u64> {
         let present = (round.epoch().digest(), round.round());
         let mut rounds = BTreeMap::new();
         for (_, kept) in self.rounds.iter().filter(|(place, _)| **place != present) {
+            // A set: two blocks with equal parameters, such as zeros, are one round of them.
             for parameters in kept.uploaded.values().collect::<BTreeSet<_>>() {
                 *rounds.entry(*parameters).or_default() += 1;
             }
@@ -236,16 +245,17 @@ impl OpeningHistory {
         self.keep(OpeningRecord::Settled { role })
     }
 
-    /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not here yet.
+    /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not
+    /// here yet.
     pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
         let parameters = round.plan().parameters.values().to_vec();
         let is_unsettled = self.is_unsettled(Role::Member);
         if is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
     }
 
-    /// Forgets what was opened from other parameters than these. This is for a coordinator: custodians check repeats
-    /// themselves. It stores elsewhere how rounds ended, so that what stays is what [`OpeningHistory::records`] restores
-    /// (`ROUND-27`).
+    /// Forgets what was opened from other parameters than these. This is for a coordinator: custodians check
+    /// repeats themselves. It stores elsewhere how rounds ended, so that what stays is what
+    /// [`OpeningHistory::records`] restores (`ROUND-27`).
     pub(crate) fn retain(&mut self, parameters: &PerBlock<Digest>) {
         let present: BTreeSet<&Digest> = parameters.values().iter().collect();
         for kept in self.rounds.values_mut() {
@@ -286,12 +296,14 @@ impl KeptRound {
     }
 }
 
-/// Whether a block was opened before from the same parameters over others, and not all members of both openings have budgets.
-/// Members' weights of a router do not follow from its parameters, but from the routing distribution.
+/// Whether a block was opened before from the same parameters over others, and not all members of both
+/// openings have budgets. Members' weights of a router do not follow from its parameters, but from the
+/// routing distribution.
 fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     let both_have_budgets = before.all_have_budgets && opened.all_have_budgets;
     let is_same_routing = opened.routing.is_some() && before.routing == opened.routing;
     let repeats_itself = before.parameters == opened.parameters || is_same_routing;
+    // The same members, weights and scale give the same sum again, up to new noise: no difference to take.
     repeats_itself && before.name != opened.name && !both_have_budgets
 }
 
@@ -332,8 +344,8 @@ fn routing_parameters(plan: &CheckedPlan, planned: &PlannedBlock) -> Option<Dige
     plan.parameters_of(routing.shape.id)
 }
 
-/// Names what a block is opened over: its shape and scale, who is summed with which weight, and for a router the digest of its
-/// layer's routing distribution, by which members weigh what they add.
+/// Names what a block is opened over: its shape and scale, who is summed with which weight, and for a router
+/// the digest of its layer's routing distribution, by which members weigh what they add.
 pub fn opening_name(planned: &PlannedBlock, cohort: &[WeightedMember], routing: Option<Digest>) -> Digest {
     digest(Domain::Opening, &[&codec::encode(&(planned.shape, planned.scale, cohort, routing))])
 }

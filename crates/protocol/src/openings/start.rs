@@ -11,14 +11,14 @@ use super::OpeningHistory;
 /// Why a party does not begin an epoch (`CONS-06`).
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum StartRefusal {
-    /// A newer epoch was begun before.
+    /// This party has already begun a newer epoch.
     #[error(
         "the consortium file has the number {got}, and this party has begun an epoch with the number {latest}; use the newest file"
     )]
     OlderEpoch {
-        /// The file's number.
+        /// The number in the file.
         got: u32,
-        /// The latest number that was begun.
+        /// The highest number of an epoch that this party has begun.
         latest: u32,
     },
     /// Another file with the same number.
@@ -26,7 +26,7 @@ pub enum StartRefusal {
         "this party has begun another epoch with the same number {number}; the consortium has to give each file a number of its own"
     )]
     SameNumber {
-        /// The number.
+        /// The number that both files have.
         number: u32,
     },
     /// The party was given another model than the file names.
@@ -36,7 +36,7 @@ pub enum StartRefusal {
     OtherModel {
         /// The model that was given.
         got: Digest,
-        /// The file's.
+        /// The digest that the file names.
         expected: Digest,
     },
     /// The file names another ending than this party knows.
@@ -45,11 +45,11 @@ pub enum StartRefusal {
          ask the holder of the governance key for a file that starts on it"
     )]
     OtherEnding {
-        /// The round.
+        /// The last round of the previous epoch, as the file names it.
         round: Round,
-        /// What the file names.
+        /// The ending that the file names.
         got: Digest,
-        /// What this party checked.
+        /// The ending whose certificate this party checked.
         expected: Digest,
     },
     /// The file leaves out rounds that this party knows the endings of.
@@ -66,13 +66,15 @@ pub enum StartRefusal {
 }
 
 impl OpeningHistory {
-    /// Begins an epoch with the model of this digest, or refuses to (`CONS-06`). Gives the record of a new epoch.
+    /// Begins an epoch with the model of this digest, or refuses to (`CONS-06`). Gives the record of a new
+    /// epoch.
     ///
     /// # Errors
     /// See [`StartRefusal`].
     pub fn begin(&mut self, epoch: &Epoch, model: Digest) -> Result<Option<OpeningRecord>, StartRefusal> {
         let (number, present) = (epoch.consortium().epoch_number(), epoch.digest());
         match self.epoch {
+            // After a restart: the start was checked when the epoch began, and rounds have ended since.
             Some((_, known)) if known == present => return Ok(None),
             Some((latest, _)) if latest == number => return Err(StartRefusal::SameNumber { number }),
             Some((latest, _)) if latest > number => {
@@ -100,6 +102,7 @@ impl OpeningHistory {
         let ended = known.filter_map(|((_, round), kept)| Some((*round, kept.ended?)));
         let named = start.ending.map_or(Round(0), |ending| ending.round);
         for (round, kept) in ended {
+            // A file that leaves out a known ending would let its rounds be run again from the older model.
             if round > named {
                 return Err(StartRefusal::EarlierEnding { got: named, latest: round });
             }

@@ -8,11 +8,11 @@ use super::Body;
 /// What a member announces after training (step 2).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Announcement {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, so that a statement counts in no other epoch.
     pub epoch: Digest,
-    /// The round.
+    /// The plan's round. A member announces once in a round; a second announcement is equivocation.
     pub round: Round,
-    /// Digest of the plan's body.
+    /// Digest of the plan's body: the settings that the contribution was made and charged for.
     pub plan: Digest,
     /// The mask key, as it is shared among custodians.
     pub mask_key: SharedKey,
@@ -22,9 +22,9 @@ pub struct Announcement {
     pub has_budget: bool,
     /// The blocks that the member does not give to this round, ascending (`ROUND-38`).
     pub closed: Vec<BlockId>,
-    /// For each custodian of the plan, what it was dealt.
+    /// One for each custodian of the plan, ascending.
     pub dealings: Vec<Dealing>,
-    /// For each expert block, ascending, the noised sketches.
+    /// One for each expert block, ascending. They are public, and carry the plan's noise.
     pub sketches: Vec<AnnouncedSketch>,
 }
 
@@ -35,9 +35,10 @@ impl Body for Announcement {
 /// The public side of a key that is shared among custodians (`MASK-02`, `MASK-08`).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SharedKey {
-    /// Commitments to the coefficients of the sharing polynomial, the key's public element first.
+    /// Commitments to the coefficients of the sharing polynomial, the key's public element first: exactly
+    /// `h_r`, none of them the identity.
     pub commitments: Vec<[u8; 32]>,
-    /// Proof of knowledge of the key.
+    /// Proof of knowledge of the key, bound to epoch, round, member and kind of key.
     #[serde(with = "serde_bytes")]
     pub proof: [u8; 64],
 }
@@ -45,9 +46,10 @@ pub struct SharedKey {
 /// What an announcement says of one custodian's letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Dealing {
-    /// The custodian.
+    /// The custodian that the letter is for.
     pub custodian: PartyId,
-    /// The receiving key that the letter is sealed to.
+    /// The receiving key that the letter is sealed to. It is repeated from the plan, so that evidence of a
+    /// bad letter can be checked without the plan.
     pub recipient: [u8; 32],
     /// Digest of the sealed letter.
     pub letter: Digest,
@@ -56,7 +58,7 @@ pub struct Dealing {
 /// The noised sketches of one expert block.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AnnouncedSketch {
-    /// The block.
+    /// The expert block.
     pub block: BlockId,
     /// Sketch of the region.
     pub region: Vec<i16>,

@@ -9,15 +9,15 @@ use super::Body;
 /// A round that ends without a sum; never beside a [`Seal2`](super::Seal2).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Abort {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, so that a statement counts in no other epoch.
     pub epoch: Digest,
-    /// The round.
+    /// The round that ends.
     pub round: Round,
     /// Digest of the plan's body.
     pub plan: Digest,
-    /// Digest of the model, which stays what it was.
+    /// Digest of the model that the next plan starts from: the one that this round started from.
     pub model: Digest,
-    /// Why.
+    /// Why the round ends. Custodians sign any reason: an abort opens nothing.
     pub reason: AbortReason,
 }
 
@@ -26,6 +26,7 @@ impl Body for Abort {
 }
 
 /// Why a round ends without a sum.
+// Encoded in signed bodies as its position: the order does not change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AbortReason {
     /// Too few members announced.
@@ -41,21 +42,21 @@ pub enum AbortReason {
 /// The end of a round with a sum (step 7).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Closing {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, so that a statement counts in no other epoch.
     pub epoch: Digest,
-    /// The round.
+    /// The round that ends.
     pub round: Round,
     /// Digest of the plan's body.
     pub plan: Digest,
     /// Digest of the second seal's body.
     pub seal2: Digest,
-    /// The opened blocks, ascending.
+    /// Every valid block, ascending: a block that was left out could be summed again.
     pub sums: Vec<ListedSum>,
-    /// Who was shown to have lied about a block, ascending.
+    /// Members that were shown to have lied, ascending by block and member.
     pub blamed: Vec<BlamedMember>,
-    /// Digest of each block's parameters after the sums are applied.
+    /// Digest of each block's parameters after the round; unchanged where no sum is applied.
     pub parameters: PerBlock<Digest>,
-    /// Digest of the model, over these.
+    /// Digest over `parameters`, which the next plan starts from.
     pub model: Digest,
     /// Root of the round's log up to the reveals, late sketches and answers.
     pub tree: Digest,
@@ -68,13 +69,13 @@ impl Body for Closing {
 /// What a custodian signs when it recomputed sums of a closing from masked blocks and reveals (step 7).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Recomputed {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, so that a statement counts in no other epoch.
     pub epoch: Digest,
-    /// The round.
+    /// The round of the closing.
     pub round: Round,
-    /// Digest of the closing's body.
+    /// Digest of the closing's body: the statement counts for no other closing of the round.
     pub closing: Digest,
-    /// The blocks whose sums it recomputed, ascending.
+    /// The blocks whose sum, check and new parameters it recomputed, ascending; possibly none.
     pub blocks: Vec<BlockId>,
 }
 
@@ -85,17 +86,18 @@ impl Body for Recomputed {
 /// An opened block in a closing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ListedSum {
-    /// The block.
+    /// A valid block of the second seal.
     pub block: BlockId,
-    /// Digest of the sum's packed words.
+    /// Digest of block number and packed words. The words are published as chunks.
     pub sum: Digest,
-    /// The weights of its cohort, added up.
+    /// Total weight of `S2[b]`, which the sum is divided by.
     pub weight: u32,
-    /// What the late sketches say of it.
+    /// The result of the late sketches, which decides whether the sum is applied.
     pub check: SumCheck,
 }
 
-/// What the late sketches say of a sum.
+/// The result of the late sketches for one sum.
+// Encoded in signed bodies as its position: the order does not change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum SumCheck {
     /// The plan has none for this block.
@@ -104,15 +106,15 @@ pub enum SumCheck {
     Checked,
     /// Not all members answered.
     Unchecked,
-    /// A sketch is too large, or the sketches do not make up the sum: it is not applied.
+    /// A sketch is too large, or the sketches do not add up to the sum: it is not applied.
     Refuted,
 }
 
 /// A member that was shown to have lied about a block.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct BlamedMember {
-    /// The block.
+    /// The block whose sum is refuted.
     pub block: BlockId,
-    /// The member.
+    /// The member, which its own signed statements show to have lied.
     pub member: PartyId,
 }

@@ -1,4 +1,4 @@
-//! What members say of their uploads once they are sealed.
+//! What members sign about their uploads after the second seal.
 
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,14 @@ use super::Body;
 /// A member's late sketches of what it uploaded (step 6).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LateSketches {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, so that a statement counts in no other epoch.
     pub epoch: Digest,
-    /// The round.
+    /// The round of the second seal.
     pub round: Round,
-    /// Digest of the second seal's body.
+    /// Digest of the second seal's body, which fixes the projections together with the seeds.
     pub seal2: Digest,
-    /// One for each sketched block that it is summed in and all seeds are known of, ascending.
+    /// One for each sketched block in whose sum the member is, if all seeds of the block are known,
+    /// ascending.
     pub sketches: Vec<LateSketch>,
 }
 
@@ -25,24 +26,24 @@ impl Body for LateSketches {
 /// A late sketch of one block.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LateSketch {
-    /// The block.
+    /// The block that is sketched.
     pub block: BlockId,
-    /// The rows over the upload's weighted integers, as words of the ring.
+    /// 48 rows over the upload's weighted integers, noise included, as words of the ring.
     pub rows: Vec<u32>,
 }
 
-/// A member's answer when the late sketches of a block do not make up its sum (step 6).
+/// A member's answer when the late sketches of a block do not add up to its sum (step 6).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlameAnswer {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, so that a statement counts in no other epoch.
     pub epoch: Digest,
-    /// The round.
+    /// The round of the second seal.
     pub round: Round,
     /// Digest of the second seal's body.
     pub seal2: Digest,
-    /// The block.
+    /// The block whose late sketches do not add up to its sum.
     pub block: BlockId,
-    /// The first row that fails.
+    /// The first row that fails, from 0 to 47. The member finds it itself.
     pub row: u32,
     /// That row over the mask of each pair that it makes with another member of `S2[b]`, ascending.
     pub pairs: Vec<PairValue>,
@@ -55,7 +56,7 @@ impl Body for BlameAnswer {
 /// A row over the mask of a pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PairValue {
-    /// The other member.
+    /// The other member of the pair, from the same `S2[b]`.
     pub other: PartyId,
     /// The row over the mask that both expand, before its sign, as a word of the ring.
     pub value: u32,

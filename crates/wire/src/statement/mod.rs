@@ -1,7 +1,7 @@
 //! Statements: the bodies that parties sign.
 //!
-//! A signature and a digest cover the bytes of a body as they came, so [`Signed`] and [`Certificate`] carry bytes, and
-//! reading them is a step of its own.
+//! A signature and a digest cover the bytes of a body as they came, so [`Signed`] and [`Certificate`] carry
+//! bytes, and reading them is a step of its own.
 
 mod announcing;
 mod ending;
@@ -27,11 +27,12 @@ pub use sealing::{
 
 /// A body that is signed under a tag of its own, so that a signature on one kind fits no other.
 pub trait Body: Serialize + DeserializeOwned {
-    /// Signed in front of the body.
+    /// Signed in front of the body, after which a zero byte separates the two.
     const TAG: &'static str;
 }
 
 /// An Ed25519 signature as it travels.
+// serde has no arrays of 64 bytes, so signatures and proofs travel as byte strings, after their length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Signature(#[serde(with = "serde_bytes")] pub [u8; 64]);
@@ -45,8 +46,9 @@ pub struct Signed<T> {
     /// The body's canonical encoding.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
-    /// The signature over tag and body.
+    /// Ed25519 over the body's tag, a zero byte, and the body.
     pub signature: Signature,
+    // Not sent: the tag under the signature tells what the body is.
     #[serde(skip)]
     kind: PhantomData<T>,
 }
@@ -82,9 +84,9 @@ pub struct Certificate<T> {
 /// One custodian's signature on a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Vote {
-    /// Who signed.
+    /// The custodian that signed. In a certificate, custodians ascend and are distinct.
     pub custodian: PartyId,
-    /// The signature over tag and body.
+    /// Ed25519 over the body's tag, a zero byte, and the body.
     pub signature: Signature,
 }
 
@@ -106,11 +108,11 @@ impl<T: Body> Certificate<T> {
 /// A custodian's receiving key for one round.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReceivingKey {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, so that a statement counts in no other epoch.
     pub epoch: Digest,
-    /// The round that the key is for.
+    /// The only round whose letters are sealed to this key; its secret is erased with the ending.
     pub round: Round,
-    /// The ristretto255 public key.
+    /// The encoded ristretto255 element, not the identity.
     pub key: [u8; 32],
 }
 
