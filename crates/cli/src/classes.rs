@@ -5,7 +5,8 @@ use cloister_transport::printable;
 
 use crate::output;
 
-/// Warns on stderr about classes that may be meant to be one. Showing their names is no leak: all members agree on them in the
+/// Warns on stderr about classes that may be meant to be one. Their names may be shown: all members agree on
+/// them in the
 /// task file.
 pub(crate) fn warn_of_twins(classes: &[String]) {
     for twins in near_twins(classes) {

@@ -158,10 +158,12 @@ fn parse_part(text: &str) -> Result<(usize, usize), String> {
     parsed.filter(|(part, parts)| part < parts).ok_or_else(|| "expected I/N with I below N, like 0/8".into())
 }
 
-/// Replaces this process by the same program with libtorch's cache bounded. libtorch reads the variable only while it is
+/// Replaces this process by the same program with libtorch's cache bounded. libtorch reads the variable only
+/// while it is
 /// loaded, so setting it here would be too late.
 fn bound_caches() {
     let (name, value) = BOUNDED_CACHE;
+    // Only if it is not set: this ends the recursion, and lets an operator choose another value.
     if let (None, Ok(program)) = (std::env::var_os(name), std::env::current_exe()) {
         // This returns only if it fails. Memory then grows more, and everything else works.
         let _ = Command::new(program).args(std::env::args_os().skip(1)).env(name, value).exec();
@@ -170,6 +172,8 @@ fn bound_caches() {
 
 pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     bound_caches();
+    // Before anything is written: journal, ledger and model must not be readable by other users, not even
+    // briefly.
     cloister_storage::restrict_new_files();
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
@@ -191,6 +195,7 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
 fn failure(error: ClientError) -> Failure {
     let kind = match error {
         ClientError::Connect(_) | ClientError::Link(_) | ClientError::Behind => FailureKind::Unavailable,
+        // Memory may be free again later, whereas a wrong file stays wrong.
         ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => FailureKind::Unavailable,
         ClientError::Openings(_)
         | ClientError::Journal(_)
@@ -220,6 +225,7 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
             encoding: arguments.encoding,
             group_by: arguments.group_by,
         },
+        // Nobody trains on held-out notes, so it does not matter which rows are one record.
         held_out: NotesFile { path: arguments.held_out, encoding: arguments.encoding, group_by: None },
         windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
         program: arguments.trainer.program(&arguments.data)?,
@@ -245,6 +251,8 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
             ..TransportSettings::default()
         },
         reach_within: Duration::from_secs(arguments.reach_within_s),
+        // One journal for each epoch, but one ledger for all: what was released stays spent under the next
+        // consortium file.
         journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),
         openings: arguments.data.join("openings"),
         ledger: arguments.data.join("privacy-ledger"),
@@ -253,7 +261,9 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
     })
 }
 
-/// The number under which the consortium file lists this folder's certificate and signing key.
+/// The party whose certificate this folder has. The signing key must match, too: with a key of another
+/// enrolment the
+/// hospital would connect, and then every statement that it signs would be rejected.
 fn find_party(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
     let certificate = PublicBytes(folder.identity.fingerprint().0);
     let listed = epoch.consortium().parties().find(|party| party.certificate == certificate);

@@ -121,6 +121,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
 }
 
 fn notes_file(arguments: &Check, path: &std::path::Path, is_grouped: bool) -> NotesFile {
+    // Held-out rows need no records, and their file need not have the column.
     let group_by = arguments.group_by.clone().filter(|_| is_grouped);
     NotesFile { path: path.to_owned(), encoding: arguments.encoding, group_by }
 }
@@ -163,6 +164,7 @@ fn tried(
     progress: &mut ProgressDisplay,
 ) -> Result<TriedRound, Failure> {
     let table = block_table(&config.task, &config.base_model).map_err(failure)?;
+    // Settings of another task would measure clips of blocks that do not exist.
     if !settings.blocks.iter().map(|block| block.shape).eq(table) {
         return Err(Failure::config(
             "the blocks in --settings are not those of --task; use settings that were made for this task file",

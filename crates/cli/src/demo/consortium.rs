@@ -85,7 +85,7 @@ impl NewParty {
     }
 }
 
-/// Creates everything.
+/// Creates all files. Keys come from the system's generator, not from `--seed`.
 pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConsortium, Failure> {
     let folder = arguments.folder.clone();
     let (governance, _) = SigningKey::generate(&mut UnwrapErr(SysRng));

@@ -1,4 +1,4 @@
-//! Flags that say what an adapter trains.
+//! Flags that choose what an adapter trains.
 
 use clap::{Args, ValueEnum};
 use cloister_experts::families::{AdapterSettings, ExpertTraining};

@@ -234,7 +234,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     }
 }
 
-/// The first tokens of a model, no more than it reads at once.
+/// The first tokens of a model, at most as many as it reads at once.
 fn checked_tokens(config: &AnyConfig) -> Vec<i64> {
     let most = config.positions().map_or(CHECKED_TOKENS, |positions| CHECKED_TOKENS.min(positions));
     (0..most).map(|place| (place % config.vocabulary()) as i64).collect()

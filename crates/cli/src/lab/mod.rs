@@ -204,7 +204,7 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
 }
 
 impl Common {
-    /// The configuration as it stands in its file, and where that is.
+    /// The text of the configuration's file, and its path for messages.
     fn text(&self) -> Result<(String, String), Failure> {
         let place = self.config.display().to_string();
         let text = fs::read_to_string(&self.config)
@@ -218,7 +218,8 @@ impl Common {
         Ok(if self.quick { config.quick() } else { config })
     }
 
-    /// Runs with other settings do not share a folder with those of the file.
+    /// The environment of a run. Runs with other settings get other folders, so that one does not replace
+    /// another's results.
     fn environment(&self, out: Option<PathBuf>) -> RunEnvironment {
         let stem = self.config.file_stem().unwrap_or_default().to_string_lossy();
         let quick = if self.quick { "-quick" } else { "" };
@@ -259,7 +260,7 @@ fn print(config: &Config, summary: &RunSummary, out: &Path, json: bool) -> Resul
     output::line(format_args!("results.csv and manifest.json are under {}", out.display()))
 }
 
-/// A bar with the time left, on stderr, and a line a round above it.
+/// A bar with the time left on stderr, and a line for each round above it.
 struct Screen {
     bar: ProgressBar,
     quiet: bool,
@@ -303,7 +304,7 @@ impl Screen {
         self.bar.set_position(done as u64);
     }
 
-    /// Also where stderr is no terminal, and the bar is not drawn.
+    /// Prints a line above the bar; also if stderr is no terminal, where no bar is drawn.
     fn note(&self, text: &str) {
         if !self.quiet {
             self.bar.suspend(|| output::tell(text));

@@ -1,4 +1,5 @@
-//! `cloister privacy`: from a target to settings and back, what a ledger says, and what a policy makes of a plan.
+//! `cloister privacy`: plans noise for a target, reports costs and ledgers, and checks plans against
+//! policies.
 
 mod plan;
 
@@ -183,8 +184,9 @@ fn check_delta(delta: f64) -> Result<f64, Failure> {
         .map_err(|error| Failure::new(FailureKind::Usage, error))
 }
 
-/// Warns if δ promises nothing for the number of records. A plan does not say how many a hospital has, only the least number
-/// that averages divide by.
+/// Warns if δ promises nothing for the number of records. A plan does not name that number, only the least
+/// number that
+/// averages divide by.
 fn warn_about_delta(settings: &RoundSettings, delta: f64) {
     let records = settings.training.private.map(|private| private.minimum_records);
     if let Some(warning) = records.and_then(|records| warning_about_delta(delta, records.into())) {
@@ -197,7 +199,8 @@ fn account_of(releases: &[Release], rounds: u32) -> Account {
     for release in releases {
         match release.count.checked_mul(rounds.into()) {
             Some(count) => account.add(release.mechanism, count),
-            // More steps than can be counted, in settings that nobody has checked.
+            // More steps than can be counted, in settings that nobody has checked: no ε may be claimed for
+            // them.
             None => account.add(Mechanism::Unbounded, 1),
         }
     }

@@ -67,7 +67,7 @@ struct Answer {
     settings: PlannedSettings,
     /// Unit `member`: how many steps a coordinate of an update as long as the clip has; well below 1, rounding loses it.
     steps_of_a_coordinate: Option<f64>,
-    /// What such noise did to accuracy, where that was measured.
+    /// The measured cost in accuracy of such noise, if runs were named.
     accuracy_cost: AccuracyCost,
     not_covered: &'static [&'static str],
 }
@@ -193,7 +193,7 @@ fn row(what: &str, value: String) -> Result<(), Failure> {
     output::line(format_args!("{what:<52}{value}"))
 }
 
-/// The cost, with what it was measured on: the noise of a run of the lab is its own, and need not be this plan's.
+/// The cost in accuracy, with the run that it was measured on: that run's noise need not be this plan's.
 fn accuracy_in_words(cost: &AccuracyCost) -> String {
     match cost {
         AccuracyCost::NotMeasured { reason } => format!("not measured: {reason}"),

@@ -1,6 +1,7 @@
-//! What a run shows while it lasts: what each hospital is doing, and a line for each round.
+//! The display of a run in progress: what each hospital is doing, and a line for each round.
 //!
-//! Everything goes to stderr. Without a terminal, or with `--quiet`, only milestones are shown, each on a line.
+//! Everything goes to stderr. Without a terminal, or with `--quiet`, only milestones are shown, each on a
+//! line.
 
 mod closing;
 mod tracker;
@@ -18,12 +19,14 @@ use super::result::RoundResult;
 
 pub(crate) use self::closing::closing_table;
 
-/// Above this number of hospitals one line stands for all.
+/// The largest number of hospitals that have a line each; more of them share one.
 const MOST_LINES: usize = 16;
-/// Characters of a hospital's name on its line.
+/// How many characters of a hospital's name its line has.
 const NAME_WIDTH: usize = 24;
 
-/// The display of a run. All methods may be called from any thread. Hospitals that it was not given at the start are ignored.
+/// The display of a run. All methods may be called from any thread. Hospitals that it was not given at the
+/// start are
+/// ignored.
 pub(crate) struct Screen {
     names: BTreeMap<u32, String>,
     tracker: Mutex<Tracker>,
@@ -159,8 +162,9 @@ impl Screen {
     }
 }
 
-/// The library redraws bars at a limited rate and only at calls. The next call after a change of phase can be minutes away,
-/// so a change is drawn at once.
+/// Draws a hospital's bar. The library redraws bars at a limited rate and only when called. The next call
+/// after a change of
+/// phase can be minutes away, so such a change is drawn at once.
 fn draw(bar: &ProgressBar, phase: Phase, is_new: bool) {
     let (position, length) = phase.progress();
     bar.set_length(length);
@@ -190,7 +194,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is one of ours").progress_chars("━╸─")
 }
 
-/// What a lock guards, also after a panic in another thread: no caller leaves it half changed.
+/// The guarded value, even after a panic in another thread: no caller leaves it half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
