@@ -1,4 +1,5 @@
-//! A custodian that breaks every rule that it can: it signs whatever it is asked to sign, and reveals everything that it holds.
+//! A custodian that breaks every rule it can: it signs whatever it is asked to sign, and reveals everything
+//! that it holds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use cloister_wire::statement::{
 };
 use rand_core::CryptoRng;
 
-/// A custodian without rules. Everything else it does like an honest one, so that rounds go on.
+/// A custodian without rules. In everything else it behaves like an honest one, so that rounds continue.
 #[derive(Debug)]
 pub struct ByzantineCustodian {
     id: PartyId,
@@ -57,7 +58,7 @@ impl ByzantineCustodian {
         self.outgoing.pop_front()
     }
 
-    /// Takes a frame. It rejects nothing.
+    /// Handles a frame. It rejects nothing.
     pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) {
         let Frame::Message(message) = frame else { return };
         match message {
@@ -137,7 +138,7 @@ impl ByzantineCustodian {
         self.send(Message::Vote { body: body_digest(body), signature });
     }
 
-    /// Claims to have recomputed whatever it was asked to.
+    /// Claims to have recomputed whatever it was asked to recompute.
     fn claim_recomputation(&mut self, closing: &[u8], blocks: Vec<BlockId>) {
         let Some(context) = &self.context else { return };
         let (epoch, round) = (self.epoch.digest(), context.round());
