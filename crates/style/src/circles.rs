@@ -1,8 +1,8 @@
-//! Circles: modules beside one another that use each other.
+//! Circles: sibling modules that use each other.
 //!
-//! A node is a file with everything below it; its siblings are the other files of the same parent. An edge is a
-//! `use` or a path into a sibling. What a parent uses of its children, or a child of its parent, is no edge.
-//! Names that a module re-exports count for the module that defines them. Test code is left out.
+//! A node is a file with everything below it; its siblings are the other files of the same parent. An edge is
+//! a `use` or a path into a sibling. Between a parent and its children there are no edges. Names that a
+//! module re-exports count for the module that defines them. Test code is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,8 @@ pub(crate) fn found(sources: &Sources) -> Vec<(String, Vec<String>)> {
 }
 
 struct CrateGraph {
-    /// For each module that is a file, the paths that its code names, absolute and resolved.
+    /// For each module that is a file, the modules that its code names, absolute and with re-exports
+    /// resolved.
     uses: BTreeMap<ModulePath, BTreeSet<ModulePath>>,
 }
 
@@ -64,6 +65,8 @@ impl CrateGraph {
         let uses = named
             .into_iter()
             .map(|(path, paths)| {
+                // A limit of eight re-exports in a row: two modules that re-export each other's names would
+                // never end.
                 let targets = paths.iter().map(|target| resolve(target, &known, &aliases, 8)).collect();
                 (path, targets)
             })
@@ -127,7 +130,8 @@ fn reachable<'a>(
     seen
 }
 
-/// The module that a file is: `src/late/mod.rs` and `src/late.rs` are `late`, `src/lib.rs` and `src/main.rs` the root.
+/// A file's module path: `src/late/mod.rs` and `src/late.rs` are `late`, `src/lib.rs` and `src/main.rs` the
+/// root.
 fn module_path(folder: &str, file: &RustFile) -> ModulePath {
     let relative = file.path.trim_start_matches(folder).trim_start_matches("/src/").trim_end_matches(".rs");
     let mut path: ModulePath = relative.split('/').map(str::to_owned).collect();
@@ -159,12 +163,12 @@ fn resolve(
 struct PathCollector {
     module: ModulePath,
     paths: Vec<ModulePath>,
-    /// Names that this module's `use` declarations bring in, with where they are from.
+    /// Names that this module's `pub use` declarations bring in, with their origin.
     reexports: Vec<(String, ModulePath)>,
 }
 
 impl PathCollector {
-    /// A path of this crate from the root, or nothing for another crate's.
+    /// A path of this crate, from its root; `None` for a path of another crate.
     fn absolute(&self, segments: &[String]) -> Option<ModulePath> {
         let (first, rest) = segments.split_first()?;
         match first.as_str() {
@@ -235,7 +239,7 @@ impl<'ast> Visit<'ast> for PathCollector {
     }
 }
 
-/// The attributes of an item that can be left out of the program.
+/// The attributes of an item that `cfg` can remove.
 pub(crate) fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     match item {
         syn::Item::Fn(item) => &item.attrs,

@@ -1,4 +1,4 @@
-//! Each library crate opens with what it is and an example that runs as a test, and has a README from that text.
+//! Each library crate starts with a description and an example that runs as a test, and has a README.
 
 use crate::sources::{Sources, root};
 

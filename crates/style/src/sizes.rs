@@ -1,4 +1,4 @@
-//! Functions under 80 lines, files under about 400.
+//! Functions of at most 80 lines, files of at most 400.
 
 use syn::visit::Visit;
 

@@ -1,4 +1,4 @@
-//! The lab's audit, checked by PyPI `jax-privacy` from the same scores.
+//! The lab's audit, with bounds computed a second time by PyPI `jax-privacy` from the same scores.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,8 @@ use crate::python::Python;
 use crate::setup;
 use crate::workspace::{root, run_checked, target_dir};
 
-/// Runs `cloister lab audit` with these arguments, quick ones without any, and bounds ε again from its scores.
+/// Runs `cloister lab audit` with these arguments, or `--quick` without any, and bounds ε again from its
+/// scores.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let scores = target_dir().join("audit-scores.json");
     let quick = ["--quick".to_owned()];

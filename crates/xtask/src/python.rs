@@ -8,22 +8,24 @@ use std::process::{Command, Stdio};
 use crate::Failure;
 use crate::workspace::{io_failure, run_checked, setup_dir};
 
-/// A Python with what a program needs.
+/// A Python with the packages that a program needs.
 #[derive(Debug)]
 pub(crate) struct Python {
     program: PathBuf,
-    /// Where packages are when there is no virtual environment.
+    /// The folder of its packages if there is no virtual environment.
     packages: Option<PathBuf>,
 }
 
-/// What to install, and what it is for.
+/// Packages to install, and their purpose for messages.
 struct Wanted<'a> {
     what: &'a str,
     requirements: &'a str,
 }
 
 impl Python {
-    /// Makes a virtual environment called `name`, or, where Python comes without that module, a folder of packages.
+    /// Makes a virtual environment called `name`. If Python lacks that module, as on Debian, makes a folder
+    /// of packages
+    /// instead.
     pub(crate) fn ensure(name: &str, what: &str, requirements: &str) -> Result<Self, Failure> {
         check_version()?;
         let wanted = Wanted { what, requirements };
@@ -59,7 +61,7 @@ impl Python {
 }
 
 impl Wanted<'_> {
-    /// Whether the environment could be made.
+    /// Makes the virtual environment and installs into it. False if Python cannot make one.
     fn make_environment(&self, environment: &Path, python: &Path) -> Result<bool, Failure> {
         let mut command = Command::new("python3");
         command.args(["-m", "venv", "--clear"]).arg(environment);
@@ -85,8 +87,10 @@ impl Wanted<'_> {
         fs::create_dir_all(folder).map_err(say)?;
         let wanted = folder.join("wanted.txt");
         fs::write(&wanted, self.requirements).map_err(say)?;
+        // pip's output belongs on stderr: stdout is data.
         pip.args(options).arg("-r").arg(&wanted).stdout(std::io::stderr());
         run_checked(&mut pip, &format!("fetching {} from PyPI", self.what))?;
+        // The marker comes last, so that an interrupted installation starts again.
         fs::rename(wanted, marker(folder)).map_err(say)
     }
 }
@@ -100,7 +104,7 @@ fn check_version() -> Result<(), Failure> {
     }
 }
 
-/// The file that says that a folder has everything, and of which versions.
+/// The file that marks a folder as complete. It lists the versions, so other requirements install again.
 fn marker(folder: &Path) -> PathBuf {
     folder.join("requirements.txt")
 }
