@@ -58,6 +58,7 @@ impl Failure {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
+        // The variants' numbers are the documented codes, so no second table can differ from them.
         ExitCode::from(self.kind as u8)
     }
 }

@@ -88,6 +88,7 @@ fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
         BlockKind::Routing { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 64 }),
     };
     let is_update = !matches!(shape.kind, BlockKind::Routing { .. });
+    // A routing distribution's norm is at most 1, whatever the training.
     let clip = if is_private && is_update { PRIVATE_CLIPS * clip } else { clip };
     let clip_steps = (clip / power_of_two(step_log2)) as u32;
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }

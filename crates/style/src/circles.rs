@@ -87,6 +87,7 @@ impl CrateGraph {
     fn circles_below(&self, parent: &ModulePath) -> Vec<Vec<String>> {
         let mut edges: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
         for (path, targets) in &self.uses {
+            // Files further down count for the child that they are below.
             let Some(from) = child_of(parent, path) else { continue };
             let neighbours = edges.entry(from).or_default();
             neighbours.extend(
@@ -102,6 +103,7 @@ impl CrateGraph {
                 .filter(|other| reached.contains(*other) && reachable(&edges, other).contains(*node))
                 .map(|name| [parent.as_slice(), &[(*name).clone()]].concat().join("::"))
                 .collect();
+            // Every module of a circle finds the same circle; it is reported once.
             if circle.len() > 1 && placed.insert(circle.clone()) {
                 circles.push(circle);
             }
@@ -230,6 +232,7 @@ impl<'ast> Visit<'ast> for PathCollector {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        // A single segment is a local name, or one that a `use` has brought in and that was counted there.
         if segments.len() > 1
             && let Some(target) = self.absolute(&segments)
         {

@@ -36,6 +36,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn dead_links(page: &TextFile, line: &str, headings: &BTreeMap<&str, Vec<String>>) -> Vec<String> {
     let mut faults = Vec::new();
     for target in targets(line) {
+        // The check needs no network, so links to other sites are not followed.
         if target.contains("://") || target.starts_with("mailto:") {
             continue;
         }
@@ -96,6 +97,7 @@ fn anchors(text: &str) -> Vec<String> {
     for (_, line) in prose(text).filter(|(_, line)| line.starts_with('#')) {
         let anchor = anchor(line.trim_start_matches('#').trim());
         let times = seen.entry(anchor.clone()).or_default();
+        // GitHub numbers headings of the same text from the second on.
         anchors.push(if *times == 0 { anchor } else { format!("{anchor}-{times}") });
         *times += 1;
     }

@@ -48,6 +48,7 @@ struct FunctionCollector {
 
 impl FunctionCollector {
     fn add(&mut self, name: &syn::Ident, signature: &syn::Signature, block: &syn::Block) {
+        // From `fn`, so that attributes and doc comments do not count.
         let first = signature.fn_token.span.start().line;
         let last = block.brace_token.span.close().end().line;
         self.functions.push((name.to_string(), first, last + 1 - first));

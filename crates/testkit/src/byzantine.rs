@@ -112,6 +112,8 @@ impl ByzantineCustodian {
         let Some(context) = &self.context else { return };
         let checked = CheckedManifest::check(context, manifest, &self.announcements);
         let sealed = checked.and_then(|manifest| SealedManifest::establish(context, manifest, certificate));
+        // A certificate that does not fit leaves the last one, because the liar wants to reveal as much as it
+        // can.
         self.sealed = sealed.ok().or(self.sealed.take());
     }
 

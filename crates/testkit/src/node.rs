@@ -94,6 +94,7 @@ impl Node {
         reaches_member: bool,
         random: &mut impl CryptoRng,
     ) -> [Result<(), Fault>; 2] {
+        // Only the member is silenced or left out; its party's custodian still gets its frames.
         let hears = !self.member_is_silent && reaches_member && frame.is_for_members();
         let member = self.member.as_mut().filter(|_| hears);
         let of_member = member.map_or(Ok(()), |member| member.handle_frame(frame.clone(), random));

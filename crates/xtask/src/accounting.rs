@@ -62,6 +62,7 @@ fn parse(text: &str) -> Result<Value, Failure> {
 /// Compares two JSON values, and names the first difference.
 fn compare(committed: &Value, fresh: &Value, place: &str) -> Result<(), Failure> {
     match (committed, fresh) {
+        // Element by element and not as text: numbers are compared with a tolerance.
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             let mut pairs = old.iter().zip(new).enumerate();
             pairs.try_for_each(|(index, (old, new))| compare(old, new, &format!("{place}[{index}]")))

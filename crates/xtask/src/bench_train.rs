@@ -64,6 +64,7 @@ impl Options {
             }
         }
         let measures_cost = options.private || options.regulariser;
+        // Flags that the measurement would ignore are rejected: a figure must be of what was asked for.
         let nonsense = options.runs == 0
             || (measures_cost && (options.precision != "float32" || options.at_least != 0.0))
             || (options.private && options.regulariser);
@@ -95,6 +96,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     } else {
         results.iter().for_each(print_size);
     }
+    // After printing, so that the figures of a failure are there to look at.
     fast_enough(&results, options.at_least)?;
     Ok(ExitCode::SUCCESS)
 }

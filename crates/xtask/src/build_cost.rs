@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let built = target_dir().join("debug/.fingerprint");
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => {}
+        // Not without the flag: it costs the next command minutes.
         ["--fresh"] => remove_build()?,
         _ => return Err("`cargo xtask build-cost` takes `--fresh`".into()),
     }

@@ -60,6 +60,7 @@ fn experts(command: &str, from: &Path, to: &Path, options: &[&str]) -> Result<Ex
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     let mut command = cargo();
+    // All failures in one run, because a run takes minutes.
     command.args(["test", "--no-fail-fast"]).envs(installed.environment());
     if matches!(arguments.first().map(String::as_str), None | Some("cli")) {
         command.envs(trainer_python()?.environment());

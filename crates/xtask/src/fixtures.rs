@@ -35,6 +35,7 @@ fn text(path: &Path) -> String {
 fn check(python: &Path) -> Result<(), Failure> {
     let scratch = root().join("target/fixtures");
     let (fresh, written) = (scratch.join("fresh"), scratch.join("written"));
+    // Files of an earlier run must not pass for new ones.
     if scratch.is_dir() {
         fs::remove_dir_all(&scratch)
             .map_err(|error| format!("cannot empty {}: {error}", scratch.display()))?;
@@ -106,6 +107,7 @@ pub(crate) fn python() -> Result<PathBuf, Failure> {
 fn pip(python: &Path) -> Command {
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]);
+    // Wheels only: a source distribution would run code of its own to install itself.
     pip.arg("--only-binary=:all:");
     pip
 }

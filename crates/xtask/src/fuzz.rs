@@ -148,6 +148,7 @@ impl<'a> Fuzzer<'a> {
         // A backtrace in a library's error takes as long as an input may, because the instrumented program is
         // large.
         command.env("RUST_LIB_BACKTRACE", "0");
+        // A hang, or a large allocation for a small input, breaks a promise as a panic does.
         command.env("CLOISTER_FUZZ_TARGET", &target.name).args(["-timeout=20", "-rss_limit_mb=4096"]);
         command
     }
@@ -168,6 +169,7 @@ impl<'a> Fuzzer<'a> {
         let start = Instant::now();
         let passed = command.status().map_err(|error| format!("cannot start the fuzzer: {error}"))?.success();
         let text = fs::read_to_string(&log).map_err(io_failure("read", &log))?;
+        // A run that fails without an input, by running out of memory for example, names its log instead.
         let failing = (!passed).then(|| written_input(&text).unwrap_or(log));
         Ok(Outcome {
             target: name.to_owned(),
@@ -188,6 +190,7 @@ impl<'a> Fuzzer<'a> {
 
 fn limits(arguments: &Arguments) -> Vec<String> {
     let executions = arguments.executions.map(|number| format!("-runs={number}"));
+    // A limit always, or libFuzzer would never end.
     let seconds = arguments.seconds.or(if executions.is_none() { Some(10) } else { None });
     seconds.map(|number| format!("-max_total_time={number}")).into_iter().chain(executions).collect()
 }

@@ -25,6 +25,7 @@ pub(crate) fn constant_time(arguments: &[String]) -> Result<ExitCode, Failure> {
     run_checked(&mut build, "cargo build")?;
     let log = root().join("target/constant-time.log");
     let mut valgrind = Command::new("valgrind");
+    // The program counts errors path by path, so valgrind must not stop reporting them after some number.
     valgrind.args(["--quiet", "--error-limit=no", "--num-callers=20"]);
     valgrind.arg(format!("--log-file={}", log.display()));
     let status = run(valgrind.arg(target_dir().join("release/examples/constant_time")))?;

@@ -52,6 +52,7 @@ impl Python {
     /// A command of this Python, without its arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        // Programs are run from the checkout, which must stay clean.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         if let Some(packages) = &self.packages {
             command.env("PYTHONPATH", packages);
@@ -79,6 +80,7 @@ impl Wanted<'_> {
     fn install(&self, python: &Path, folder: &Path, options: &[&str]) -> Result<(), Failure> {
         eprintln!("set-up: installing the Python package {}", self.what);
         let mut pip = Command::new(python);
+        // Wheels only: a source distribution would run code of its own to install itself.
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
         if self.requirements.contains("--hash=") {
             pip.arg("--require-hashes");

@@ -62,6 +62,7 @@ impl Installed {
         let mut library_path = OsString::from(self.libtorch.join("lib"));
         if let Some(existing) = std::env::var_os("LD_LIBRARY_PATH").filter(|value| !value.is_empty()) {
             library_path.push(":");
+            // Ours first: another libtorch on the path must not be loaded.
             library_path.push(existing);
         }
         let mut variables = vec![
@@ -145,6 +146,7 @@ fn install(
     rules: &str,
     finish: impl Fn(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    // The folder was renamed to its name when complete, so its existence is enough.
     if folder.is_dir() {
         return Ok(());
     }
@@ -171,6 +173,7 @@ fn install(
 
 fn download(requirements: &Path, wheels: &Path, what: &str) -> Result<(), Failure> {
     let mut pip = python()?;
+    // Fixed platform and Python version: the hashes are of these wheels, whatever Python runs this.
     pip.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"]).args([
         "--implementation",
         "cp",
@@ -236,6 +239,7 @@ pub(crate) fn ensure_valgrind() -> Result<bool, Failure> {
 /// Installs Debian packages if this user may. Returns whether it did. It never asks for a password.
 fn install_debian(packages: &[&str]) -> Result<bool, Failure> {
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+    // Only as root: set-up must not stop at a question for a password.
     if !root || !has("apt-get", &["--version"]) {
         return Ok(false);
     }

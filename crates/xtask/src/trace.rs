@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let (table, path) = (traces.table(), root().join(TABLE));
     if arguments.iter().any(|argument| argument == "--write") {
         fs::write(&path, &table).map_err(|error| format!("cannot write {TABLE}: {error}"))?;
+    // The committed table must be current, because auditors read it without building anything.
     } else if fs::read_to_string(&path).unwrap_or_default() != table {
         return Err(format!("{TABLE} is not what the sources say; run `cargo xtask trace --write`"));
     }
@@ -98,6 +99,7 @@ fn ids(line: &str) -> Vec<(String, bool)> {
     for (start, _) in line.match_indices('-') {
         let letters = line[..start].chars().rev().take_while(char::is_ascii_uppercase).count();
         let digits: String = line[start + 1..].chars().take_while(char::is_ascii_digit).collect();
+        // Every id has two digits, which tells `MASK-10` from `AES-128`.
         if letters < 3 || digits.len() != 2 {
             continue;
         }

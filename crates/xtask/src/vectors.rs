@@ -39,6 +39,7 @@ fn check(python: &Python) -> Result<(), Failure> {
     let mut tests = cargo();
     tests.args(["test", "--quiet", "--package", "cloister-tests", "--test", "conformance"]);
     run_checked(tests.env("CLOISTER_WRITE_VECTORS", &made), "the conformance tests")?;
+    // The other direction: what the Rust code writes must satisfy the independent program.
     verify(python, &made.join("rust.json"))
 }
 
@@ -65,6 +66,7 @@ fn names(folder: &Path) -> Result<BTreeSet<String>, Failure> {
 
 /// Compares two folders, and names the first file that differs.
 fn compare(committed: &Path, fresh: &Path) -> Result<(), Failure> {
+    // The union, so that a file that is missing on either side differs, too.
     let all: BTreeSet<String> = names(committed)?.union(&names(fresh)?).cloned().collect();
     for name in all {
         if fs::read(committed.join(&name)).ok() != fs::read(fresh.join(&name)).ok() {

@@ -41,6 +41,7 @@ const ADVISORIES: &[(&str, &str, &str)] =
 /// Reads the locked dependencies and fails on one that breaks a rule.
 pub(crate) fn check() -> Result<(), Failure> {
     let output = cargo()
+        // Locked: what is checked must be what is built.
         .args(["metadata", "--format-version", "1", "--locked"])
         .output()
         .map_err(|error| format!("cannot start cargo metadata: {error}"))?;
@@ -101,6 +102,7 @@ fn faults(packages: &[Package]) -> Vec<String> {
 
 fn fault(package: &Package) -> Option<String> {
     let Package { name, version, licence, source } = package;
+    // Crates of the workspace have no source, and need no licence check.
     let source = source.as_deref()?;
     if let Some((_, why)) = BANNED.iter().find(|(banned, _)| banned == name) {
         return Some(format!("{name} may not come in: {why}"));

@@ -55,6 +55,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
             "local": result.local.map(accuracy_json),
         }),
     };
+    // Added to every event, so that one reader can follow the streams of several hospitals.
     value["party"] = party.into();
     value
 }

@@ -135,6 +135,8 @@ impl TrainerFlags {
     /// The program that they name, if any, whose jobs have their folder below `data`.
     pub(crate) fn program(self, data: &Path) -> Result<Option<TrainerProgram>, Failure> {
         let Some(text) = self.trainer_cmd else { return Ok(None) };
+        // Split as a shell would, but started without one: no variable or wildcard of the command is
+        // expanded.
         let command = shell_words::split(&text)
             .map_err(|error| Failure::new(FailureKind::Usage, format!("--trainer-cmd {text}: {error}")))?;
         if command.is_empty() {
@@ -155,6 +157,7 @@ impl TrainerFlags {
 fn parse_part(text: &str) -> Result<(usize, usize), String> {
     let parsed =
         text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    // This excludes 0 parts as well, which nothing could be divided by.
     parsed.filter(|(part, parts)| part < parts).ok_or_else(|| "expected I/N with I below N, like 0/8".into())
 }
 
@@ -184,6 +187,8 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
         match (print_events, steps_of(&event)) {
             (true, _) => events::print(&to_json(party, &event)),
             (false, Some((what, done, total))) => progress.step(what, done, total),
+            // Frames that come twice are normal after a restart, and would hide what an operator has to act
+            // on.
             (false, None) if matches!(event, ClientEvent::Unexpected(_)) && !verbose => {}
             // Reasons in an event may be a peer's words, so they must not command the terminal.
             (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
@@ -209,6 +214,7 @@ fn failure(error: ClientError) -> Failure {
 
 fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
     let folder = PartyFolder::load(&arguments.identity)?;
+    // The policy comes first: its governance key decides which consortium file is accepted.
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
     let party = find_party(&epoch, &folder)?;
     let task = read_text(&arguments.task)?;
@@ -241,6 +247,7 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
         signing_key: folder.signing_key,
         identity: folder.identity,
         policy: folder.policy,
+        // Of the file's bytes, not of the parsed task: members must agree on a file that they can compare.
         task: digest(Domain::Task, &[task.as_bytes()]),
         model: load_model(&arguments.model)?,
         restored: arguments.restored,

@@ -103,6 +103,7 @@ impl Answer {
     /// What a hospital should check before it joins.
     fn hints(&self) -> Vec<String> {
         let Report { lengths, .. } = &self.notes;
+        // Bad rows have no length: the share is that of the rows that would be trained on.
         let learnt = self.notes.rows - self.notes.bad_rows;
         let mut hints = Vec::new();
         if lengths.cut * ONE_OF > learnt {
@@ -164,6 +165,7 @@ impl TriedRound {
             clips,
             share_of_gradients_clipped: trial
                 .private
+                // With a small sampling probability a round may draw no record.
                 .map(|report| report.clipped as f64 / report.drawn.max(1) as f64),
         }
     }
@@ -202,6 +204,7 @@ impl fmt::Display for Answer {
         row(f, "rows", whole(self.notes.rows))?;
         row(f, "rows that cannot be learnt", whole(self.notes.bad_rows))?;
         for bad in &self.notes.first_bad_rows {
+            // Names and labels come from a file, so they must not command the terminal.
             writeln!(f, "  {}", printable(bad.as_bytes()))?;
         }
         let most = whole(self.notes.most_rows_of_a_record);

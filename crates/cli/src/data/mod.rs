@@ -106,6 +106,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     let held_out = held_out.transpose()?;
     let rows_held_out = held_out.as_ref().map(|survey| surveyor.report(survey, None));
     let mut answer = Answer::new(surveyor.report(&survey, held_out.as_ref()), rows_held_out);
+    // Before memory is measured: its tokenizer would count against what is free.
     drop(surveyor);
     // Training would stop at a bad row, so it is not tried.
     if answer.can_be_trained_on() {
@@ -139,6 +140,8 @@ fn add(
 
 fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
     let notes = notes_file(arguments, &arguments.files[0], true);
+    // Something must be held out for a client to start; a check trains on the first file and does not
+    // evaluate.
     let held_out = arguments.held_out.as_ref().unwrap_or(&arguments.files[0]);
     TrainingConfig {
         task,

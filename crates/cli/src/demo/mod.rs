@@ -142,6 +142,7 @@ fn parse_kill(text: &str) -> Result<Kill, String> {
 }
 
 pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
+    // Checked here and not by the parser, which does not know `--members`.
     if let Some(kill) = arguments.kill.iter().find(|kill| !(1..=arguments.members).contains(&kill.party)) {
         return Err(Failure::config(format!(
             "--kill {}@{}: there is no such hospital; they are 1 to {}",

@@ -60,6 +60,8 @@ impl Processes {
             let command = hospital_command(arguments, demo, party, &processes.address)?;
             processes.spawn(Some(party), command)?;
         }
+        // The sender is kept only if the coordinator will be started again; otherwise the stream of events
+        // could not end.
         if arguments.kill_coordinator.is_none() {
             processes.sender = None;
         }
@@ -73,6 +75,7 @@ impl Processes {
         demo: &DemoConsortium,
     ) -> Result<(), Failure> {
         self.kill.send_modify(|called| {
+            // Or the new process would be killed at once.
             called.remove(&COORDINATOR);
         });
         self.spawn(None, coordinator_command(arguments, demo, &self.address)?)?;
@@ -137,6 +140,7 @@ impl Processes {
                 let Some(stdout) = stdout else { return };
                 let mut lines = BufReader::new(stdout).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
+                    // A line that is not JSON matches no event, and is ignored.
                     let event = serde_json::from_str(&line).unwrap_or(Value::Null);
                     let event = match party {
                         None => ProcessEvent::Coordinator(event),

@@ -244,9 +244,11 @@ impl<'a> Watch<'a> {
     fn show_rounds(&mut self) {
         while let Some(round) = self.rounds.get_mut(self.shown) {
             let evaluated = self.evaluations.get(&round.round);
+            // A killed hospital does not evaluate any more, and nobody may wait for it.
             let alive = (1..=self.arguments.members).filter(|party| !self.killed.contains_key(party));
             let complete =
                 evaluated.is_some_and(|(parties, _)| alive.clone().all(|party| parties.contains(&party)));
+            // Rounds are shown in order, so a later one waits for this one.
             if round.closed && !complete {
                 return;
             }
@@ -290,6 +292,7 @@ impl<'a> Watch<'a> {
         if self.arguments.kill_coordinator.is_some() && !self.coordinator_is_killed {
             return Err(Failure::error("the uploads ended before the coordinator was killed; try again"));
         }
+        // A killed hospital's folder has no final model.
         let survivor =
             members.iter().find(|member| member.killed_in.is_none()).map_or(1, |member| member.party);
         let model = self.demo.hospital(survivor).join("data").join(self.demo.trained);

@@ -118,7 +118,9 @@ pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
         },
         late_sketches: LateSketchMode::Off,
     };
+    // From the text that is written: the settings name the task by the digest of its bytes.
     let settings = round_settings(&agreement)?;
+    // Only now, so that rejected flags leave no folder behind.
     create_folder(&arguments.target)?;
     let path = |name: &str| arguments.target.join(name);
     write_file(&path("task.json"), text.as_bytes())?;

@@ -130,12 +130,14 @@ fn run_config(arguments: &Run) -> Result<(), Failure> {
     let mut environment = common.environment(arguments.out.clone());
     environment.trainer = arguments.trainer.clone().program(&environment.out)?;
     if environment.trainer.is_some() && arguments.out.is_none() {
+        // A folder of its own, or the program's results would replace those of the built-in trainer.
         environment.out.as_mut_os_string().push("-trainer");
     }
     let screen = Screen::new(common.quiet, &config);
     if common.text()?.0.contains("[[rows]]") {
         screen.note("the file has rows; `cloister lab ladder` runs them, and this what they have in common");
         if arguments.out.is_none() {
+            // The ladder writes its own files into the folder of the configuration's name.
             environment.out.push("without-rows");
         }
     }
@@ -241,6 +243,7 @@ fn failure(error: LabError) -> Failure {
         | LabError::File { .. }
         | LabError::Notes(_)
         | LabError::Partition(_)
+        // What the researcher can change; everything else is an error of the run or of the program.
         | LabError::Plan(_) => Failure::config(error),
         _ => Failure::error(error),
     }

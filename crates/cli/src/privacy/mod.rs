@@ -258,6 +258,8 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         let history = History::read(path).map_err(Failure::config)?;
         history.releases().for_each(|release| account.add(release.mechanism, release.count));
     }
+    // By the filter that the ledger uses, and not by the tighter accountant: the client would reject by it,
+    // too.
     budget.admit(&account).map_err(refused)?;
     let (rounds, counted) = (arguments.rounds, budget.epsilon_by_filter(&account));
     output::line(format_args!(
@@ -278,6 +280,7 @@ fn explain(arguments: &LedgerArguments) -> Result<(), Failure> {
 fn statement(arguments: &StatementArguments) -> Result<(), Failure> {
     let history = History::read(&arguments.ledger).map_err(Failure::config)?;
     let budget = arguments.policy.as_deref().map(read_policy).transpose()?.and_then(|(_, budget)| budget);
+    // The flag wins. Without either there is no default: a statement's δ must be somebody's decision.
     let delta = arguments.delta.or(budget.map(|budget| budget.delta));
     let delta = delta.ok_or_else(|| {
         Failure::new(FailureKind::Usage, "give --delta, or a --policy that has a privacy budget")

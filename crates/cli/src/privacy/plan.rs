@@ -96,6 +96,7 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<(), Failure> {
     let accuracy_cost = arguments.runs.accuracy_cost()?;
     let steps_of_a_coordinate = match &settings {
         PlannedSettings::MemberSettings(plan) => {
+            // A vector as long as the clip whose coordinates are equal has this many steps in each.
             Some(f64::from(plan.clip_steps) / (arguments.coordinates as f64).sqrt())
         }
         PlannedSettings::RecordSettings(_) => None,

@@ -85,6 +85,7 @@ impl Knowledge {
     fn without_one(&self, choice: u32) -> Announcements {
         let mut members = self.announcements.clone();
         let left_out = members.keys().nth(choice as usize % members.len().max(1)).copied();
+        // Two manifests that differ in one member would open two sums whose difference is its update.
         members.retain(|member, _| Some(*member) != left_out);
         members
     }
@@ -130,6 +131,8 @@ impl Knowledge {
     pub(super) fn second_seal2(&mut self, choice: u32, left_out: usize, epoch: &Epoch) -> Option<Message> {
         let sealed = self.sealed.clone()?;
         let mut uploads = self.uploads.clone();
+        // Uploads for another first seal would make the proposal invalid for a reason that is not the one
+        // under test.
         uploads.retain(|_, signed| signed.parse().is_ok_and(|body| body.seal1 == sealed.digest()));
         for _ in 0..left_out.min(uploads.len().saturating_sub(1)) {
             let member = *uploads.keys().nth(choice as usize % uploads.len())?;
@@ -231,6 +234,8 @@ fn uploaded_member((member, upload): (&PartyId, &Verified<Upload>)) -> UploadedM
 
 fn quorum<T: Body>(body: Vec<u8>, mut votes: Vec<Vote>, epoch: &Epoch) -> Option<Certificate<T>> {
     votes.retain(|vote| check_vote::<T>(vote, &body, epoch).is_ok());
+    // Counted after checking: an attacker that sent certificates with invalid votes would only test the
+    // signature check.
     let enough = votes.len() >= epoch.consortium().floors().seal_quorum;
     enough.then(|| Certificate::new(body, votes))
 }

@@ -90,6 +90,7 @@ impl Attacker {
         if self.frames.len() < REMEMBERED {
             self.frames.push((to, frame.clone()));
         } else {
+            // A ring: old frames make way, so that long simulations keep their memory.
             self.frames[self.seen % REMEMBERED] = (to, frame.clone());
         }
         self.seen += 1;
@@ -153,6 +154,7 @@ impl Attacker {
 
     /// All parties, or those whose bit in `choice` is set.
     pub fn some(&self, choice: u32) -> Vec<PartyId> {
+        // A third of the choices reach everyone, so that attacks that need a quorum are not rare.
         if choice.is_multiple_of(3) {
             return self.parties.clone();
         }

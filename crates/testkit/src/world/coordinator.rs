@@ -46,6 +46,7 @@ impl World {
     pub(super) fn tell_coordinator(&mut self, input: Input) -> Result<(), Fault> {
         let before = self.before_input(StateMachine::Coordinator);
         let result = self.coordinator.handle(input.clone(), self.now);
+        // A rejected input changes nothing, so the journal need not have it.
         if result.is_ok() && input.is_kept() {
             self.disk.inputs.push((input, self.now));
         }
@@ -63,6 +64,7 @@ impl World {
             |bytes: &Vec<u8>| matches!(Frame::decode(bytes), Ok(Frame::Message(Message::ModelPart(_))));
         let is_sent = !link.is_some_and(|waiting| waiting.iter().any(is_part));
         let under_way = self.models.entry(to).or_default();
+        // A link without a part of the model on it has delivered or lost the last one.
         if is_sent {
             under_way.end();
         }

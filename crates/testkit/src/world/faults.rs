@@ -63,6 +63,7 @@ impl World {
         if before == after {
             return;
         }
+        // Debug texts of whole state machines are long; a failure should show the place.
         let same = before.chars().zip(after.chars()).take_while(|(one, other)| one == other).count();
         let start = same.saturating_sub(EXCERPT / 2);
         let change = [before, after].map(|printed| printed.chars().skip(start).take(EXCERPT).collect());

@@ -49,6 +49,8 @@ impl World {
 
     /// The generator of a member's training from these parameters.
     fn random_of(&self, member: PartyId, parameters: Digest) -> ChaCha20Rng {
+        // From the parameters and not from the round: a member that trains again after an abort gets the same
+        // integers.
         let mut seed = parameters.0;
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..12].copy_from_slice(&member.0.to_le_bytes());

@@ -58,6 +58,7 @@ impl<'a> Curve<'a> {
 
     fn x(&self, index: usize) -> f64 {
         let room = WIDTH - LEFT - RIGHT;
+        // In the middle of equal columns, so that a single round is not on the axis.
         LEFT + room * (index as f64 + 0.5) / self.rounds.len() as f64
     }
 

@@ -111,6 +111,7 @@ fn lost(result: &DemoResult) -> String {
 fn missing(result: &DemoResult) -> impl Iterator<Item = &MemberResult> {
     let last = result.last_closed();
     result.members.iter().filter(move |member| {
+        // A hospital that was killed is listed as such, and would otherwise be named twice.
         member.killed_in.is_none() && last.is_some_and(|round| !round.uploaded.contains(&member.party))
     })
 }

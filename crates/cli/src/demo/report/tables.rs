@@ -93,6 +93,7 @@ fn case_mix(result: &DemoResult, member: &MemberResult) -> String {
         .enumerate()
         .map(|(class, (count, name))| (class, name, *count))
         .collect();
+    // Every bar is as wide as the others: it shows the mix, and the column next to it the number.
     let scale = BAR_WIDTH / member.notes().max(1) as f64;
     let mut left = 0.0;
     let mut content = String::new();

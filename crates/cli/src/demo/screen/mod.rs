@@ -103,6 +103,7 @@ impl Screen {
 
     /// A hospital is gone. This is shown once, until it trains again.
     pub(crate) fn lost(&self, party: u32, why: &str) {
+        // A killed hospital is reported by the demo first and by the coordinator when the link times out.
         if locked(&self.tracker).is_lost(party) {
             return;
         }
@@ -156,6 +157,7 @@ impl Screen {
 
     /// Prints a line above the bars. A closed stderr must not end the run.
     fn print(&self, line: &str) {
+        // Suspended, or the line would be drawn over by the next redraw of the bars.
         self.bars.suspend(|| {
             let _ = writeln!(std::io::stderr(), "{line}");
         });
@@ -181,6 +183,7 @@ fn draw_summary(bar: &ProgressBar, tracker: &Tracker) {
 }
 
 fn member_bar(bars: &MultiProgress, (party, name): &(u32, String)) -> ProgressBar {
+    // The convention of no-color.org: any value but an empty one.
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let template =
         if is_plain { "{prefix} {bar:20} {wide_msg}" } else { "{prefix} {bar:20.cyan/dim} {wide_msg}" };

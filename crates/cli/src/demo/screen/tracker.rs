@@ -109,6 +109,7 @@ impl Tracker {
                 self.announced.insert(party);
                 self.all_have_announced()
             }
+            // The lost hospital may have been the only one that was still missing.
             Phase::Lost => self.all_have_announced(),
             Phase::TrainingAlone { done, total } => {
                 self.trained_alone.insert(party, done.min(total) as f64 / total.max(1) as f64);

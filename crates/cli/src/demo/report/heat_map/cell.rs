@@ -23,6 +23,7 @@ impl Look {
     /// The look of a hospital's cell for an expert of a round.
     pub(super) fn in_round(round: &RoundResult, expert: &ExpertResult, party: u32) -> Self {
         let place = round.announced.iter().position(|announced| *announced == party);
+        // Consensus is listed in the order of announcements, so the place there is the index.
         let Some(place) = place.filter(|_| round.uploaded.contains(&party)) else {
             return Self::Lost;
         };
