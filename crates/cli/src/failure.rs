@@ -18,8 +18,7 @@ pub(crate) enum FailureKind {
     /// Too few custodians or shares.
     QuorumLost = 6,
     /// A peer cannot be reached, a port is in use, or there is too little memory: trying again may help.
-    /// `EX_UNAVAILABLE` of
-    /// `sysexits.h`.
+    /// `EX_UNAVAILABLE` of `sysexits.h`.
     Unavailable = 69,
     /// A file that the program was given is wrong: trying again does not help. `EX_CONFIG` of `sysexits.h`.
     Config = 78,

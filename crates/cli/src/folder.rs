@@ -50,8 +50,7 @@ fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
 }
 
 /// Accepts the consortium file at `path`, if the governance key of the party's own policy signed it. Its
-/// signature is in the
-/// file of the same name with `.sig` appended.
+/// signature is in the file of the same name with `.sig` appended.
 pub(crate) fn load_consortium(path: &Path, policy: &Policy) -> Result<Arc<Epoch>, Failure> {
     let text = read_text(path)?;
     let signature = hex_file::<64>(&path.with_added_extension("sig"))?;

@@ -27,8 +27,7 @@ pub(crate) struct Agreement<'a> {
 }
 
 /// Noise on sketches with private training, in sketch steps: twice the clip. A sketch then costs almost
-/// nothing of a
-/// budget, and shows almost nothing.
+/// nothing of a budget, and shows almost nothing.
 const PRIVATE_SKETCH_NOISE: u16 = 16_384;
 /// Noise of each member on routing distributions with private training, in steps: a quarter of the largest
 /// value.
@@ -75,8 +74,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
 }
 
 /// The factor on clips with private training. Its learning rates are larger and its noise moves parameters,
-/// too. A clip of
-/// the whole update would protect no single record any further.
+/// too. A clip of the whole update would protect no single record any further.
 const PRIVATE_CLIPS: f64 = 4.0;
 
 /// Clips are a little above what one or two epochs of training move. Steps leave room in the ring for the sum of 300 members.

@@ -13,8 +13,7 @@ const CLOISTER: &str = env!("CARGO_BIN_EXE_cloister");
 const MARKER: &str = "qzx";
 
 /// A folder with a tiny published model as `base`, whose tokenizer has a token for each letter, and a task
-/// and settings for
-/// it.
+/// and settings for it.
 fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{name}"));
     let _ = fs::remove_dir_all(&folder);

@@ -105,8 +105,7 @@ impl Consortium {
     }
 
     /// Kills a hospital as soon as its journal has a record, and starts it again after a while. The record is
-    /// written before the
-    /// frame is sent, so the restarted program cannot know whether it was.
+    /// written before the frame is sent, so the restarted program cannot know whether it was.
     fn kill_at(&mut self, hospital: u32, record: &str, away: Duration) {
         let started = Instant::now();
         while !self.journal(hospital).is_some_and(|text| text.contains(record)) {

@@ -67,8 +67,7 @@ pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
 }
 
 /// The same parties in their next epoch, which starts from a model and names the last ending of the epoch
-/// before, if there
-/// was one.
+/// before, if there was one.
 pub fn next_epoch(before: &TestConsortium, model: Digest, ending: Option<LastEnding>) -> TestConsortium {
     let consortium = before.epoch.consortium();
     let epoch = PublicBytes(before.epoch.digest().0);

@@ -20,8 +20,7 @@ use cloister_protocol::model::Model;
 use rand_core::Rng;
 
 /// Round settings for one layer with this many experts, a router, shared parameters and a routing block.
-/// Blocks of
-/// different lengths cannot be confused without an error.
+/// Blocks of different lengths cannot be confused without an error.
 pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
     let mut kinds: Vec<(BlockKind, u64)> =
         (0..experts).map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert))).collect();

@@ -84,8 +84,7 @@ pub(crate) struct Permits {
 }
 
 /// Charges after which a new ledger is opened. Each charge reads the whole ledger, so a single one would take
-/// quadratic
-/// time.
+/// quadratic time.
 const CHARGES: usize = 32;
 
 impl Permits {

@@ -48,8 +48,7 @@ impl ChartFrame {
     }
 
     /// A line through the values of steps; a single value is a dash, because a polyline of one point is
-    /// invisible. `style` has
-    /// its attributes.
+    /// invisible. `style` has its attributes.
     pub(crate) fn line(&self, svg: &mut String, values: &[(usize, f64)], style: &str) {
         if let [(step, only)] = values {
             let (x, y) = (self.x(*step), self.y(*only));

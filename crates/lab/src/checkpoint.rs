@@ -12,8 +12,7 @@ use crate::results::MeasuredRound;
 use crate::strategy::{Strategy, StrategyMemory};
 
 /// The checkpoint file of one seed: a line of JSON that describes what follows, then 64-bit floats. JSON's
-/// decimal numbers
-/// would not have to return the same bits.
+/// decimal numbers would not have to return the same bits.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
     path: PathBuf,

@@ -6,8 +6,7 @@ use cloister_experts::Device;
 use cloister_trainer::TrainerProgram;
 
 /// What a run needs of the machine that it runs on. Except for a training program, none of it is part of a
-/// result's
-/// digest.
+/// result's digest.
 #[derive(Clone, Debug)]
 pub struct RunEnvironment {
     /// What the configuration's files are relative to.

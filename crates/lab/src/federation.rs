@@ -102,8 +102,8 @@ impl Federation<'_> {
     }
 
     /// Replaces the model's head by linear discriminants, if the configuration asks for it after this round.
-    /// Their sums are of
-    /// the features that the present model computes from the members' texts. Returns whether it did.
+    /// Their sums are of the features that the present model computes from the members' texts. Returns
+    /// whether it did.
     fn estimate_head(&mut self, round: usize) -> Result<bool, LabError> {
         let due = self.config.strategy.training.head_every.is_some_and(|every| round.is_multiple_of(every));
         if !due {
@@ -271,8 +271,7 @@ impl Federation<'_> {
     }
 
     /// The model from which consistency weights are computed. Without published distributions all weights are
-    /// 1, which switches
-    /// them off without a change to the protocol.
+    /// 1, which switches them off without a change to the protocol.
     fn published(&self, strategy: &dyn Strategy) -> Model {
         let weighs = strategy.weighs_consistency();
         let seen = self.global.map(|shape, values| match shape.kind {
@@ -299,8 +298,7 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
 }
 
 /// The model after the server's own step, whose input are the means that a round behind masks opened.
-/// FedAvg's step leaves
-/// the round's own model.
+/// FedAvg's step leaves the round's own model.
 fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedRound) -> BlockVectors {
     global.map(|shape, before| {
         let after = &outcome.model[shape.id.0 as usize];
@@ -315,8 +313,7 @@ fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedR
 }
 
 /// Updates before they are prepared. Routers that stay with their members are sent as zeros, because a
-/// contribution must
-/// have every block. Routing distributions are not scaled: they are averages, not changes.
+/// contribution must have every block. Routing distributions are not scaled: they are averages, not changes.
 fn scaled(updates: &BlockVectors, factor: f32, keeps_routers: bool) -> BlockVectors {
     updates.map(|shape, values| match shape.kind {
         BlockKind::Routing { .. } => values.to_vec(),

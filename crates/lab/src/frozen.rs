@@ -66,8 +66,7 @@ impl<'a> FrozenFeatures<'a> {
     }
 
     /// Reads the file that an earlier run wrote for these texts, or computes their embeddings and writes it.
-    /// The cache has all
-    /// layers, so that another choice of layers needs no second pass.
+    /// The cache has all layers, so that another choice of layers needs no second pass.
     fn all_layers(
         &self,
         notes: &[Note],

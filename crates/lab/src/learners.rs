@@ -35,8 +35,8 @@ pub(crate) trait Learners {
     ) -> Result<LocalResult, LabError>;
 
     /// Statistics of the input of the head of a member with this model, divided by [`POOLED_NORM`] and
-    /// clipped to norm 1, so
-    /// that no text counts for more than a sum behind masks has room for. `None` if there is no head.
+    /// clipped to norm 1, so that no text counts for more than a sum behind masks has room for. `None` if
+    /// there is no head.
     fn statistics(&mut self, member: usize, model: &BlockVectors) -> Result<Option<Statistics>, LabError>;
 
     /// The share of the texts that nobody trained on that a member with this model classifies correctly.

@@ -1,8 +1,8 @@
 //! Dense linear algebra on symmetric matrices, as far as heads and the attacks' regressions need it.
 
 /// Solves `matrix · x = b` for each right-hand side, by Cholesky's factorisation. `matrix` is symmetric and
-/// positive
-/// definite, `[size, size]` row by row; it is overwritten with its factor. `None` if it is not definite.
+/// positive definite, `[size, size]` row by row; it is overwritten with its factor. `None` if it is not
+/// definite.
 pub(crate) fn solve(
     mut matrix: Vec<f64>,
     size: usize,
@@ -49,8 +49,7 @@ fn substitute(factor: &[f64], size: usize, b: &[f64]) -> Vec<f64> {
 }
 
 /// The inner product. With eight running sums the compiler can use vector instructions; it must not reorder a
-/// sum of floats
-/// by itself.
+/// sum of floats by itself.
 pub(crate) fn dot(one: &[f64], other: &[f64]) -> f64 {
     let (ones, one_rest) = one.as_chunks::<8>();
     let (others, other_rest) = other.as_chunks::<8>();

@@ -67,8 +67,8 @@ impl Masked {
     }
 
     /// Sets the model that the next round starts from. If it is not the one that the last round made, because
-    /// the server took a
-    /// step of its own, a new consortium starts from it: a consortium's model changes by its rounds alone.
+    /// the server took a step of its own, a new consortium starts from it: a consortium's model changes by
+    /// its rounds alone.
     pub(crate) fn start_from(&mut self, model: &[Vec<f32>]) {
         if self.model != model {
             self.model = model.to_vec();

@@ -149,8 +149,7 @@ fn sketches(table: &[BlockShape], clips: Clips, target: Option<Target>) -> Resul
 }
 
 /// The noise on an announced value with which it costs this part of `rho`; `None` without a `rho`. An
-/// announcement shows one
-/// member, so nobody else's noise counts.
+/// announcement shows one member, so nobody else's noise counts.
 fn fitting(rho: Option<f64>, part: f64, sensitivity: f64) -> Result<Option<u16>, LabError> {
     let Some(rho) = rho else { return Ok(None) };
     let noise = u16::try_from(sigma(rho, part, sensitivity, 1) as u64);

@@ -108,8 +108,7 @@ impl Statistics {
     }
 
     /// The covariance within the classes, `[width, width]` row by row: the mean outer product of features,
-    /// minus the outer
-    /// products of the class means. With noise it need not be definite.
+    /// minus the outer products of the class means. With noise it need not be definite.
     pub fn covariance(&self) -> Vec<f64> {
         let (width, texts) = (self.width, self.texts().max(1.0));
         let mut matrix = vec![0.0; width * width];

@@ -153,8 +153,7 @@ impl Sum {
     }
 
     /// Charges every member's ledger before anything with noise leaves. Returns the ε of one of them, because
-    /// all are charged
-    /// the same. Without noise nothing is promised, and nothing is charged.
+    /// all are charged the same. Without noise nothing is promised, and nothing is charged.
     fn charge(&self, members: usize) -> Result<Option<f64>, LabError> {
         let Some(noise) = self.noise else {
             return Ok(None);
@@ -170,8 +169,7 @@ impl Sum {
     }
 
     /// Standard deviation of the noise on each value of the total. Every member's noise counts here, corrupt
-    /// or not: it is
-    /// there for the head to cope with.
+    /// or not: it is there for the head to cope with.
     fn deviation(&self, members: usize) -> f64 {
         let PlannedBlock { scale, noise_steps, .. } = self.planned;
         (members as f64).sqrt() * f64::from(noise_steps) * scale.step() * self.mean_texts

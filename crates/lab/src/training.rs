@@ -38,14 +38,12 @@ pub struct MemberTrainingConfig {
     /// Above 0, at most 64.
     pub expert_clip: f64,
     /// Adds the log of the member's own class shares to the logits while it trains (balanced softmax), so
-    /// that the head does not
-    /// learn the member's mix of labels.
+    /// that the head does not learn the member's mix of labels.
     pub balanced: bool,
     /// Whether the model's own head stays as it started.
     pub freeze_head: bool,
     /// Replaces the model's head, before training and after every so many rounds, by linear discriminants
-    /// that are fitted to
-    /// sums over the members of the head's input; never if it is left out.
+    /// that are fitted to sums over the members of the head's input; never if it is left out.
     pub head_every: Option<usize>,
 }
 

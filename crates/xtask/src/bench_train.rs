@@ -102,8 +102,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
 }
 
 /// Fails if a size was slower than required. A size without a figure counts as infinitely slow: a comparison
-/// that did not
-/// run must not pass.
+/// that did not run must not pass.
 fn fast_enough(results: &[Value], at_least: f64) -> Result<(), Failure> {
     for result in results {
         let ratio = result["ratio_to_transformers"].as_f64().unwrap_or(0.0);

@@ -14,16 +14,14 @@ use crate::setup;
 use crate::workspace::{io_failure, run_checked, target_dir};
 
 /// The largest cost of a fresh build, in calibrations. It was 176 when level 3 compiled every dependency;
-/// half of that is
-/// the aim, and a tenth is added for the difference between two runs.
+/// half of that is the aim, and a tenth is added for the difference between two runs.
 const MOST_CALIBRATIONS: f64 = 97.0;
 
 /// Functions of the calibration's program. A change would make all earlier figures incomparable.
 const CALIBRATION_FUNCTIONS: usize = 25;
 
 /// `build-cost`: measures a build in a folder without one, and fails if it costs too much. In a folder that
-/// has a build it
-/// measures nothing and says so, unless `--fresh` removes that build.
+/// has a build it measures nothing and says so, unless `--fresh` removes that build.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let built = target_dir().join("debug/.fingerprint");
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

@@ -55,8 +55,7 @@ fn experts(command: &str, from: &Path, to: &Path, options: &[&str]) -> Result<Ex
 }
 
 /// Runs every test, or those of one crate (`params`) or suite of `tests/` (`sums`). Those of `privacy` run in
-/// both
-/// profiles.
+/// both profiles.
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     let mut command = cargo();
@@ -87,8 +86,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
 }
 
 /// Tests `privacy` in the build that a hospital installs, because that build publishes ε and draws the noise:
-/// it has other
-/// optimisations, and other checks of arithmetic, than the development profile.
+/// it has other optimisations, and other checks of arithmetic, than the development profile.
 fn test_as_installed(arguments: &[String]) -> Result<(), Failure> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast", "--release", "--package", "cloister-privacy"]).args(arguments);

@@ -103,8 +103,7 @@ const SHIPPED: &str = "cli";
 const ATTACKERS: &str = "testkit";
 
 /// Reads the workspace from `cargo metadata`. Fails on an edge that is not allowed, and on an allowed edge
-/// that is unused:
-/// a table of unused permissions would not describe the architecture.
+/// that is unused: a table of unused permissions would not describe the architecture.
 pub(crate) fn check() -> Result<(), Failure> {
     let output = cargo()
         .args(["metadata", "--format-version", "1", "--no-deps"])
@@ -134,8 +133,7 @@ pub(crate) fn check() -> Result<(), Failure> {
 }
 
 /// Each crate of the workspace, by short name, with its normal and build dependencies. The two crates of
-/// development tools
-/// are not part of the architecture.
+/// development tools are not part of the architecture.
 fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
     let mut edges = BTreeMap::new();
     for package in items(&metadata["packages"]) {

@@ -10,8 +10,7 @@ use crate::workspace::{cargo, root, run, run_checked, target_dir};
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Runs the code that works on secrets under Valgrind, with the secrets marked as undefined: a branch or an
-/// address that
-/// depends on one is reported. Planted leaks must be found, or the check proves nothing.
+/// address that depends on one is reported. Planted leaks must be found, or the check proves nothing.
 pub(crate) fn constant_time(arguments: &[String]) -> Result<ExitCode, Failure> {
     if !arguments.is_empty() {
         return Err("`cargo xtask constant-time` takes no arguments".into());

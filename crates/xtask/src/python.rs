@@ -24,8 +24,7 @@ struct Wanted<'a> {
 
 impl Python {
     /// Makes a virtual environment called `name`. If Python lacks that module, as on Debian, makes a folder
-    /// of packages
-    /// instead.
+    /// of packages instead.
     pub(crate) fn ensure(name: &str, what: &str, requirements: &str) -> Result<Self, Failure> {
         check_version()?;
         let wanted = Wanted { what, requirements };

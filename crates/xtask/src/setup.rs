@@ -31,8 +31,7 @@ jax-privacy==2.0.0 --hash=sha256:2621f70069ffc897d2a1976ff335871d96211cb4c5c9277
 ";
 
 /// Unpacks wheels (arguments 3…) into a folder (argument 1). Files that match a pattern of argument 2
-/// (`from=to`, separated
-/// by `;`) are kept.
+/// (`from=to`, separated by `;`) are kept.
 const UNPACK: &str = r#"
 import fnmatch, os, shutil, sys, zipfile
 target, rules = sys.argv[1], [r.split("=") for r in sys.argv[2].split(";")]

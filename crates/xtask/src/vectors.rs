@@ -14,8 +14,7 @@ use crate::workspace::{cargo, io_failure, root, run_checked};
 const REQUIREMENTS: &str = include_str!("../../../protocols/vectors/requirements.txt");
 
 /// Writes the vectors. With `--check`, fails if the committed ones differ, if the Rust code does not agree
-/// with them, or if
-/// the program rejects values that the Rust code made.
+/// with them, or if the program rejects values that the Rust code made.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     match arguments {
         [] => write(&python()?, &committed())?,

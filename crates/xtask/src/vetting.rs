@@ -145,8 +145,7 @@ fn all_of(words: &mut Words<'_>) -> bool {
 }
 
 /// A licence, with or without an exception, or an expression in parentheses. An exception only adds
-/// permissions, so any is
-/// accepted.
+/// permissions, so any is accepted.
 fn one(words: &mut Words<'_>) -> bool {
     if words.next_if_eq(&"(").is_some() {
         // `&` and not `&&`: the closing parenthesis must be consumed either way.

@@ -269,8 +269,7 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
 }
 
 /// The party whose certificate this folder has. The signing key must match, too: with a key of another
-/// enrolment the
-/// hospital would connect, and then every statement that it signs would be rejected.
+/// enrolment the hospital would connect, and then every statement that it signs would be rejected.
 fn find_party(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
     let certificate = PublicBytes(folder.identity.fingerprint().0);
     let listed = epoch.consortium().parties().find(|party| party.certificate == certificate);

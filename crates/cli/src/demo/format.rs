@@ -95,8 +95,7 @@ pub(crate) fn ranges(parties: &[u32]) -> String {
 }
 
 /// The text with a question mark for each character that could move the cursor, colour the terminal or
-/// reverse the
-/// reading direction.
+/// reverse the reading direction.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if commands_terminals(character) { '?' } else { character }).collect()
 }

@@ -17,8 +17,7 @@ use crate::failure::{Failure, FailureKind};
 /// its upload.
 const VICTIMS_UPLINK: u32 = 200_000;
 /// Seconds of silence after which the coordinator treats a link as lost: short, so that a killed hospital
-/// does not hold up
-/// the demo.
+/// does not hold up the demo.
 const IDLE_TIMEOUT: &str = "4";
 
 /// An event that a process reported, or its end.

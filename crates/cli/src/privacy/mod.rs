@@ -185,8 +185,7 @@ fn check_delta(delta: f64) -> Result<f64, Failure> {
 }
 
 /// Warns if δ promises nothing for the number of records. A plan does not name that number, only the least
-/// number that
-/// averages divide by.
+/// number that averages divide by.
 fn warn_about_delta(settings: &RoundSettings, delta: f64) {
     let records = settings.training.private.map(|private| private.minimum_records);
     if let Some(warning) = records.and_then(|records| warning_about_delta(delta, records.into())) {

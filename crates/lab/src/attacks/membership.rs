@@ -21,16 +21,14 @@ pub struct Membership {
     /// Area under the receiver operating characteristic; ½ is chance.
     pub auc: f64,
     /// Share of the members found at a false-positive rate of 1 %. An average over all texts would hide that
-    /// a few can be
-    /// named with certainty.
+    /// a few can be named with certainty.
     pub tpr_at_1_percent: f64,
     /// Share of the members found at a false-positive rate of 0.1 %.
     pub tpr_at_01_percent: f64,
 }
 
 /// The number of the first of these trainings, far above those of trainings on single texts and batches: a
-/// number seeds a
-/// training, and two with one seed would have the same noise.
+/// number seeds a training, and two with one seed would have the same noise.
 const FIRST_NUMBER: u64 = 1_000_000;
 
 /// Trainings, each on a random half of the candidates.

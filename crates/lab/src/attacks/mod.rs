@@ -93,8 +93,7 @@ pub struct AttackResult {
     /// Where the coordinator looks.
     pub view: View,
     /// Norm of the noise over the norm of the observation without it. A sum is taken without the mean of its
-    /// companions.
-    /// 0 where there is no noise.
+    /// companions. 0 where there is no noise.
     pub noise_over_signal: f64,
     /// Was this text trained on?
     pub membership: Membership,
@@ -150,8 +149,7 @@ pub fn attack(
 }
 
 /// The ledger's charge to a member for a round with slight noise and with noise that covers a member. It
-/// depends on the
-/// model's shape alone, which is that of every data set except for the number of classes.
+/// depends on the model's shape alone, which is that of every data set except for the number of classes.
 fn epsilons_of(world: &AttackedData) -> Result<[f64; 2], LabError> {
     let [_, slight, covering] = world.settings();
     Ok([epsilon(slight)?, epsilon(covering)?])
@@ -199,8 +197,7 @@ impl<'a> TrainedAttack<'a> {
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         let count = world.notes.len();
         // Candidates, the attacker's known texts and the pool share no text: otherwise a companion could hold
-        // the text that is
-        // looked for.
+        // the text that is looked for.
         let candidates: Vec<usize> = (0..sizes.candidates).collect();
         let known_texts: Vec<usize> = (sizes.candidates..sizes.candidates + sizes.known).collect();
         let pool: Vec<usize> = (sizes.candidates + sizes.known..count).collect();

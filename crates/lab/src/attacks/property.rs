@@ -16,8 +16,7 @@ use crate::error::LabError;
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct ClassMix {
     /// Share of the variance of class shares that is explained. Guessing the mean of all members explains 0;
-    /// worse guesses are
-    /// below 0.
+    /// worse guesses are below 0.
     pub explained: f64,
     /// Mean absolute error of a class's share.
     pub error: f64,
@@ -63,8 +62,7 @@ impl Mixes {
         let ridge = Ridge::fit(&known, &self.shares[..half])?;
         let classes = self.shares[0].len();
         // The baseline, too, knows the first half alone: with the mean of the attacked members it would be
-        // better than any
-        // attacker's.
+        // better than any attacker's.
         let mut means = vec![0.0; classes];
         for (class, mean) in means.iter_mut().enumerate() {
             *mean = self.shares[..half].iter().map(|shares| shares[class]).sum::<f64>() / half as f64;

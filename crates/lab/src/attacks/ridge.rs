@@ -1,13 +1,11 @@
 //! Ridge regression with few observations of many coordinates. It is solved in the observations' space, where
-//! the matrix has a
-//! row for each observation: a model's update has thousands of coordinates.
+//! the matrix has a row for each observation: a model's update has thousands of coordinates.
 
 use crate::error::LabError;
 use crate::linear::solve;
 
 /// Ridges that are tried, as shares of the observations' mean squared distance from their mean: from almost
-/// none, for
-/// observations without noise, to one that leaves little but the mean.
+/// none, for observations without noise, to one that leaves little but the mean.
 const RIDGES: [f64; 4] = [0.01, 0.3, 10.0, 1000.0];
 
 /// A linear map from observations to targets.
@@ -112,8 +110,7 @@ fn less(one: &[f32], other: &[f32]) -> Vec<f32> {
 }
 
 /// The inner product. With eight running sums the compiler can use vector instructions; it must not reorder a
-/// sum of floats
-/// by itself.
+/// sum of floats by itself.
 pub(crate) fn dot(one: &[f32], other: &[f32]) -> f64 {
     let (ones, one_rest) = one.as_chunks::<8>();
     let (others, other_rest) = other.as_chunks::<8>();

@@ -112,8 +112,7 @@ impl Sent {
 }
 
 /// Whose trainings are observed. Each side has companions of its own: with shared ones the attacker would
-/// learn from the very
-/// sums that it attacks.
+/// learn from the very sums that it attacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Whose {
     /// The attacker's own, to learn from.
@@ -142,8 +141,7 @@ impl Observer<'_> {
             Whose::Members => (members, 1),
         };
         // Noise has its own stream, so that views with equally many members draw the same companions, and
-        // differ in protection
-        // alone.
+        // differ in protection alone.
         let [mut random, mut noise] = [stream, stream + 2].map(|stream| {
             let mut random = ChaCha20Rng::seed_from_u64(self.seed);
             random.set_stream(stream);
@@ -222,8 +220,7 @@ impl Observer<'_> {
     }
 
     /// Coordinates as they are, and counts scaled so that the largest is as long as a sketch: otherwise they
-    /// would vanish in
-    /// inner products.
+    /// would vanish in inner products.
     fn sketches(&self, contribution: &Contribution) -> Vec<f32> {
         let count = f32::from(SKETCH_CLIP_STEPS) / self.settings[0].scoring.largest_count() as f32;
         let mut seen = Vec::new();

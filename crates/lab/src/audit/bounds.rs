@@ -36,8 +36,7 @@ impl Guesses {
         let correct = self.correct as usize;
         let slopes = (1..=correct).map(|fewer| (tails[correct - fewer] - tails[correct]) / fewer as f64);
         // δ may give away a canary outright, but that costs it once for each canary: the factor is all
-        // canaries, also those
-        // that were not guessed.
+        // canaries, also those that were not guessed.
         tails[correct] + 2.0 * self.canaries as f64 * delta * slopes.fold(0.0, f64::max)
     }
 }
@@ -86,8 +85,7 @@ pub fn gaussian_epsilon(mu: f64, delta: f64) -> f64 {
 }
 
 /// The largest probability of an event at which `count` or fewer in `trials` still happen with a probability
-/// of at least
-/// `significance` (Clopper and Pearson 1934).
+/// of at least `significance` (Clopper and Pearson 1934).
 pub fn upper_limit(count: u64, trials: u64, significance: f64) -> f64 {
     if count >= trials {
         return 1.0;
@@ -98,8 +96,7 @@ pub fn upper_limit(count: u64, trials: u64, significance: f64) -> f64 {
 }
 
 /// The largest point between 0 and `high` at which a condition holds; 0 if it holds nowhere. The condition
-/// must be monotone:
-/// once it fails it fails from there on.
+/// must be monotone: once it fails it fails from there on.
 fn largest(high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (0.0, high);
     for _ in 0..HALVINGS {

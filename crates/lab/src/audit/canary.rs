@@ -15,8 +15,7 @@ use super::fault::EXCESS;
 use crate::error::LabError;
 
 /// Logits of the two experts that a token is sent to. They are so far apart that the first has a probability
-/// of 1 in 32
-/// bits, which moves averages of routing as far as a record can.
+/// of 1 in 32 bits, which moves averages of routing as far as a record can.
 const LOGITS: [f32; 2] = [60.0, 30.0];
 
 /// One canary, included or not.
@@ -30,12 +29,9 @@ pub(crate) struct Canary {
 
 impl Canary {
     /// The training result that stands for it. It is as long as the promised settings say; averages over
-    /// records follow the
-    /// actual settings, over `others` more records. For unit `record` an absent canary makes its member's
-    /// contribution the
-    /// opposite one, the furthest that group privacy over the member has to cover; with private training it
-    /// changes averages
-    /// over records alone.
+    /// records follow the actual settings, over `others` more records. For unit `record` an absent canary
+    /// makes its member's contribution the opposite one, the furthest that group privacy over the member has
+    /// to cover; with private training it changes averages over records alone.
     pub(crate) fn result(
         self,
         unit: PrivacyUnit,
@@ -81,8 +77,7 @@ impl Canary {
     }
 
     /// `length` clips along the block's coordinate. A routing distribution has no negative coordinates, so
-    /// the furthest from
-    /// one that is all in one expert is all in another.
+    /// the furthest from one that is all in one expert is all in another.
     fn update(self, block: &PlannedBlock, length: f64) -> Vec<f32> {
         let mut update = vec![0.0; block.shape.length as usize];
         let opposite = length < 0.0 && matches!(block.shape.kind, BlockKind::Routing { .. });
@@ -101,8 +96,7 @@ impl Canary {
     }
 
     /// Averages over other records and the canary, which is opposite to all of them: the largest change that
-    /// one record makes
-    /// to a mean.
+    /// one record makes to a mean.
     fn averages(
         self,
         model: &ModelConfig,

@@ -11,8 +11,7 @@ use serde::Serialize;
 use super::HONEST;
 
 /// By how much a fault multiplies a clip, and how many times as long as their clips canaries are, so that a
-/// missing clip
-/// shows in full.
+/// missing clip shows in full.
 pub(crate) const EXCESS: u32 = 4;
 /// The factor on private training's noise that stands for none: private training rejects a noise multiplier
 /// of 0.
@@ -78,9 +77,8 @@ impl PlantedFault {
     }
 
     /// Whether a release of this kind can have the fault, with or without private training. A sketch is
-    /// scaled to its clip and
-    /// averages over records are clipped before they are averaged, so neither can be left unclipped from
-    /// outside.
+    /// scaled to its clip and averages over records are clipped before they are averaged, so neither can be
+    /// left unclipped from outside.
     pub(crate) fn befalls(self, released: Released, private_training: bool) -> bool {
         match self {
             Self::NotClipped => match released {
@@ -185,8 +183,7 @@ impl PlantedFault {
 }
 
 /// Changes the noise of releases of this kind. Sketches of regions and of updates share one setting. Noise on
-/// what is
-/// announced has 16 bits.
+/// what is announced has 16 bits.
 pub(crate) fn change_noise(settings: &mut RoundSettings, released: Released, change: impl Fn(u32) -> u32) {
     let sketch = &mut settings.sketch;
     match released {

@@ -38,8 +38,7 @@ pub struct CanaryEvidence {
     /// The furthest that a canary moves the release before noise, divided by the sensitivity that is charged.
     pub(crate) moved: f64,
     /// A score of each canary, from the release alone: its log-likelihood ratio under the claimed noise.
-    /// Above 0, inclusion
-    /// is likelier.
+    /// Above 0, inclusion is likelier.
     pub(crate) scores: Vec<f64>,
     /// Whether each was included.
     pub(crate) included: Vec<bool>,
@@ -58,7 +57,6 @@ impl CanaryEvidence {
 /// A mechanism that canaries pass through, each included with probability ½.
 pub trait AuditedMechanism {
     /// Releases what at least so many canaries contribute, and scores them for each subject. Whole rounds and
-    /// steps are run, so
-    /// there may be a few canaries more.
+    /// steps are run, so there may be a few canaries more.
     fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<CanaryEvidence>, LabError>;
 }

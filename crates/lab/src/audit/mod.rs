@@ -41,12 +41,10 @@ pub use steps::AuditedSteps;
 /// Members whose noise is counted, each of them a canary.
 const HONEST: usize = HONEST_NOISES as usize;
 /// `rho` of each kind of release in an audited round. Of all costs, at this one a bound from some thousand
-/// canaries tells
-/// the noise best from half of it.
+/// canaries tells the noise best from half of it.
 const RHO: f64 = 1.125;
 /// Canaries for each guess; those with the largest scores are guessed. With fewer guesses, the bound of one
-/// run has nothing
-/// left after what it pays for δ.
+/// run has nothing left after what it pays for δ.
 const CANARIES_A_GUESS: usize = 4;
 /// What is tested of each claim: two bounds on ε, and the noise.
 const TESTS: f64 = 3.0;
@@ -193,8 +191,7 @@ pub fn judge(case: AuditCase, evidence: &CanaryEvidence, delta: f64, significanc
 }
 
 /// Whether each canary is included. The coins have a stream of their own: in the stream of the noise they
-/// would depend on
-/// it.
+/// would depend on it.
 fn coins(canaries: usize, seed: u64) -> Vec<bool> {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     random.set_stream(1);
@@ -202,9 +199,8 @@ fn coins(canaries: usize, seed: u64) -> Vec<bool> {
 }
 
 /// Guesses that the canaries with the largest scores were included. Their number was fixed beforehand, except
-/// that all
-/// canaries with the last one's score are guessed: choosing among ties would look at something other than the
-/// scores.
+/// that all canaries with the last one's score are guessed: choosing among ties would look at something other
+/// than the scores.
 fn most_likely(scores: &[f64], included: &[bool]) -> Guesses {
     let mut descending = scores.to_vec();
     descending.sort_by(|one, other| other.total_cmp(one));
@@ -220,8 +216,7 @@ fn most_likely(scores: &[f64], included: &[bool]) -> Guesses {
 }
 
 /// Takes a canary for included if that is likelier under the claimed noise. The threshold 0 was fixed before
-/// any score was
-/// seen, as the bound requires.
+/// any score was seen, as the bound requires.
 fn decide(inside: &[f64], outside: &[f64]) -> Decisions {
     Decisions {
         outside: outside.len() as u64,

@@ -70,8 +70,7 @@ impl Constant {
     /// Whether there is one, and fresh noise would have one with a probability of at most `significance`.
     fn repeats(self, significance: f64) -> bool {
         // The first release fixes the value; each later one repeats it with a probability of at most ¼. The
-        // union bound over
-        // coordinates needs no independence between them.
+        // union bound over coordinates needs no independence between them.
         let by_chance = self.coordinates as f64 * 0.25f64.powi(self.releases as i32 - 1);
         self.constant > 0 && by_chance <= significance
     }
@@ -92,8 +91,7 @@ impl Squares {
     }
 
     /// Whether Gaussian noise of the claimed deviation would have so small a sum with a probability of at
-    /// most `significance`
-    /// (Laurent and Massart 2000, lemma 1: the lower tail of a chi-squared sum).
+    /// most `significance` (Laurent and Massart 2000, lemma 1: the lower tail of a chi-squared sum).
     fn are_small(self, significance: f64) -> bool {
         self.sum < self.coordinates - 2.0 * (self.coordinates * -significance.ln()).sqrt()
     }
@@ -126,8 +124,7 @@ impl NoiseSeen {
 }
 
 /// A bound on the probability that `count` or more of so many events happen, if each has a probability of at
-/// most ½ given
-/// the earlier ones (Chernoff 1952).
+/// most ½ given the earlier ones (Chernoff 1952).
 fn at_least(trials: u64, count: u64) -> f64 {
     if 2 * count <= trials {
         return 1.0;

@@ -49,8 +49,7 @@ pub(crate) struct Planted {
     /// What the client's code prepares of it without noise.
     pub(crate) prepared: Contribution,
     /// What the noise protects. An absent member's integers are zero by definition (`PRIV-01`), although a
-    /// real member always
-    /// has a consistency weight. Its sketches and counts are zero already.
+    /// real member always has a consistency weight. Its sketches and counts are zero already.
     pub(crate) protected: Contribution,
 }
 
@@ -237,8 +236,7 @@ fn squared_sensitivity(releases: &[Release], released: Released) -> f64 {
 }
 
 /// Gives every kind of release the noise that costs [`RHO`]. Both kinds of sketches share one noise, and have
-/// the same
-/// sensitivity where both are charged.
+/// the same sensitivity where both are charged.
 fn calibrate(settings: &mut RoundSettings, unit: PrivacyUnit) -> Result<(), LabError> {
     let all = releases(settings, unit).map_err(LedgerError::from)?;
     for release in all.iter().filter(|release| release.released != Released::PrivateStep) {

@@ -37,8 +37,7 @@ pub struct Finding {
     /// The tighter bound, which assumes noise of Gaussian shape.
     pub by_decisions: f64,
     /// The furthest that a canary moves the release before noise, divided by the sensitivity that is charged.
-    /// Above 1 it
-    /// refutes what ε was computed from; far below 1 the canaries are too weak to show much.
+    /// Above 1 it refutes what ε was computed from; far below 1 the canaries are too weak to show much.
     pub moved: f64,
     /// Whether noise is reused, which refutes any ε.
     pub noise_repeats: bool,
@@ -63,8 +62,7 @@ impl Finding {
     }
 
     /// Whether a canary moves more than is charged for. The tolerance covers rounding in floats, and is far
-    /// below the least
-    /// planted fault, a factor of 2.
+    /// below the least planted fault, a factor of 2.
     pub fn moves_too_far(&self) -> bool {
         self.moved > 1.0 + 1e-6
     }

@@ -59,8 +59,7 @@ impl<'a> AuditedRounds<'a> {
     }
 
     /// Rounds with a fault in one kind of release, which alone is scored. No other kind has noise, because
-    /// drawing it takes
-    /// most of the time.
+    /// drawing it takes most of the time.
     pub fn with_fault(planned: &'a AuditPlan, fault: PlantedFault, released: Released) -> Self {
         Self { planned, broken: Some((fault, released)), kinds: vec![released] }
     }
@@ -133,8 +132,7 @@ impl<'a> AuditedRounds<'a> {
     }
 
     /// The evidence of each kind of release before canaries are scored: in some rounds every member is the
-    /// same canary, so
-    /// that only noise can differ between them.
+    /// same canary, so that only noise can differ between them.
     fn before_scores(&self, running: &mut Running) -> Result<Vec<CanaryEvidence>, LabError> {
         let canaries: Vec<Canary> = (0..HONEST).map(|number| Canary { number, included: true }).collect();
         let rounds =
@@ -177,8 +175,7 @@ impl<'a> AuditedRounds<'a> {
     }
 
     /// The scores of a round's canaries by releases of one kind. The attacker knows what the other members
-    /// contributed before
-    /// noise, so it sees the canary's part with the noise that the release has.
+    /// contributed before noise, so it sees the canary's part with the noise that the release has.
     fn scores(&self, round: &Round, released: Released) -> Vec<f64> {
         let noise = self.noise(round, released);
         let sums: Vec<i64> =
@@ -253,8 +250,7 @@ impl AuditedMechanism for AuditedRounds<'_> {
             whole.included.push(coins[0]);
         }
         // With private training the contributions are not all of the round's charge, and a claim on
-        // everything would be too
-        // large to refute.
+        // everything would be too large to refute.
         if self.broken.is_none() && self.planned.is_whole() {
             all.push(whole);
         }
@@ -275,8 +271,8 @@ fn copy_last<T: Copy>(values: &mut [T], known: &[T]) {
 }
 
 /// How many members' canaries are scored in a round. Canaries in routing and in consistency weights are not
-/// orthogonal:
-/// three of them would not be independent guesses, so one is guessed by an attacker that knows the others.
+/// orthogonal: three of them would not be independent guesses, so one is guessed by an attacker that knows
+/// the others.
 fn scored(released: Released) -> usize {
     match released {
         Released::RouterSum | Released::RoutingHistogram => 1,

@@ -30,8 +30,7 @@ const CLIPPING_NORM: f64 = 1.0;
 /// Steps with every canary that are compared with each other.
 const COMPARED: usize = 20;
 /// The grid on which noise is compared, as a share of its standard deviation. Finer than any equality by
-/// chance, coarser
-/// than the rounding of 32-bit gradients.
+/// chance, coarser than the rounding of 32-bit gradients.
 const COMPARED_UNIT: f64 = 1.0 / 65536.0;
 
 /// Steps of private training.

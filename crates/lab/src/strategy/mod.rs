@@ -134,8 +134,7 @@ pub struct MemberUpdates<'a> {
 
 impl MemberUpdates<'_> {
     /// FedAvg's shares: the mean over members of updates that are scaled by their texts. Behind masks a
-    /// member can scale
-    /// its own update, and nobody needs to know the total.
+    /// member can scale its own update, and nobody needs to know the total.
     fn by_texts(&self) -> Vec<f64> {
         self.sizes.iter().map(|size| size / self.sizes.len() as f64).collect()
     }
@@ -179,8 +178,7 @@ pub trait Strategy {
     fn keep(&mut self, _member: usize, _start: &BlockVectors, _updates: &BlockVectors) {}
 
     /// What it remembers from one round to the next, for a checkpoint. Whatever is missing here makes a
-    /// resumed run differ
-    /// from one that was not interrupted.
+    /// resumed run differ from one that was not interrupted.
     fn memory(&self) -> StrategyMemory {
         StrategyMemory::new()
     }
@@ -203,8 +201,7 @@ pub trait Strategy {
     fn shares(&mut self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64>;
 
     /// What is added to a block, given the sum of updates by their shares. It needs the opened sum alone, so
-    /// it works behind
-    /// masks, too.
+    /// it works behind masks, too.
     fn step(&mut self, _block: &BlockShape, sum: Vec<f64>) -> Vec<f64> {
         sum
     }

@@ -73,8 +73,7 @@ impl Strategy for PersonalRouters {
 }
 
 /// Parameters after training. They are added in 32 bits, as the trainer adds them: a sum in 64 bits would
-/// differ from the
-/// model that the member really has.
+/// differ from the model that the member really has.
 pub(super) fn added(values: &[f32], update: &[f32]) -> Vec<f64> {
     values.iter().zip(update).map(|(value, change)| f64::from(value + change)).collect()
 }

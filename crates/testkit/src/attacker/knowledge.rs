@@ -126,8 +126,7 @@ impl Knowledge {
     }
 
     /// A second seal over the uploads so far, without this many of them. Two of these seals would open sums
-    /// over different
-    /// members, and their difference is an update.
+    /// over different members, and their difference is an update.
     pub(super) fn second_seal2(&mut self, choice: u32, left_out: usize, epoch: &Epoch) -> Option<Message> {
         let sealed = self.sealed.clone()?;
         let mut uploads = self.uploads.clone();

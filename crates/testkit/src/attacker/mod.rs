@@ -1,6 +1,5 @@
 //! A malicious coordinator next to the real one: it sees every frame, has the coordinator's key, and proposes
-//! whatever could
-//! make custodians disagree.
+//! whatever could make custodians disagree.
 
 mod knowledge;
 
@@ -32,8 +31,7 @@ type Letter = (PartyId, Vec<u8>);
 pub type Frames = Vec<(PartyId, Frame)>;
 
 /// The attacker. Every attack returns its message, or none while what it needs is not known yet; `choice`
-/// selects a
-/// variant.
+/// selects a variant.
 #[derive(Debug)]
 pub struct Attacker {
     epoch: Arc<Epoch>,

@@ -112,8 +112,7 @@ impl World {
     }
 
     /// Ends the round in progress with an ending that a quorum signed but this coordinator did not propose.
-    /// It continues like
-    /// one whose chain has that ending. Links stay.
+    /// It continues like one whose chain has that ending. Links stay.
     pub fn end_round_with(&mut self, ending: Ending) {
         let start = CoordinatorCheckpoint {
             last_ending: Some(ending),

@@ -64,8 +64,7 @@ impl Interference {
 
 impl World {
     /// Lets a member's next announcement have a mask key other than the one that its letters share. The
-    /// member then gets no
-    /// frame until the round ends, so that it does not upload.
+    /// member then gets no frame until the round ends, so that it does not upload.
     pub fn deal_wrong_key(&mut self, member: PartyId) {
         self.interference.dealing_wrong_keys.insert(member);
     }
@@ -97,8 +96,7 @@ impl World {
     }
 
     /// The announcement in place of this one. If the member sends it again, the replacement is the same: two
-    /// different ones
-    /// would prove equivocation.
+    /// different ones would prove equivocation.
     fn announcement_as_sent(
         &mut self,
         member: PartyId,

@@ -231,8 +231,7 @@ impl World {
     }
 
     /// Takes the first possible step until none is left, or until `stop` holds before a delivery. Returns the
-    /// frame at which it
-    /// stopped.
+    /// frame at which it stopped.
     pub fn run_until(
         &mut self,
         stop: impl Fn(PartyId, PartyId, &Frame) -> bool,

@@ -32,8 +32,7 @@ impl World {
     }
 
     /// A member's contribution to a model that is given by the digests of its blocks' parameters. A block's
-    /// integers are the
-    /// same whenever its parameters are the same, unless [`World::trains_afresh`] is set.
+    /// integers are the same whenever its parameters are the same, unless [`World::trains_afresh`] is set.
     pub fn contribution(&self, member: PartyId, parameters: &PerBlock<Digest>) -> Contribution {
         if let Some(fixed) = self.fixed_contributions.get(&member) {
             return fixed.clone();

@@ -150,8 +150,7 @@ fn points(rounds: &[RoundResult]) -> impl Iterator<Item = (usize, f64)> {
 }
 
 /// Where the axis of accuracies begins: at least ten points below the least value, and at most at 70 %, so
-/// that small
-/// differences do not look large.
+/// that small differences do not look large.
 fn floor(least: f64) -> f64 {
     let ten_below = ((least * 10.0).floor() - 1.0) / 10.0;
     ten_below.clamp(0.0, 0.7)

@@ -26,8 +26,7 @@ pub(super) fn section(heading: &str, content: &str) -> String {
 }
 
 /// A drawing in its natural size in pixels, with a description for screen readers. `content` is SVG; title
-/// and description
-/// are text, and are escaped.
+/// and description are text, and are escaped.
 pub(super) fn drawing(width: f64, height: f64, title: &str, description: &str, content: &str) -> String {
     format!(
         "<svg viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" \

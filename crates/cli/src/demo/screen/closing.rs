@@ -8,8 +8,7 @@ use crate::demo::summary::ROUND_COLUMNS;
 const WIDTH: usize = 100;
 
 /// The tables at the end of a run: accuracy of each hospital alone and federated, the cohorts of the last
-/// closed round, and
-/// the paths of the files. Lines have at most 100 characters, but paths are never cut.
+/// closed round, and the paths of the files. Lines have at most 100 characters, but paths are never cut.
 pub(crate) fn closing_table(result: &DemoResult) -> String {
     let cohorts = match result.last_closed() {
         Some(round) => cohorts(round),

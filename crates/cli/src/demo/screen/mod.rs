@@ -25,8 +25,7 @@ const MOST_LINES: usize = 16;
 const NAME_WIDTH: usize = 24;
 
 /// The display of a run. All methods may be called from any thread. Hospitals that it was not given at the
-/// start are
-/// ignored.
+/// start are ignored.
 pub(crate) struct Screen {
     names: BTreeMap<u32, String>,
     tracker: Mutex<Tracker>,
@@ -165,8 +164,7 @@ impl Screen {
 }
 
 /// Draws a hospital's bar. The library redraws bars at a limited rate and only when called. The next call
-/// after a change of
-/// phase can be minutes away, so such a change is drawn at once.
+/// after a change of phase can be minutes away, so such a change is drawn at once.
 fn draw(bar: &ProgressBar, phase: Phase, is_new: bool) {
     let (position, length) = phase.progress();
     bar.set_length(length);

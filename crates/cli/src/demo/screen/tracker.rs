@@ -93,8 +93,8 @@ impl Tracker {
     }
 
     /// Records a hospital's phase. Returns whether it is a new phase, and the milestone that the run reaches
-    /// with it, if any.
-    /// Events from before a hospital was lost may arrive late, so only new training ends that phase.
+    /// with it, if any. Events from before a hospital was lost may arrive late, so only new training ends
+    /// that phase.
     pub(super) fn enter(&mut self, party: u32, phase: Phase) -> (bool, Option<String>) {
         let Some(current) = self.phases.get_mut(&party) else {
             return (false, None);
@@ -159,8 +159,7 @@ impl Tracker {
     }
 
     /// The milestone that another tenth of all trainings alone is done. They take minutes on a busy machine
-    /// and end at about the
-    /// same time, so a line for each hospital would come too late.
+    /// and end at about the same time, so a line for each hospital would come too late.
     fn next_tenth_alone(&mut self) -> Option<String> {
         let hospitals = self.present().count();
         let done: f64 = self.present().filter_map(|party| self.trained_alone.get(&party)).sum();

@@ -17,8 +17,7 @@ impl DemoResult {
     }
 
     /// Held-out accuracy of the final federated model, on all held-out notes. If no hospital finished, that
-    /// of the last round
-    /// that has one.
+    /// of the last round that has one.
     pub(crate) fn federated_accuracy(&self) -> Option<f64> {
         let of_round =
             || self.rounds.iter().rev().filter(|round| round.closed).find_map(|round| round.accuracy);
@@ -56,8 +55,7 @@ impl MemberResult {
 
 impl RoundResult {
     /// The members of an expert's cohort whose updates are in its sum; empty if it was not opened. A member
-    /// that was lost
-    /// between sealing and upload is in the cohort and not in the sum.
+    /// that was lost between sealing and upload is in the cohort and not in the sum.
     pub(crate) fn summed(&self, expert: &ExpertResult) -> Vec<u32> {
         if !expert.opened {
             return Vec::new();

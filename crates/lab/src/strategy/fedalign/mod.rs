@@ -133,8 +133,7 @@ impl Alignment {
 }
 
 /// The consistency weight `omega` of a member's router (`ALIGN-11`). As an ablation it counts overlap alone
-/// (all margins
-/// are 1) or margins alone (the member's distribution is the published one).
+/// (all margins are 1) or margins alone (the member's distribution is the published one).
 pub(super) fn consistency_weight(
     result: &LocalResult,
     layer: u16,

@@ -84,8 +84,7 @@ impl Default for FedAlignMoE {
 }
 
 /// The same as keys of a file. Three keys together are one [`RouterRule`]: published configurations have them
-/// so, and an
-/// enum has no state for their contradictions.
+/// so, and an enum has no state for their contradictions.
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct FedAlignTable {

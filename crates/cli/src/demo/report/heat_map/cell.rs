@@ -54,9 +54,8 @@ pub(super) struct Cell {
 
 impl Cell {
     /// The cell as SVG: shaded by consensus up to `most`, crossed out if the hospital is lost, struck through
-    /// if it has too
-    /// few tokens, and with a dot if it is in the sum. Marks as well as colours, for readers who cannot tell
-    /// colours apart.
+    /// if it has too few tokens, and with a dot if it is in the sum. Marks as well as colours, for readers
+    /// who cannot tell colours apart.
     pub(super) fn draw(&self, look: Look, most: f64, is_summed: bool) -> String {
         let drawn = match look {
             Look::Lost => self.frame("lost", 1.0) + &stroke(&(self.rising() + &self.falling())),
