@@ -10,6 +10,7 @@ use crate::output;
 /// task file.
 pub(crate) fn warn_of_twins(classes: &[String]) {
     for twins in near_twins(classes) {
+        // Class names come from a file, so they must not command the terminal.
         output::tell(format_args!("warning: {}", printable(twins.to_string().as_bytes())));
     }
 }

@@ -54,6 +54,7 @@ fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
 pub(crate) fn load_consortium(path: &Path, policy: &Policy) -> Result<Arc<Epoch>, Failure> {
     let text = read_text(path)?;
     let signature = hex_file::<64>(&path.with_added_extension("sig"))?;
+    // Signature and text are checked together; nothing of the file is used before.
     let epoch = Epoch::accept(&text, &signature, policy.governance_key)
         .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
     Ok(Arc::new(epoch))

@@ -66,7 +66,7 @@ pub(crate) struct ServerArguments {
 }
 
 pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
-    // Before anything is written, so that no file is readable by other users, not even briefly.
+    // Before anything is written and before threads start, because the umask belongs to the whole process.
     cloister_storage::restrict_new_files();
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;

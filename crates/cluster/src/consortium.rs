@@ -92,6 +92,8 @@ fn signed(number: u32, start: Option<EpochStart>, parties: Vec<Party>) -> TestCo
     let text = file.to_toml().expect("a consortium file is TOML");
     // A number that no party has.
     let governance = key(u32::MAX);
+    // Through the parser and the signature check, so that a consortium of a test is one that a program would
+    // accept.
     let epoch = Epoch::accept(&text, &sign_file(&text, &governance), governance.public())
         .expect("the test's own consortium");
     let keys =

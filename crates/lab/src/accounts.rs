@@ -38,6 +38,7 @@ impl Accounts {
     /// # Errors
     /// A folder that cannot be made.
     pub fn counting(members: usize, unit: PrivacyUnit) -> Result<Self, LabError> {
+        // The process id keeps runs on one machine apart.
         let name = format!("cloister-lab-{}-{}", std::process::id(), OPENED.fetch_add(1, Ordering::Relaxed));
         let folder = temporary().join(name);
         fs::create_dir_all(&folder).map_err(LabError::file(&folder))?;

@@ -63,6 +63,7 @@ impl Federation<'_> {
         };
         rounds.iter().for_each(|round| progress(RunProgress::Measured(round.clone())));
         let mut masked = self.masked(&*strategy)?;
+        // Round 0 is before training, so the number of measured rounds is the next round's number.
         for round in rounds.len()..=self.config.strategy.training.num_rounds {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
             // Before accuracy is measured: the head belongs to this round's model.

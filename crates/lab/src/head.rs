@@ -63,6 +63,7 @@ impl LinearHead {
     /// Weights, row by row, then biases: the block of a model's own head, which sees the features before they were
     /// multiplied by `scale`.
     pub fn to_values(&self, scale: f64) -> Vec<f32> {
+        // Biases do not depend on the scale of the features.
         let weights = self.weights.iter().flatten().map(|weight| weight * scale);
         weights.chain(self.biases.iter().copied()).map(|value| value as f32).collect()
     }

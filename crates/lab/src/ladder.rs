@@ -50,6 +50,7 @@ impl Ladder {
         let rows = table.remove(ROWS).unwrap_or(toml::Value::Array(Vec::new()));
         let rows: Vec<RowTable> = rows.try_into().map_err(|error| LabError::config(place, error))?;
         check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
+        // Parsed again for each row, so that every row is checked like a file of its own.
         let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;
         let mut wanted = Vec::new();
         for row in rows.into_iter().filter(|row| only.is_empty() || only.contains(&row.name)) {

@@ -53,6 +53,8 @@ pub fn compare(
     let mut rows = vec![chance(&truth, seed)];
     for coordinates in SKETCH_COORDINATES {
         for noise in NOISE {
+            // Everything else stays, projections included: a size's sketch has another length, not another
+            // seed.
             let mut settings = settings.clone();
             settings.sketch.coordinates = coordinates;
             settings.sketch.noise_steps = (noise * f64::from(SKETCH_CLIP_STEPS)).round() as u16;

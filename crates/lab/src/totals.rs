@@ -105,6 +105,7 @@ impl Sum {
         });
         let finest = clip / f64::from(i32::MAX / members.len() as i32);
         let step = unit.map_or(finest, |unit| finest.max(unit / UNIT_STEPS));
+        // Rounded up, because a finer step would not fit the ring.
         let step_log2 = step.log2().ceil() as i8;
         let scale = Scale { step_log2, clip_steps: (clip * f64::from(-step_log2).exp2()) as u32 };
         let sensitivity = unit.map_or(0.0, |unit| match noise.map(|noise| noise.unit) {

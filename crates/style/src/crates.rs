@@ -27,6 +27,7 @@ fn front_page(text: &str) -> Vec<&str> {
 
 /// Whether one of the code blocks is compiled and run.
 fn has_example(page: &[&str]) -> bool {
+    // rustdoc runs blocks without a language, and those marked as Rust.
     page.iter().any(|line| matches!(line.trim_end(), "```" | "```rust" | "```no_run"))
         && page.iter().any(|line| line.contains("assert"))
 }

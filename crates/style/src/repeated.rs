@@ -69,6 +69,7 @@ impl<'ast> Visit<'ast> for TypeCollector {
             syn::Item::Type(item) => self.add(&item.ident, &item.vis),
             _ => {}
         }
+        // Types inside of functions and modules count as well.
         syn::visit::visit_item(self, item);
     }
 }

@@ -33,6 +33,7 @@ impl Sources {
         let root = root();
         let mut files = Vec::new();
         collect(&root, &mut files)?;
+        // Sorted, because the order of a folder's entries differs between machines, and reports should not.
         files.sort();
         let mut sources = Self { rust: Vec::new(), markdown: Vec::new() };
         for file in files {

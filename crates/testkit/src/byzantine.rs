@@ -100,6 +100,8 @@ impl ByzantineCustodian {
 
     fn take_plan(&mut self, context: RoundContext) {
         let known = self.context.as_ref().map(RoundContext::plan_digest);
+        // The liar follows the newest plan, also where an honest custodian keeps to the first one of the
+        // round.
         if known != Some(context.plan_digest()) {
             self.announcements.clear();
             self.held.clear();

@@ -175,8 +175,8 @@ fn bound_caches() {
 
 pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     bound_caches();
-    // Before anything is written: journal, ledger and model must not be readable by other users, not even
-    // briefly.
+    // Before anything is written and before threads start, because the umask belongs to the whole process:
+    // journal, ledger and model must not be readable by other users.
     cloister_storage::restrict_new_files();
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;

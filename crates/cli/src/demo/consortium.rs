@@ -88,6 +88,7 @@ impl NewParty {
 /// Creates all files. Keys come from the system's generator, not from `--seed`.
 pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConsortium, Failure> {
     let folder = arguments.folder.clone();
+    // The governance key's seed is dropped: nobody can sign another consortium file for this demo.
     let (governance, _) = SigningKey::generate(&mut UnwrapErr(SysRng));
     let late = arguments.late_sketches;
     let policy = format!("governance_key = \"{}\"\nallow_late_sketches = {late}", governance.public());

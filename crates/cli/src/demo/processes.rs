@@ -171,6 +171,7 @@ async fn wait_or_kill(
         true = called => {}
         else => {}
     }
+    // SIGKILL: the process must not get a chance to finish a write or to close its link.
     child.start_kill()?;
     child.wait().await
 }

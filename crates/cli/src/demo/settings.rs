@@ -42,6 +42,7 @@ pub(super) fn settings(
 /// notes.
 fn private(noise_multiplier: f64, notes_per_member: usize) -> Result<PrivateTrainingPlan, Failure> {
     let notes = u32::try_from(notes_per_member).map_err(Failure::error)?;
+    // With fewer notes than a batch, the probability would be above 1.
     let batch = u32::from(BATCH_SIZE).min(notes);
     Ok(PrivateTrainingPlan {
         clipping_norm_milli: 1000,

@@ -72,6 +72,7 @@ fn synthetic_hospital(arguments: &DemoArguments, party: u32) -> Hospital {
     let mut weights = [0.5; CLASSES.len()];
     weights[index % CLASSES.len()] += 6.0;
     weights[(3 * index + 1) % CLASSES.len()] += 3.0;
+    // Each hospital has its own stream, so that one more hospital does not change the notes of the others.
     let seed = arguments.seed ^ (u64::from(party) << 32);
     let notes = generate(arguments.notes_per_member, &weights, style, seed);
     Hospital { party, name: name_of(party), style: Some(format!("{style:?}").to_lowercase()), notes }

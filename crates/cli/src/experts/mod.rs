@@ -214,6 +214,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     };
     let seen =
         overview(&arguments.model, &arguments.adapter.settings(), precision, workload).map_err(failure)?;
+    // Before anything is loaded: a model that does not fit would be killed without a message.
     seen.memory.check(arguments.device).map_err(failure)?;
     output::tell(format_args!("loading {} of weights", bytes(seen.memory.weights as u64)));
     let model = PublishedModel::open(&arguments.model, precision, arguments.device).map_err(failure)?;

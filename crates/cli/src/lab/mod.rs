@@ -225,6 +225,7 @@ impl Common {
     fn environment(&self, out: Option<PathBuf>) -> RunEnvironment {
         let stem = self.config.file_stem().unwrap_or_default().to_string_lossy();
         let quick = if self.quick { "-quick" } else { "" };
+        // A slash in a value must not name another folder.
         let set: String = self.set.iter().map(|setting| format!("-{}", setting.replace('/', "_"))).collect();
         RunEnvironment {
             data: self.data.clone(),
@@ -290,6 +291,7 @@ impl Screen {
                 self.bar.reset();
             }
             RunProgress::Training { round, member, members } => {
+                // Over all rounds of a seed, so that the time left is that of the seed.
                 let done = (round - 1) * members + member;
                 self.set("members' training", done, self.rounds * members);
             }

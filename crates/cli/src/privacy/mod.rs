@@ -244,6 +244,7 @@ fn refused(why: impl std::fmt::Display) -> Failure {
 
 fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let (policy, budget) = read_policy(&arguments.policy)?;
+    // The expiry first: an expired policy admits nothing, whatever the settings.
     policy.check_expiry(Date::from_time(SystemTime::now())).map_err(refused)?;
     let settings = read_settings(&arguments.settings)?;
     policy.admit_settings(&settings).map_err(refused)?;

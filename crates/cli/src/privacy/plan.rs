@@ -202,6 +202,7 @@ fn accuracy_in_words(cost: &AccuracyCost) -> String {
             "{:.1} points: {:.1} % with the run's noise (ε of training {:.2}), {:.1} % without, on {dataset}, {} seed(s)",
             100.0 * cost,
             100.0 * with_noise.accuracy,
+            // A run whose ε is unknown promises nothing.
             with_noise.epsilon_of_training.unwrap_or(f64::INFINITY),
             100.0 * without_noise.accuracy,
             with_noise.seeds

@@ -59,6 +59,7 @@ impl Questions {
             domains.resize(domains.len() + read.len(), domain);
             asked.extend(read);
         }
+        // Before the test file is read: clusters must not depend on the questions that are measured.
         let topics = topics(&asked, config, environment)?;
         if let Some(file) = &files.test {
             asked.extend(limited(read(file, &reader)?, data.limit_of_test()));

@@ -129,6 +129,7 @@ impl Attacker {
             }
             Message::Letter { custodian, sealed, .. } => {
                 if let Some((_, letter)) = self.dealt.get_mut(&member) {
+                    // One letter is enough for false evidence.
                     letter.get_or_insert((*custodian, sealed.clone()));
                 }
             }
