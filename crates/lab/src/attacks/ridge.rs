@@ -35,7 +35,7 @@ impl Ridge {
         }
         let fits = RIDGES.iter().map(|share| Duals::fit(&gram, count, &columns, *share));
         let fits = fits.collect::<Result<Vec<_>, LabError>>()?;
-        // Chosen on the attacker's own trainings: the attacked ones take no part.
+        // Chosen on the attacker's own trainings alone, without the attacked ones.
         let best = fits.into_iter().min_by(|one, other| one.error.total_cmp(&other.error));
         let duals = best.map_or_else(Vec::new, |best| best.duals);
         Ok(Self { centre, centred, duals, means })
