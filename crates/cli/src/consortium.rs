@@ -33,6 +33,7 @@ fn floors_table() -> Result<String, Failure> {
          n        c           f          T        F       quorum  threshold  may be lost\n",
     );
     for n in 3..=20 {
+        // The same function that checks consortium files, so the table cannot contradict it.
         let floors = Floors::for_roster(n, n.min(DEFAULT_CUSTODIANS)).map_err(Failure::error)?;
         let remark = match n {
             3 | 4 => "  plain secure aggregation; a lost member ends the round",

@@ -34,6 +34,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    // `create_new` never overwrites a key. The mode is set at creation, because a later chmod would leave the
+    // key readable for a moment.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| unwritable(path, &error))
 }

@@ -7,11 +7,13 @@ use serde_json::Value;
 pub(crate) fn print(value: &Value) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    // A reader that closed the stream does not stop a round.
+    // A reader that closed the stream must not end a round, so errors are ignored. Flushed, because programs
+    // wait for the line.
     let _ = writeln!(out, "{}", line(value)).and_then(|()| out.flush());
 }
 
-/// An event's line. Everything in a peer's words that could command a terminal is escaped, which is more than JSON asks for.
+/// An event's line. Every character of a peer's words that could command a terminal is escaped, more than
+/// JSON requires.
 fn line(value: &Value) -> String {
     let mut line = String::new();
     for c in value.to_string().chars() {

@@ -1,4 +1,4 @@
-//! How the program ends when something failed: a sentence on stderr, and the documented exit code.
+//! How the program ends after a failure: with a sentence on stderr, and the documented exit code.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,19 +6,21 @@ use std::process::ExitCode;
 /// The kinds of failure that have an exit code of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FailureKind {
-    /// The reader of the results closed the stream, so nothing is left to do or to report.
+    /// The reader of the results closed the stream, as `head` does. Nothing is left to do, and it is no
+    /// failure of the program.
     ReaderLeft = 0,
     /// Anything else.
     Error = 1,
     /// Flags that contradict each other.
     Usage = 2,
-    /// A hospital's policy does not let its data be released.
+    /// A hospital's policy does not allow its data to be released.
     PrivacyRefused = 5,
     /// Too few custodians or shares.
     QuorumLost = 6,
-    /// A peer cannot be reached, a port is in use, or there is too little memory.
+    /// A peer cannot be reached, a port is in use, or there is too little memory: trying again may help.
+    /// `EX_UNAVAILABLE` of `sysexits.h`.
     Unavailable = 69,
-    /// A file that the program was given is wrong.
+    /// A file that the program was given is wrong: trying again does not help. `EX_CONFIG` of `sysexits.h`.
     Config = 78,
 }
 
@@ -55,6 +57,7 @@ impl Failure {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
+        // The variants' numbers are the documented codes, so no second table can differ from them.
         ExitCode::from(self.kind as u8)
     }
 }

@@ -36,7 +36,7 @@ impl PartyFolder {
     }
 }
 
-/// Reads a key, unless others than its owner can read it (`CONS-07`).
+/// Reads a key, unless users other than its owner can read it (`CONS-07`).
 fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     let text = cloister_storage::read_secret(path).map_err(|error| match error {
         SecretError::Io(error) => unreadable(path, &error),
@@ -49,10 +49,12 @@ fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     Ok(Zeroizing::new(from_hex(path, &text)?))
 }
 
-/// Accepts the consortium file at `path`. Its signature is in the file of the same name with `.sig` appended.
+/// Accepts the consortium file at `path`, if the governance key of the party's own policy signed it. Its
+/// signature is in the file of the same name with `.sig` appended.
 pub(crate) fn load_consortium(path: &Path, policy: &Policy) -> Result<Arc<Epoch>, Failure> {
     let text = read_text(path)?;
     let signature = hex_file::<64>(&path.with_added_extension("sig"))?;
+    // Signature and text are checked together; nothing of the file is used before.
     let epoch = Epoch::accept(&text, &signature, policy.governance_key)
         .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
     Ok(Arc::new(epoch))

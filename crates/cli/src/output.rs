@@ -1,4 +1,5 @@
-//! What the program prints: results on stdout, everything else on stderr. The reader of either may close it at any time.
+//! The program's output: results on stdout, everything else on stderr. The reader of either may close it at
+//! any time.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -11,6 +12,7 @@ use crate::failure::Failure;
 /// The reader closed the stream, which ends a command quietly ([`Failure::reader_left`]), or writing failed.
 pub(crate) fn print(text: impl Display) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
+    // `println!` would panic if the pipe is closed.
     write!(out, "{text}").and_then(|()| out.flush()).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::reader_left(),
         _ => Failure::error(format!("cannot write the result to standard output: {error}")),

@@ -10,7 +10,7 @@ use crate::output;
 pub(crate) struct ProgressDisplay {
     bar: ProgressBar,
     is_terminal: bool,
-    /// What was reported last, and up to which tenth.
+    /// The name and the tenth of the last line, so that no tenth is printed twice.
     reported: (String, u64),
 }
 

@@ -1,4 +1,4 @@
-//! Round settings that a consortium starts from.
+//! Round settings for a new consortium.
 
 use cloister_crypto::hash::{Domain, digest, projection_seed};
 use cloister_params::block::{BlockKind, BlockShape};
@@ -26,17 +26,18 @@ pub(crate) struct Agreement<'a> {
     pub(crate) late_sketches: LateSketchMode,
 }
 
-/// Noise on sketches if training is private, in sketch steps. It is twice the clip, so that a sketch costs nearly nothing of a
-/// budget; it also says nearly nothing.
+/// Noise on sketches with private training, in sketch steps: twice the clip. A sketch then costs almost
+/// nothing of a budget, and shows almost nothing.
 const PRIVATE_SKETCH_NOISE: u16 = 16_384;
-/// Noise of each member on routing distributions if training is private, in steps. It is a quarter of the largest value.
+/// Noise of each member on routing distributions with private training, in steps: a quarter of the largest
+/// value.
 const PRIVATE_ROUTING_NOISE: u32 = 16_384;
 
-/// Settings that suit hospitals with some hundred notes on small machines. Deadlines leave time for a busy machine.
+/// Settings for hospitals with some hundred notes on small machines. Deadlines leave time for a busy machine.
 ///
-/// If training is private, the cohort of each expert is everyone. Sketches and token counts depend on records directly, and
-/// useful ones would cost more than a budget of a few ε has. So they carry so much noise that they cost nearly nothing, and no
-/// cohort is chosen by them.
+/// With private training the cohort of each expert is everyone. Sketches and token counts depend on records
+/// directly, and useful ones would cost more than a budget of a few ε has. So they carry enough noise to cost
+/// almost nothing, and no cohort is chosen by them.
 pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
     let is_private = agreement.training.private.is_some();
     let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
@@ -72,8 +73,8 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
     })
 }
 
-/// How much larger clips are if training is private. Its learning rates are larger, noise moves parameters too, and the
-/// clip of a whole update protects no single record any further.
+/// The factor on clips with private training. Its learning rates are larger and its noise moves parameters,
+/// too. A clip of the whole update would protect no single record any further.
 const PRIVATE_CLIPS: f64 = 4.0;
 
 /// Clips are a little above what one or two epochs of training move. Steps leave room in the ring for the sum of 300 members.
@@ -85,6 +86,7 @@ fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
         BlockKind::Routing { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 64 }),
     };
     let is_update = !matches!(shape.kind, BlockKind::Routing { .. });
+    // A routing distribution's norm is at most 1, whatever the training.
     let clip = if is_private && is_update { PRIVATE_CLIPS * clip } else { clip };
     let clip_steps = (clip / power_of_two(step_log2)) as u32;
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }

@@ -66,6 +66,7 @@ pub(crate) struct ServerArguments {
 }
 
 pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
+    // Before anything is written and before threads start, because the umask belongs to the whole process.
     cloister_storage::restrict_new_files();
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
@@ -109,6 +110,7 @@ fn configure(arguments: ServerArguments) -> Result<ServerConfig, Failure> {
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
     let members = epoch.consortium().members().count();
     let model = load_model(&arguments.model)?;
+    // Before the port is opened: settings for other blocks than the model's could not be planned.
     model.check(&settings.blocks).map_err(|why| {
         Failure::config(format!("{} and {}: {why}", arguments.settings.display(), arguments.model.display()))
     })?;
@@ -135,6 +137,7 @@ fn configure(arguments: ServerArguments) -> Result<ServerConfig, Failure> {
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text);
     if let Ok(port) = port.parse::<u16>() {
+        // All addresses, because a coordinator must be reachable from other machines.
         return Ok((Ipv4Addr::UNSPECIFIED, port).into());
     }
     text.parse().map_err(|_| {

@@ -9,10 +9,11 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 const CLOISTER: &str = env!("CARGO_BIN_EXE_cloister");
-/// Stands in every text, and in nothing that is printed.
+/// A word of every text. It must not be in anything that is printed.
 const MARKER: &str = "qzx";
 
-/// A folder with a tiny published model as `base`, with a token for each letter, and a task and settings for it.
+/// A folder with a tiny published model as `base`, whose tokenizer has a token for each letter, and a task
+/// and settings for it.
 fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{name}"));
     let _ = fs::remove_dir_all(&folder);

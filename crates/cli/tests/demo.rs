@@ -19,7 +19,7 @@ fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-/// Runs a small demo, or prints why it cannot.
+/// Runs a small demo; `None`, with a message, if it cannot.
 fn demo(folder: &Path, flags: &[&str]) -> Option<Output> {
     if std::env::var_os("CLOISTER_MINILM").is_none() {
         eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
@@ -101,7 +101,7 @@ fn private_training_is_charged_step_by_step() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// The Python of this variable, or a word that there is none.
+/// The Python that this variable names; `None`, with a message, if there is none.
 fn python(variable: &str, what: &str) -> Option<String> {
     let python = std::env::var_os(variable).and_then(|python| python.into_string().ok());
     if python.is_none() {
@@ -110,7 +110,8 @@ fn python(variable: &str, what: &str) -> Option<String> {
     python
 }
 
-/// A round in which hospital 2 trains with one of our programs; both hospitals compute the same model.
+/// A round in which hospital 2 trains with one of the project's programs. All hospitals compute the same
+/// model.
 fn a_round_with_a_program(name: &str, python: &str) {
     let folder = scratch(name);
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/trainers").join(name);
@@ -234,7 +235,8 @@ fn a_consortium_trains_an_adapter_of_a_published_model() {
     std::fs::remove_dir_all(base).unwrap();
 }
 
-/// What hospitals export for PEFT holds the parameters that the coordinator has after the last round, and they moved.
+/// The adapters that hospitals export for PEFT have the coordinator's parameters after the last round, and
+/// these changed.
 fn adapters_are_the_coordinator_s_model(folder: &Path, base: &Path) {
     let parameters = |name: &str| {
         let bytes = std::fs::read(folder.join(name)).unwrap();
@@ -258,7 +260,7 @@ fn adapters_are_the_coordinator_s_model(folder: &Path, base: &Path) {
     assert!(initial.iter().zip(&federated).any(|(before, after)| before != after), "something was learnt");
 }
 
-/// A hospital with another base model stops, and names the file, before it connects to anybody.
+/// A hospital with another base model stops, and names the file, before it connects to anything.
 fn another_base_is_refused(folder: &Path, base: &Path) {
     let shard = base.join("model-00001-of-00003.safetensors");
     let mut bytes = std::fs::read(&shard).unwrap();

@@ -106,7 +106,7 @@ fn targets_that_make_no_sense_are_refused_with_what_to_do() {
         refused(&[&["plan", "--target-epsilon", epsilon, "--delta", delta][..], &flags].concat(), 2)
     };
     assert!(with("4", "2", "32").contains("δ = 2 is not between 0 and 1"));
-    assert!(with("0", "1e-6", "32").contains("ε is a positive number"));
+    assert!(with("0", "1e-6", "32").contains("ε must be a positive number"));
     assert!(with("4", "1e-6", "20").contains("16, 24 or 32"));
     assert!(with("0.0001", "1e-6", "16").contains("take a wider ring, fewer rounds or a larger ε"));
 }
@@ -214,7 +214,10 @@ fn a_ledger_is_explained_and_stated_and_a_changed_one_is_refused() {
     let runs = ["statement", &file, "--delta", "1e-6", "--with-noise", &with, "--without-noise", &without];
     assert_eq!(json(&runs)["accuracy_cost"]["cost"], 0.125);
     let swapped = ["statement", &file, "--delta", "1e-6", "--with-noise", &without, "--without-noise", &with];
-    assert!(refused(&swapped, 78).contains("private training is in"), "the wrong way round");
+    assert!(
+        refused(&swapped, 78).contains("the one with noise has no private training"),
+        "the wrong way round"
+    );
     assert!(refused(&runs[..6], 2).contains("--without-noise"), "one run alone says nothing");
     let text = std::fs::read_to_string(&path).expect("there").replace("Hospital North", "Hospital South");
     let changed = written(&folder, "changed", &text);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const HOSPITALS: u32 = 5;
-/// Long enough for four rounds on a busy machine.
+/// The longest wait for a journal's record: four rounds on a busy machine take less.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A consortium whose parties run as processes.
@@ -41,7 +41,8 @@ fn cloister() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cloister"))
 }
 
-/// Keys, notes and settings of a consortium, as the demo makes them, and no data; or a word that it cannot be.
+/// Keys, notes and settings of a consortium, as the demo writes them, without data; `None`, with a message,
+/// if it cannot.
 fn prepared(name: &str) -> Option<(PathBuf, PathBuf)> {
     let Some(minilm) = std::env::var_os("CLOISTER_MINILM") else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
@@ -103,7 +104,8 @@ impl Consortium {
         std::fs::read_to_string(file.path()).ok()
     }
 
-    /// Kills a hospital when its journal has a record, and starts it again after a while.
+    /// Kills a hospital as soon as its journal has a record, and starts it again after a while. The record is
+    /// written before the frame is sent, so the restarted program cannot know whether it was.
     fn kill_at(&mut self, hospital: u32, record: &str, away: Duration) {
         let started = Instant::now();
         while !self.journal(hospital).is_some_and(|text| text.contains(record)) {
@@ -118,7 +120,7 @@ impl Consortium {
         self.hospitals[at] = self.hospital(hospital);
     }
 
-    /// Waits until every process has ended; the exit status of each hospital and what it said.
+    /// Waits until every process has ended. Returns the exit status of each hospital and its stderr.
     fn finish(&mut self) -> Vec<(Option<i32>, String)> {
         let end = |process: &mut Child| {
             let mut words = String::new();
@@ -139,7 +141,8 @@ fn hospitals_killed_at_every_signature_come_back_and_sign_nothing_twice() {
     consortium.kill_at(2, "announced 1\n", Duration::ZERO);
     consortium.kill_at(3, "signed 2 seal-1", Duration::ZERO);
     consortium.kill_at(4, "signed 3 outcome", Duration::ZERO);
-    // By then all others have ended: the coordinator has nothing but silence to tell that one did not hear the end.
+    // By then all others have ended, and only the silence of this one tells the coordinator that it has not
+    // got the ending.
     consortium.kill_at(5, "signed 4 closing", Duration::from_secs(12));
     for (status, words) in consortium.finish() {
         assert_eq!(status, Some(0), "{words}");
@@ -186,7 +189,7 @@ fn a_hospital_whose_budget_has_no_room_ends_with_status_5_and_the_others_go_on()
         let mut events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         events.find(|event| event["event"] == "closed").expect("the round closed")
     };
-    // The four that took part are the least cohort, so that each of them is in every sum.
+    // The four that took part are the smallest allowed cohort, so each of them is in every sum.
     for event in (1..=4).map(closed) {
         assert!(event["applied"].as_u64() > Some(0) && event["summed"] == event["applied"], "{event}");
     }

@@ -1,4 +1,4 @@
-//! Streams that go away or are full: whoever reads along stops nothing, and nothing panics.
+//! Streams that close or are full: no reader of them stops anything, and nothing panics.
 
 #![cfg(target_os = "linux")]
 // Processes take the time that they take.
@@ -19,7 +19,7 @@ fn floors() -> Command {
     command
 }
 
-/// A pipe that nobody reads any more.
+/// A pipe whose reader is gone.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -59,7 +59,7 @@ fn a_failure_is_told_to_nobody_without_a_panic() {
     assert_ne!(unheard.status.code(), Some(101));
 }
 
-/// Whether a coordinator still waits for its members a while after it has told that it listens.
+/// Whether a coordinator still waits for its members two seconds after its start.
 fn goes_on(mut server: Child) -> bool {
     std::thread::sleep(Duration::from_secs(2));
     let ended = server.try_wait().unwrap();

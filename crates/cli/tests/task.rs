@@ -58,7 +58,7 @@ fn a_task_that_sorts_texts_takes_its_classes_from_a_file_and_may_train_experts_w
     fs::remove_dir_all(folder).expect("it was made above");
 }
 
-/// Which labels may be meant to be one is told, as all sign the list of classes.
+/// Near twins are reported before the list of classes is agreed on, because all members sign it.
 #[test]
 fn labels_of_a_table_become_classes_and_near_twins_are_told() {
     let folder = scratch("twins");
@@ -79,7 +79,7 @@ fn labels_of_a_table_become_classes_and_near_twins_are_told() {
     fs::remove_dir_all(folder).expect("it was made above");
     let unknown =
         refused(&["--objective", "classification", "--classes-of", "rows", "--encoding", "latin-9000"]);
-    assert!(unknown.contains("no such encoding; common ones are utf-8, windows-1252"), "{unknown}");
+    assert!(unknown.contains("unknown encoding; common ones are utf-8, windows-1252"), "{unknown}");
 }
 
 #[test]
@@ -94,7 +94,8 @@ fn tasks_that_make_no_sense_are_refused_with_what_to_do() {
     assert!(nothing.contains("the adapter trains nothing"), "{nothing}");
 }
 
-/// A limit on the size of files stands for a full disk: writing fails as it does there, but for the number of the error.
+/// A limit on file sizes stands for a full disk: writing fails in the same way, only with another error
+/// number.
 #[test]
 fn a_disk_that_is_full_is_told_with_the_file_and_what_to_do() {
     let folder = scratch("full");

@@ -33,7 +33,7 @@ pub enum DropOut {
     BeforeRevealing,
 }
 
-/// One party: a member and a custodian behind one connection.
+/// One party: a member and a custodian behind one connection, which may fail independently.
 #[derive(Debug)]
 pub struct PartyNode {
     /// The member.
@@ -205,6 +205,8 @@ impl Cluster {
         self.coordinator.start_round(self.template.clone(), self.now).expect("no round is under way");
         self.collect_from_coordinator();
         let mut idle_deadlines = 0;
+        // Deadlines without traffic in between: a round that is still open after as many waits for somebody
+        // who never comes.
         while self.report.is_none() && idle_deadlines < 12 {
             if self.deliver_one() {
                 continue;
@@ -217,6 +219,7 @@ impl Cluster {
             self.coordinator.handle_time(self.now);
             self.collect_from_coordinator();
         }
+        // What is still under way belongs to this round, and must not reach the next one.
         while self.deliver_one() {}
         self.report.take()
     }
@@ -228,6 +231,8 @@ impl Cluster {
         if busy.is_empty() {
             return false;
         }
+        // A random link, but each link in order: as QUIC streams of different parties race, and each arrives
+        // in order.
         let link = busy[self.random.next_u64() as usize % busy.len()];
         let Some(bytes) = self.links.get_mut(&link).and_then(VecDeque::pop_front) else {
             return false;
@@ -297,6 +302,7 @@ impl Cluster {
                 return;
             };
             match output {
+                // Told to train is the first output after the plan: nothing was sent yet.
                 MemberOutput::Train { .. } if node.drop_out == Some(DropOut::BeforeAnnouncing) => {
                     self.lose_member(id);
                 }

@@ -1,4 +1,4 @@
-//! Consortia whose keys follow from the parties' numbers. Everybody can compute the private keys.
+//! Consortia whose keys follow from the parties' numbers. Anybody can compute the private keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,12 +61,13 @@ pub fn party(number: u32, weight: u8) -> Party {
     }
 }
 
-/// A consortium with these parties. Their keys must be those of their numbers, as [`party`] makes them.
+/// A consortium with these parties. Their keys must follow from their numbers, as [`party`] computes them.
 pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
     signed(1, None, parties)
 }
 
-/// The same parties in their next epoch. It starts from a model, and names the last ending of the epoch before, if there was one.
+/// The same parties in their next epoch, which starts from a model and names the last ending of the epoch
+/// before, if there was one.
 pub fn next_epoch(before: &TestConsortium, model: Digest, ending: Option<LastEnding>) -> TestConsortium {
     let consortium = before.epoch.consortium();
     let epoch = PublicBytes(before.epoch.digest().0);
@@ -89,7 +90,10 @@ fn signed(number: u32, start: Option<EpochStart>, parties: Vec<Party>) -> TestCo
         parties,
     };
     let text = file.to_toml().expect("a consortium file is TOML");
+    // A number that no party has.
     let governance = key(u32::MAX);
+    // Through the parser and the signature check, so that a consortium of a test is one that a program would
+    // accept.
     let epoch = Epoch::accept(&text, &sign_file(&text, &governance), governance.public())
         .expect("the test's own consortium");
     let keys =

@@ -19,8 +19,8 @@ use cloister_protocol::member::MemberTask;
 use cloister_protocol::model::Model;
 use rand_core::Rng;
 
-/// Round settings for one layer with this many experts, with a router, shared parameters and a routing block. Lengths differ, so
-/// that no block can be taken for another.
+/// Round settings for one layer with this many experts, a router, shared parameters and a routing block.
+/// Blocks of different lengths cannot be confused without an error.
 pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
     let mut kinds: Vec<(BlockKind, u64)> =
         (0..experts).map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert))).collect();
@@ -95,7 +95,8 @@ fn between(low: i32, high: i32, random: &mut impl Rng) -> i32 {
 /// The integers of one block.
 pub fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     let clip = i32::try_from(block.scale.clip_steps).expect("test clips are small");
-    // The norm of a sketched block must be within its clip too, not only each of its integers.
+    // The norm of a sketched block, too, must be within its clip: integers of `clip / 80` allow 6,400
+    // coordinates.
     let clip = if is_sketched(block) { clip / 80 } else { clip };
     let mut integers: Vec<i32> = (0..block.shape.length).map(|_| between(-clip, clip, random)).collect();
     match block.shape.kind {

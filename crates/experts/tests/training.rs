@@ -135,7 +135,10 @@ fn a_long_note_in_windows_stays_one_note() {
         .expect("it can be written");
     let read = |most| encoder.read_features(&path, (0, 1), Windows { most, overlap: 4 }, &mut |_| ());
     let unknown = read(1).err().expect("the last note has another label").to_string();
-    assert!(unknown.contains("long-notes.jsonl, line 9: its label is none of"), "{unknown}");
+    assert!(
+        unknown.contains("long-notes.jsonl, line 9: its label is not one of the task's classes"),
+        "{unknown}"
+    );
     std::fs::write(&path, lines).expect("it can be written");
     let (cut, split) = (read(1).expect("valid notes"), read(64).expect("valid notes"));
     assert_eq!((cut.notes(), split.notes()), (8, 8));

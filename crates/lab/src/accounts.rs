@@ -1,4 +1,4 @@
-//! Privacy ledgers of members in this process: nothing is released uncharged here either.
+//! Privacy ledgers of members in this process: the lab, too, releases nothing that is not charged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,11 @@ use cloister_privacy::release::releases;
 
 use crate::error::LabError;
 
+/// Numbers the folders of this process, because several runs may have ledgers at the same time.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
-/// The ledgers of a run's members, in a folder that is removed with them. They count and refuse nothing, because public
+/// The ledgers of a run's members, in a folder that is removed with them. They count and reject nothing,
+/// because public
 /// data has no budget.
 #[derive(Debug)]
 pub struct Accounts {
@@ -36,6 +38,7 @@ impl Accounts {
     /// # Errors
     /// A folder that cannot be made.
     pub fn counting(members: usize, unit: PrivacyUnit) -> Result<Self, LabError> {
+        // The process id keeps runs on one machine apart.
         let name = format!("cloister-lab-{}-{}", std::process::id(), OPENED.fetch_add(1, Ordering::Relaxed));
         let folder = temporary().join(name);
         fs::create_dir_all(&folder).map_err(LabError::file(&folder))?;
@@ -73,15 +76,16 @@ impl Accounts {
     }
 }
 
-/// Permits for preparing one contribution after another, of no member in particular. A new ledger is opened after
-/// [`CHARGES`] charges, because each charge reads the whole ledger.
+/// Permits for preparing one contribution after another, of no member in particular.
 #[derive(Debug)]
 pub(crate) struct Permits {
     accounts: Accounts,
+    /// How many permits the present ledger has given.
     given: usize,
 }
 
-/// Charges of a ledger of [`Permits`].
+/// Charges after which a new ledger is opened. Each charge reads the whole ledger, so a single one would take
+/// quadratic time.
 const CHARGES: usize = 32;
 
 impl Permits {
@@ -104,7 +108,8 @@ fn path(folder: &Path, member: usize) -> PathBuf {
     folder.join(format!("{}.ledger", member + 1))
 }
 
-/// In memory where the system has such a folder: these ledgers end with their process, and need not outlast the power.
+/// A folder in memory, if the system has one: every charge is synced to disk, and these ledgers end with
+/// their process.
 fn temporary() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+/// Sizes in the units of the SVG's view box.
 const HEIGHT: f64 = 300.0;
 const MARGIN: f64 = 50.0;
 const LEGEND_TOP: f64 = 24.0;
@@ -9,15 +10,15 @@ const LEGEND_LINE: f64 = 12.0;
 
 /// The frame of a chart of shares.
 pub(crate) struct ChartFrame {
-    /// The shares at its bottom and at its top.
+    /// The shares at the bottom and at the top, which differ.
     pub(crate) range: (f64, f64),
     /// Width of the part with the lines, margins included.
     pub(crate) width: f64,
-    /// Width of what is to the right of it.
+    /// Width of the legend to the right of it; 0 for none.
     pub(crate) legend: f64,
-    /// What stands under each step.
+    /// A label under each step.
     pub(crate) ticks: Vec<String>,
-    /// Lines of the legend.
+    /// How many lines the legend has, for which the picture may have to be higher.
     pub(crate) entries: usize,
 }
 
@@ -46,7 +47,8 @@ impl ChartFrame {
         svg
     }
 
-    /// A line through values of steps, or a dash at a single value; `style` are attributes of its own.
+    /// A line through the values of steps; a single value is a dash, because a polyline of one point is
+    /// invisible. `style` has its attributes.
     pub(crate) fn line(&self, svg: &mut String, values: &[(usize, f64)], style: &str) {
         if let [(step, only)] = values {
             let (x, y) = (self.x(*step), self.y(*only));
@@ -85,7 +87,7 @@ impl ChartFrame {
     }
 }
 
-/// The range of whole twentieths that all of these shares lie in.
+/// The smallest range with ends at whole twentieths that has all of these shares, at least a twentieth wide.
 pub(crate) fn range(shares: impl Iterator<Item = f64>) -> (f64, f64) {
     let (least, most) = shares.fold((1.0, 0.0), |(least, most), share| (share.min(least), share.max(most)));
     let bottom = (f64::min(least, 0.95) * 20.0).floor() / 20.0;

@@ -11,7 +11,8 @@ use crate::error::LabError;
 use crate::results::MeasuredRound;
 use crate::strategy::{Strategy, StrategyMemory};
 
-/// The checkpoint file of one seed: a line of JSON that says what follows, then 64-bit floats, so that no bit is lost.
+/// The checkpoint file of one seed: a line of JSON that describes what follows, then 64-bit floats. JSON's
+/// decimal numbers would not have to return the same bits.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
     path: PathBuf,
@@ -26,7 +27,7 @@ pub(crate) struct SeedCheckpoint {
     pub(crate) rounds: Vec<MeasuredRound>,
     /// The common model, by block.
     pub(crate) model: Vec<Vec<f32>>,
-    /// What the strategy remembers.
+    /// What the strategy remembers from one round to the next.
     pub(crate) memory: StrategyMemory,
 }
 
@@ -52,6 +53,8 @@ impl Checkpoints {
         let header: Header = serde_json::from_slice(&bytes[..end]).ok()?;
         let (values, _) = bytes[end + 1..].as_chunks();
         let mut values = values.iter().map(|value| f64::from_le_bytes(*value));
+        // A file of another configuration, or one that cannot be read, is no error: the run starts from the
+        // beginning.
         if header.run == self.run { header.checkpoint(&mut values) } else { None }
     }
 
@@ -74,13 +77,13 @@ impl Checkpoints {
         let parameters = model.values().iter().flatten().map(|value| f64::from(*value));
         let values = parameters.chain(memory.into_values().flatten());
         bytes.extend(values.flat_map(f64::to_le_bytes));
-        // Renamed once it is whole, so that an interruption leaves the last checkpoint.
+        // Renamed once it is complete, so that an interruption leaves the previous checkpoint.
         let unfinished = self.path.with_extension("part");
         fs::write(&unfinished, bytes).map_err(LabError::file(&unfinished))?;
         fs::rename(&unfinished, &self.path).map_err(LabError::file(&self.path))
     }
 
-    /// Forgets a seed that is done.
+    /// Removes the checkpoint of a seed that is finished.
     pub(crate) fn remove(&self) -> Result<(), LabError> {
         match self.path.exists() {
             true => fs::remove_file(&self.path).map_err(LabError::file(&self.path)),

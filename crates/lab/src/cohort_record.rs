@@ -1,10 +1,10 @@
-//! Whom a round summed.
+//! Which members a round summed.
 
 use cloister_params::block::BlockKind;
 
 use crate::results::MeasuredRound;
 
-/// Whom experts and the head were summed over.
+/// Which members the experts and the head were summed over.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct CohortRecord {
     /// Experts whose cohort was not everyone.
@@ -27,7 +27,8 @@ impl CohortRecord {
         }
     }
 
-    /// Takes note of one block, which was summed over those that are in; of the members' consensus where it is an expert.
+    /// Records one block, which was summed over the members that `is_in` names; of an expert also the
+    /// members' consensus.
     pub(crate) fn note(&mut self, kind: BlockKind, is_in: impl Fn(usize) -> bool, consensus: &[Option<f64>]) {
         let absent = (0..self.left_out.len()).filter(|&member| !is_in(member)).collect();
         match kind {
@@ -40,6 +41,8 @@ impl CohortRecord {
     fn count(&mut self, absent: Vec<usize>, consensus: &[Option<f64>]) {
         self.aligned += usize::from(!absent.is_empty());
         absent.into_iter().for_each(|member| self.left_out[member] += 1);
+        // A consensus is a sum over the other members; divided by their number it is from 0 to 1 for any
+        // number of members.
         let others = self.left_out.len().saturating_sub(1).max(1) as f64;
         for (by_expert, sum) in self.consensus.iter_mut().zip(consensus) {
             by_expert.extend(sum.map(|sum| sum / others));

@@ -1,4 +1,4 @@
-//! Texts, their classes and domains, and what is measured on.
+//! Texts, their classes and domains, and the split between training and measuring.
 
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,7 @@ impl Dataset {
             domains.resize(domains.len() + read.len(), domain);
             notes.extend(read.into_iter().map(|note| named(note, domain, files.train.len())));
         }
+        // Before the test file is read: its labels must not add classes that nobody trains.
         let classes = classes(&notes);
         if let Some(file) = &files.test {
             notes.extend(limited(read_notes(file)?, data.limit_of_test()));
@@ -75,7 +76,7 @@ impl Dataset {
     }
 }
 
-/// Classes of several domains are different ones even where they share a name.
+/// Classes of different domains are different, even if they share a name.
 fn named(note: Note, domain: usize, domains: usize) -> Note {
     let label = if domains > 1 { format!("{domain}: {}", note.label) } else { note.label };
     Note { label, ..note }

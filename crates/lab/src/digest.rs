@@ -6,10 +6,11 @@ use sha2::{Digest, Sha256};
 
 use crate::error::LabError;
 
-/// SHA-256 of some bytes, in hexadecimal digits.
+/// SHA-256 of a list of byte strings, in hexadecimal digits.
 pub(crate) fn of_bytes(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
+        // Lengths are hashed, or ["ab", "c"] and ["a", "bc"] would have one digest, and one cached result.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

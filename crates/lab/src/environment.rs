@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use cloister_experts::Device;
 use cloister_trainer::TrainerProgram;
 
-/// What a run needs of the machine that it runs on. None of it but a training program decides a result.
+/// What a run needs of the machine that it runs on. Except for a training program, none of it is part of a
+/// result's digest.
 #[derive(Clone, Debug)]
 pub struct RunEnvironment {
     /// What the configuration's files are relative to.
     pub data: PathBuf,
-    /// MiniLM's files.
+    /// The folder of MiniLM's weights and tokenizer.
     pub minilm: PathBuf,
     /// Where models compute.
     pub device: Device,
-    /// Where frozen features are stored for the next run.
+    /// Where frozen features are stored for the next run; may be deleted at any time.
     pub cache: PathBuf,
     /// Where results are written.
     pub out: PathBuf,

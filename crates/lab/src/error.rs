@@ -1,4 +1,4 @@
-//! What can go wrong in a run, and whose fault it is.
+//! The errors of a run, and whose fault each is.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use cloister_privacy::ledger::LedgerError;
 use cloister_trainer::TrainerError;
 use thiserror::Error;
 
-/// A run that cannot go on.
+/// Why a run cannot continue.
 #[derive(Debug, Error)]
 pub enum LabError {
     /// The configuration cannot be used.

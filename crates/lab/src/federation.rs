@@ -33,15 +33,16 @@ pub(crate) struct Federation<'a> {
     pub(crate) seed: u64,
 }
 
-/// What a round did.
+/// The outcome of one round.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct RoundOutcome {
     /// Mean loss over the last quarter of the members' steps, in nats a text.
     pub(crate) loss: f64,
+    /// Which members each block was summed over.
     pub(crate) chosen: CohortRecord,
 }
 
-/// Data of each member, divided by the mean over members.
+/// Each member's number of texts, divided by the mean over members.
 pub(crate) fn relative_sizes(sizes: &[usize]) -> Vec<f64> {
     let mean = sizes.iter().sum::<usize>() as f64 / sizes.len() as f64;
     sizes.iter().map(|&size| size as f64 / mean).collect()
@@ -62,8 +63,10 @@ impl Federation<'_> {
         };
         rounds.iter().for_each(|round| progress(RunProgress::Measured(round.clone())));
         let mut masked = self.masked(&*strategy)?;
+        // Round 0 is before training, so the number of measured rounds is the next round's number.
         for round in rounds.len()..=self.config.strategy.training.num_rounds {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
+            // Before accuracy is measured: the head belongs to this round's model.
             self.estimate_head(round)?;
             let accuracy = self.accuracy(&*strategy)?;
             let RoundOutcome { loss, chosen } = trained;
@@ -99,8 +102,9 @@ impl Federation<'_> {
         Ok(MeasuredRound { accuracy: Some(self.accuracy(strategy)?), ..before })
     }
 
-    /// Replaces the model's head by linear discriminants from sums of the features that the present model makes of the
-    /// members' texts, if the configuration asks for it after this round. Returns whether it did.
+    /// Replaces the model's head by linear discriminants, if the configuration asks for it after this round.
+    /// Their sums are of the features that the present model computes from the members' texts. Returns
+    /// whether it did.
     fn estimate_head(&mut self, round: usize) -> Result<bool, LabError> {
         let due = self.config.strategy.training.head_every.is_some_and(|every| round.is_multiple_of(every));
         if !due {
@@ -117,6 +121,7 @@ impl Federation<'_> {
         let Some(total) = total else {
             return Ok(false);
         };
+        // Statistics are of features divided by `POOLED_NORM`, and the model's head sees them undivided.
         let head = LinearHead::lda(&total, self.config.head.shrinkage)?.to_values(1.0 / POOLED_NORM);
         self.global = self.global.map(|shape, values| match shape.kind {
             BlockKind::Shared => head.clone(),
@@ -125,7 +130,7 @@ impl Federation<'_> {
         Ok(true)
     }
 
-    /// What the configuration names.
+    /// The configured strategy, at its start.
     pub(crate) fn strategy(&self) -> Box<dyn Strategy> {
         self.config.strategy.kind.settings().start(self.settings(false).scoring, self.seed)
     }
@@ -146,6 +151,7 @@ impl Federation<'_> {
 
     /// Accuracy of the common model, or the mean of the members' own.
     fn accuracy(&mut self, strategy: &dyn Strategy) -> Result<f64, LabError> {
+        // Without models of their own all members have the common one, and measuring it once is enough.
         let measured = if strategy.is_personal() { self.learners.members() } else { 1 };
         let mut sum = 0.0;
         for member in 0..measured {
@@ -171,7 +177,7 @@ impl Federation<'_> {
         Ok(RoundOutcome { loss, chosen })
     }
 
-    /// What each member's training yields, from what the strategy has it start with.
+    /// Trains every member, from the model that the strategy gives it.
     pub(crate) fn train(
         &mut self,
         strategy: &mut dyn Strategy,
@@ -231,10 +237,13 @@ impl Federation<'_> {
         let plan = plan(masked.settings(), &self.global, round);
         let published = self.published(strategy);
         let noise_seed = seed_for(self.seed, Purpose::ContributionNoise { round });
+        // One generator for all members, one after another: their noise is independent, and a run can be
+        // repeated.
         let mut random = ChaCha20Rng::seed_from_u64(noise_seed);
         let mut contributions = Vec::with_capacity(results.len());
         let mut clipped = 0;
         for (member, (result, size)) in results.iter().zip(&self.sizes).enumerate() {
+            // Scaled before it is clipped, as a hospital would: only integers within the clip enter the sum.
             let updates = scaled(&result.updates, *size as f32, strategy.keeps_routers());
             let scaled = LocalResult { updates, ..result.clone() };
             let permit = masked.accounts().permit(member, &plan)?;
@@ -262,7 +271,8 @@ impl Federation<'_> {
         Ok(chosen)
     }
 
-    /// The model as the consistency weights see it: without published distributions all of them are 1.
+    /// The model from which consistency weights are computed. Without published distributions all weights are
+    /// 1, which switches them off without a change to the protocol.
     fn published(&self, strategy: &dyn Strategy) -> Model {
         let weighs = strategy.weighs_consistency();
         let seen = self.global.map(|shape, values| match shape.kind {
@@ -288,8 +298,8 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
     }
 }
 
-/// The model after the server's step by the means that a round behind masks has opened; without a step of its own the
-/// round's own model.
+/// The model after the server's own step, whose input are the means that a round behind masks opened.
+/// FedAvg's step leaves the round's own model.
 fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedRound) -> BlockVectors {
     global.map(|shape, before| {
         let after = &outcome.model[shape.id];
@@ -297,13 +307,14 @@ fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedR
             return after.clone();
         }
         let pairs = before.iter().zip(after);
+        // In 64 bits, so that a strategy without a step of its own arrives at the round's model again.
         let opened = pairs.map(|(before, after)| f64::from(*after) - f64::from(*before)).collect();
         moved(before, &strategy.step(shape, opened))
     })
 }
 
-/// Updates before they are prepared. Routers that stay with their members are zeros, because a contribution has every
-/// block.
+/// Updates before they are prepared. Routers that stay with their members are sent as zeros, because a
+/// contribution must have every block. Routing distributions are not scaled: they are averages, not changes.
 fn scaled(updates: &BlockVectors, factor: f32, keeps_routers: bool) -> BlockVectors {
     updates.map(|shape, values| match shape.kind {
         BlockKind::Routing { .. } => values.to_vec(),
@@ -314,6 +325,8 @@ fn scaled(updates: &BlockVectors, factor: f32, keeps_routers: bool) -> BlockVect
 
 fn weighted_sum(shape: &BlockShape, results: &[LocalResult], shares: &[f64]) -> Vec<f64> {
     let mut sum = vec![0.0; shape.length as usize];
+    // A share of 0 is skipped and not multiplied: an update that is not finite must not reach a sum that left
+    // it out.
     for (result, share) in results.iter().zip(shares).filter(|(_, share)| **share != 0.0) {
         let update = &result.updates[shape.id];
         sum.iter_mut().zip(update).for_each(|(sum, value)| *sum += f64::from(*value) * share);

@@ -18,6 +18,7 @@ use crate::progress::RunProgress;
 pub(crate) struct FrozenFeatures<'a> {
     pub(crate) encoder: Encoder,
     cache: &'a Path,
+    /// Digest of MiniLM's weights, which is part of the cache's file names.
     minilm: String,
 }
 
@@ -64,7 +65,8 @@ impl<'a> FrozenFeatures<'a> {
         Ok(rows)
     }
 
-    /// Reads what an earlier run has written for these texts, or embeds them and writes it.
+    /// Reads the file that an earlier run wrote for these texts, or computes their embeddings and writes it.
+    /// The cache has all layers, so that another choice of layers needs no second pass.
     fn all_layers(
         &self,
         notes: &[Note],
@@ -83,12 +85,15 @@ impl<'a> FrozenFeatures<'a> {
             .embeddings(notes, windows, &mut |done, all| progress(RunProgress::Embedding { done, all }))?;
         fs::create_dir_all(self.cache).map_err(LabError::file(self.cache))?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        // Renamed once it is complete: an interrupted run must not leave a file that later runs read.
         let unfinished = path.with_extension("part");
         fs::write(&unfinished, bytes).map_err(LabError::file(&unfinished))?;
         fs::rename(&unfinished, &path).map_err(LabError::file(&path))?;
         Ok(values)
     }
 
+    /// The cache file's name: a digest of everything that decides the features, so that no file is ever out
+    /// of date.
     fn cached(&self, notes: &[Note], windows: usize) -> PathBuf {
         let sizes = [self.encoder.config().max_tokens, windows].map(usize::to_le_bytes).concat();
         let head: [&[u8]; 2] = [self.minilm.as_bytes(), &sizes];

@@ -1,4 +1,4 @@
-//! Heads from sums: linear classifiers on frozen features that need nothing of the members but [`Statistics`].
+//! Heads from sums: linear classifiers on frozen features, for which members give nothing but [`Statistics`].
 
 use crate::config::HeadKind;
 use crate::error::LabError;
@@ -33,10 +33,11 @@ impl LinearHead {
         Self { weights: means, biases }
     }
 
-    /// Fisher's linear discriminants with a shared covariance `S`: `mu·S⁻¹·x − mu·S⁻¹·mu/2 + ln(share)`. A share of
-    /// the mean variance is added to every variance (ridge shrinkage), and where the statistics carry noise, what that can
-    /// take away from the covariance, so that it stays definite (as AdaSSP does for linear regression; Wang, "Revisiting
-    /// differentially private linear regression", 2018). A class without texts is never chosen.
+    /// Fisher's linear discriminants with a shared covariance `S`: `mu·S⁻¹·x − mu·S⁻¹·mu/2 + ln(share)`. A
+    /// share of the mean variance is added to every variance (ridge shrinkage). If the statistics carry
+    /// noise, a bound on how far it can reduce the covariance's eigenvalues is added, too, so that it stays
+    /// definite (as AdaSSP does for linear regression; Wang, "Revisiting differentially private linear
+    /// regression", 2018). A class without texts is hardly ever chosen.
     ///
     /// # Errors
     /// [`LabError::Singular`].
@@ -44,6 +45,7 @@ impl LinearHead {
         let width = statistics.width();
         let mut covariance = statistics.covariance();
         let trace: f64 = (0..width).map(|at| covariance[at * width + at]).sum();
+        // Noise can make the trace negative, and a negative ridge would undo what the second term is for.
         let ridge = shrinkage * (trace / width as f64).max(0.0) + noise_norm(statistics);
         (0..width).for_each(|at| covariance[at * width + at] += ridge);
         let means: Vec<Vec<f64>> = (0..statistics.classes()).map(|class| statistics.mean(class)).collect();
@@ -51,6 +53,7 @@ impl LinearHead {
         let biases = (0..statistics.classes())
             .map(|class| {
                 let share = statistics.count(class) / statistics.texts().max(1.0);
+                // A class without texts, or with a negative noised count, has a finite bias of about −21.
                 share.max(1e-9).ln() - 0.5 * dot(&means[class], &weights[class])
             })
             .collect();
@@ -60,6 +63,7 @@ impl LinearHead {
     /// Weights, row by row, then biases: the block of a model's own head, which sees the features before they were
     /// multiplied by `scale`.
     pub fn to_values(&self, scale: f64) -> Vec<f32> {
+        // Biases do not depend on the scale of the features.
         let weights = self.weights.iter().flatten().map(|weight| weight * scale);
         weights.chain(self.biases.iter().copied()).map(|value| value as f32).collect()
     }
@@ -78,9 +82,10 @@ impl LinearHead {
     }
 }
 
-/// What noise of standard deviation `s` can take away from the covariance, as a spectral norm for `w` features, `C` classes
-/// and `n` texts: `2·s·√w/n` through the second moments (semicircle law), and through the class means, whose errors are
-/// Gaussian vectors of norm `√w + √C` together, `2·s·√C·(√w + √C)/n` and `s²·(√w + √C)²/(n·n_c)` for the smallest class.
+/// How far noise of standard deviation `s` can reduce the covariance, as a spectral norm for `w` features,
+/// `C` classes and `n` texts: `2·s·√w/n` through the second moments (semicircle law), and through the class
+/// means, whose errors are Gaussian vectors of norm `√w + √C` together, `2·s·√C·(√w + √C)/n` and `s²·(√w +
+/// √C)²/(n·n_c)` for the smallest class.
 fn noise_norm(statistics: &Statistics) -> f64 {
     let (noise, texts) = (statistics.noise(), statistics.texts().max(1.0));
     let [width, classes] = [statistics.width(), statistics.classes()].map(|count| (count as f64).sqrt());
@@ -95,7 +100,7 @@ pub(crate) fn correct(logits: &[f32], labels: &[usize], classes: usize) -> usize
     logits.chunks_exact(classes).zip(labels).filter(|(row, label)| largest(row) == Some(**label)).count()
 }
 
-/// Where the largest value is; the last place of equal ones.
+/// The index of the largest value; of equal ones the last.
 fn largest(row: &[f32]) -> Option<usize> {
     (0..row.len()).max_by(|&one, &other| row[one].total_cmp(&row[other]))
 }

@@ -21,7 +21,7 @@ pub struct Ladder {
     pub rows: Vec<(String, Config)>,
 }
 
-/// What a row measured.
+/// The result of one row.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RowResult {
     /// Its name.
@@ -50,10 +50,11 @@ impl Ladder {
         let rows = table.remove(ROWS).unwrap_or(toml::Value::Array(Vec::new()));
         let rows: Vec<RowTable> = rows.try_into().map_err(|error| LabError::config(place, error))?;
         check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
+        // Parsed again for each row, so that every row is checked like a file of its own.
         let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;
         let mut wanted = Vec::new();
         for row in rows.into_iter().filter(|row| only.is_empty() || only.contains(&row.name)) {
-            // The command line comes last, so that it has the last word.
+            // Later settings win, and the command line must win over the row.
             let all = [&row.set[..], settings].concat();
             let config = Config::parse(&base, &format!("{place}, row {}", row.name), &all)?;
             wanted.push((row.name, config));
@@ -61,7 +62,7 @@ impl Ladder {
         Ok(Self { rows: wanted })
     }
 
-    /// Every row small, to see that it runs.
+    /// Every row made small, to check that it runs.
     pub fn quick(self) -> Self {
         Self { rows: self.rows.into_iter().map(|(name, config)| (name, config.quick())).collect() }
     }
@@ -89,7 +90,7 @@ impl Ladder {
     }
 }
 
-/// Names are those of folders, and there is one row of each.
+/// Checks that each row has its own name, which serves as a folder's name, and that `only` names rows.
 fn check(rows: &[RowTable], only: &[String]) -> Result<(), String> {
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     if let Some(name) = names.iter().find(|name| !is_folder_name(name)) {
@@ -105,7 +106,8 @@ fn check(rows: &[RowTable], only: &[String]) -> Result<(), String> {
     }
 }
 
-/// Whether a name is a folder's on every system, and no path.
+/// Whether a name is a valid folder name on every system and cannot be a path: it is joined to the results'
+/// folder.
 fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
 }
@@ -154,6 +156,7 @@ fn to_csv(all: &[RowResult]) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Lines differ by colour first and by dash second, so thirty rows can be told apart.
 const COLOURS: [&str; 6] = ["#08519c", "#c33", "#31a354", "#e6850e", "#756bb1", "#555"];
 const DASHES: [&str; 5] = ["none", "6 3", "2 2", "8 3 2 3", "1 5"];
 

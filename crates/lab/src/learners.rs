@@ -1,4 +1,4 @@
-//! What a federation trains: members' data and models, behind one interface.
+//! The members that a federation trains, with their data, behind one interface.
 
 use cloister_experts::classifier::config::HIDDEN;
 use cloister_experts::{BlockVectors, Features, LocalResult, LocalTraining, Trainer};
@@ -10,17 +10,18 @@ use crate::private;
 use crate::statistics::Statistics;
 use crate::training::MemberTrainingConfig;
 
-/// A norm that what MiniLM's head sees seldom exceeds.
+/// A norm that the input of MiniLM's head seldom exceeds.
 pub(crate) const POOLED_NORM: f64 = 16.0;
 
-/// Divides a text's features by [`POOLED_NORM`], and clips them to norm 1.
+/// Divides a text's features by [`POOLED_NORM`], or by their norm if that is larger: their norm is then at
+/// most 1.
 fn into_unit_ball(row: &mut [f32]) {
     let norm = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     let factor = norm.max(POOLED_NORM).recip() as f32;
     row.iter_mut().for_each(|value| *value *= factor);
 }
 
-/// The members of a run, each with data of its own, and what is measured on.
+/// The members of a run, each with its own data, and the texts for measuring.
 pub(crate) trait Learners {
     /// How many members there are.
     fn members(&self) -> usize;
@@ -33,11 +34,12 @@ pub(crate) trait Learners {
         settings: &LocalTraining,
     ) -> Result<LocalResult, LabError>;
 
-    /// Statistics of what the head of a member with this model sees, divided by [`POOLED_NORM`] and clipped to norm 1, so that
-    /// no text counts for more than a sum behind masks has room for; `None` if there is no head.
+    /// Statistics of the input of the head of a member with this model, divided by [`POOLED_NORM`] and
+    /// clipped to norm 1, so that no text counts for more than a sum behind masks has room for. `None` if
+    /// there is no head.
     fn statistics(&mut self, member: usize, model: &BlockVectors) -> Result<Option<Statistics>, LabError>;
 
-    /// Share of what nobody trained on that a member with this model gets right.
+    /// The share of the texts that nobody trained on that a member with this model classifies correctly.
     fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError>;
 }
 
@@ -65,6 +67,8 @@ impl Learners for Classifiers<'_> {
         Ok(match private::training(self.training, trainer.notes()) {
             None => trainer.train(settings, &mut |_| ())?,
             Some(private) => {
+                // Seeded, so that a run can be repeated. A hospital's noise comes from the system's
+                // generator.
                 let random = &mut ChaCha20Rng::seed_from_u64(settings.seed);
                 trainer.train_privately(settings, &private, random, &mut |_| ())?.0
             }

@@ -1,7 +1,8 @@
-//! The dense linear algebra on symmetric matrices that heads need.
+//! Dense linear algebra on symmetric matrices, as far as heads and the attacks' regressions need it.
 
-/// Solves `matrix · x = b` for each right-hand side, by Cholesky's factorisation. `matrix` is symmetric and positive
-/// definite, `[size, size]` row by row, and is overwritten with its factor. `None` if it is not definite.
+/// Solves `matrix · x = b` for each right-hand side, by Cholesky's factorisation. `matrix` is symmetric and
+/// positive definite, `[size, size]` row by row; it is overwritten with its factor. `None` if it is not
+/// definite.
 pub(crate) fn solve(
     mut matrix: Vec<f64>,
     size: usize,
@@ -21,6 +22,7 @@ fn factorise(matrix: &mut [f64], size: usize) -> Option<()> {
             current[column] = rest / other[column];
         }
         let pivot = current[row] - dot(&current[..row], &current[..row]);
+        // NaN compares as neither, so it needs a test of its own.
         if pivot.is_nan() || pivot <= 0.0 {
             return None;
         }
@@ -39,13 +41,15 @@ fn substitute(factor: &[f64], size: usize, b: &[f64]) -> Vec<f64> {
     for row in (0..size).rev() {
         let values = &factor[row * size..][..=row];
         x[row] /= values[row];
+        // By columns of `Lᵀ`, which are rows of `L`: every access is to consecutive values.
         let solved = x[row];
         x[..row].iter_mut().zip(values).for_each(|(rest, value)| *rest -= value * solved);
     }
     x
 }
 
-/// Eight running sums, which the compiler keeps in a register.
+/// The inner product. With eight running sums the compiler can use vector instructions; it must not reorder a
+/// sum of floats by itself.
 pub(crate) fn dot(one: &[f64], other: &[f64]) -> f64 {
     let (ones, one_rest) = one.as_chunks::<8>();
     let (others, other_rest) = other.as_chunks::<8>();

@@ -37,10 +37,10 @@ pub struct Masked {
     rounds: usize,
 }
 
-/// What a round behind masks yields. All of it is public.
+/// The result of a round behind masks. All of it is public.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaskedRound {
-    /// The model after the round, by block: what was before, and the means.
+    /// The model after the round, by block: the one before, plus the opened means.
     pub model: PerBlock<Vec<f32>>,
     /// The members of each cohort that was chosen, from 0, by block: of experts, and of the head if it follows them. A
     /// block that was summed over everyone is missing.
@@ -67,12 +67,14 @@ impl Masked {
         Ok(Self { cluster, settings, accounts: Accounts::open(members)?, model, members, seed, rounds: 0 })
     }
 
-    /// The next round starts from this model. If the last round made another one, because the server took a step of its
-    /// own, a new consortium starts from this one: a consortium's model changes by its rounds alone.
+    /// Sets the model that the next round starts from. If it is not the one that the last round made, because
+    /// the server took a step of its own, a new consortium starts from it: a consortium's model changes by
+    /// its rounds alone.
     pub(crate) fn start_from(&mut self, model: &[Vec<f32>]) {
         if self.model != model {
             self.model = model.to_vec();
             let seed = seed_for(self.seed, Purpose::RestartedConsortium { rounds: self.rounds });
+            // The members' ledgers stay: what was charged does not depend on the consortium.
             self.cluster = cluster(self.members, &self.settings, model, seed);
         }
     }
@@ -82,7 +84,7 @@ impl Masked {
         &mut self.accounts
     }
 
-    /// What the rounds do.
+    /// The settings of every round.
     pub fn settings(&self) -> &RoundSettings {
         &self.settings
     }
@@ -117,6 +119,8 @@ fn cluster(members: usize, settings: &RoundSettings, model: &[Vec<f32>], seed: u
     let (consortium, start) = (large_consortium(&vec![1; members]), Model::new(model.to_vec()));
     let random = ChaCha20Rng::seed_from_u64(seed);
     let mut cluster = Cluster::with_model(consortium, settings.clone(), start, random);
+    // The coordinator's received messages are for tests that look at them; in many rounds they would fill the
+    // memory.
     cluster.keeps_received = false;
     cluster
 }
@@ -132,12 +136,14 @@ pub fn training_settings(config: &Config, table: &[BlockShape], everyone: bool, 
     settings(config, blocks, everyone, seed)
 }
 
-/// Clips leave room for members with several times the mean number of texts, whose updates are scaled by it.
+/// Clips leave room for members with several times the mean number of texts, because their updates are scaled
+/// by it.
 fn training_block(shape: BlockShape, expert_clip: f64) -> PlannedBlock {
     let (step_log2, clip, noise_steps) = match shape.kind {
         BlockKind::Expert { .. } => (-18, expert_clip, 0),
         BlockKind::Router { .. } => (-18, 8.0, 0),
         BlockKind::Shared => (-17, 32.0, 0),
+        // A distribution's norm is at most 1, so this clip cuts nothing.
         BlockKind::Routing { .. } => (-16, 1.0, 64),
     };
     block(shape, step_log2, clip, noise_steps)
@@ -196,7 +202,7 @@ pub(crate) fn settings(
     }
 }
 
-/// Stands for a task file: a run's sketches have projections of their own (`PLAN-15`).
+/// Stands for a task file's digest: each run's sketches have projections of their own (`PLAN-15`).
 fn task_of_run(seed: u64) -> Digest {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Settings of rounds whose every release is noised, for audits and attacks.
+//! Settings of rounds in which every release has noise, for audits and attacks.
 
 use cloister_crypto::hash::projection_seed;
 use cloister_experts::{ModelConfig, block_table};
@@ -15,7 +15,8 @@ use cloister_privacy::release::{HONEST_NOISES, sketch_norm};
 
 use crate::error::LabError;
 
-/// Parts of a round's `rho`, which add up to 1. Sketches get most of it, because their noise has to fit 16 bits.
+/// Parts of a round's `rho`, which add up to 1. Sketches get most of it, because their noise has to fit into
+/// 16 bits.
 const EXPERTS: f64 = 0.15;
 const ROUTERS: f64 = 0.05;
 const SHARED: f64 = 0.1;
@@ -23,16 +24,16 @@ const HISTOGRAMS: f64 = 0.05;
 const REGIONS: f64 = 0.3;
 const UPDATES: f64 = 0.3;
 const COUNTS: f64 = 0.05;
-/// Token counts are cut at twice as many.
+/// The plan's `minimum_tokens`; counts are cut at twice as many.
 const MINIMUM_TOKENS: u32 = 30;
 
 /// Noise on sketches and counts where no cost is set, in steps: that of the lab's runs for accuracy.
 const LEAST_SKETCH_NOISE: u16 = 80;
 const LEAST_COUNT_NOISE: u16 = 4;
-/// Stands for a task file.
+/// Stands for a task file's digest, from which sketches' projections follow.
 const TASK: Digest = Digest([1; 32]);
 
-/// What a round is to cost, and whom it protects.
+/// What a round may cost, and whom it protects.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Target {
     /// Whose data is protected.
@@ -41,16 +42,16 @@ pub struct Target {
     pub rho: f64,
 }
 
-/// Clips of a round, as powers of two in the units of what is clipped.
+/// Clips of a round. Powers of two make every clip the same number of steps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clips {
-    /// Experts, routers and the shared block.
+    /// The clip of experts, routers and the shared block, as a power of two.
     pub update_log2: i8,
-    /// Regions, in thousandths of the hidden state's unit.
+    /// The clip of regions, in thousandths.
     pub region_milli: u32,
 }
 
-/// The steps of a clip, as a power of two.
+/// How many steps a clip has, as a power of two.
 const CLIP_STEPS_LOG2: i8 = 16;
 
 /// Settings of a round over everyone; without a target nothing is promised, and only histograms and sketches carry a
@@ -115,6 +116,7 @@ fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<T
                 PrivacyUnit::Member => scale.largest_norm(shape.kind),
                 PrivacyUnit::Record => scale.largest_change(shape.kind),
             };
+            // Blocks of one kind share the kind's part evenly.
             sigma(rho, part / alike, sensitivity, HONEST_NOISES) as u32
         }
     };
@@ -133,19 +135,21 @@ fn sketches(table: &[BlockShape], clips: Clips, target: Option<Target>) -> Resul
         Some(PrivacyUnit::Record) => 2.0 * norm,
         Some(PrivacyUnit::Member) | None => norm,
     };
-    // A count is between 0 and its largest, whosever data change.
+    // A count lies between 0 and its largest value, so both units have the same sensitivity.
     let count = f64::from(2 * MINIMUM_TOKENS);
     let rho = target.map(|target| target.rho);
     Ok(SketchPlan {
         seed: projection_seed(TASK),
         coordinates: COORDINATES,
+        // Regions and updates share one noise, so the stricter of both parts decides.
         noise_steps: fitting(rho, REGIONS.min(UPDATES) / experts, sketch)?.unwrap_or(LEAST_SKETCH_NOISE),
         region_clip_milli: clips.region_milli,
         count_noise: fitting(rho, COUNTS / experts, count)?.unwrap_or(0).max(LEAST_COUNT_NOISE),
     })
 }
 
-/// The noise on what is announced with which it costs this part of `rho`, if there is a `rho`.
+/// The noise on an announced value with which it costs this part of `rho`; `None` without a `rho`. An
+/// announcement shows one member, so nobody else's noise counts.
 fn fitting(rho: Option<f64>, part: f64, sensitivity: f64) -> Result<Option<u16>, LabError> {
     let Some(rho) = rho else { return Ok(None) };
     let noise = u16::try_from(sigma(rho, part, sensitivity, 1) as u64);
@@ -153,7 +157,8 @@ fn fitting(rho: Option<f64>, part: f64, sensitivity: f64) -> Result<Option<u16>,
     noise.map(Some).map_err(too_large)
 }
 
-/// The noise of each of `parties` members with which a release of this sensitivity costs this part of `rho`.
+/// The noise of each of `parties` members with which a release of this sensitivity costs this part of `rho`:
+/// `σ = Δ/√(2·ρ·m)`, rounded up.
 fn sigma(rho: f64, part: f64, sensitivity: f64, parties: u32) -> f64 {
     (sensitivity / (2.0 * rho * part * f64::from(parties)).sqrt()).ceil()
 }

@@ -1,11 +1,11 @@
-//! Who gets which texts.
+//! How texts are divided among members.
 
 use cloister_experts::partition::{PartitionError, label_dirichlet};
 
 use crate::config::{Division, PartitionConfig};
 use crate::shuffle::shuffled;
 
-/// What a division goes by, for each text.
+/// What a division depends on, for each text.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts<'a> {
     /// Classes, from 0.
@@ -60,13 +60,14 @@ fn by_size(order: Vec<usize>, members: usize, minimum: usize) -> Vec<Vec<usize>>
     cut(&order, &shares, minimum)
 }
 
-/// Cuts an order into parts of `minimum` texts, and these shares of the rest.
+/// Cuts an order into parts of `minimum` texts, plus these shares of the rest.
 fn cut(order: &[usize], shares: &[f64], minimum: usize) -> Vec<Vec<usize>> {
     let (rest, total) = (order.len() - minimum * shares.len(), shares.iter().sum::<f64>());
     let mut sum = 0.0;
     let ends: Vec<usize> = (1..=shares.len())
         .map(|parts| {
             sum += shares[parts - 1];
+            // Ends are rounded, not lengths: parts then have every text once, however the shares round.
             parts * minimum + (rest as f64 * (sum / total).min(1.0)).round() as usize
         })
         .collect();
@@ -96,6 +97,7 @@ fn by_domain(
     Ok(parts)
 }
 
+/// Rejects too few texts before anything is cut, where lengths would underflow.
 fn check(notes: usize, members: usize, minimum: usize) -> Result<(), PartitionError> {
     if members == 0 {
         return Err(PartitionError::NoMembers);
@@ -106,6 +108,7 @@ fn check(notes: usize, members: usize, minimum: usize) -> Result<(), PartitionEr
     Ok(())
 }
 
+/// Deals texts out in turn, so that parts differ by one text at most.
 fn deal(texts: Vec<usize>, members: usize) -> Vec<Vec<usize>> {
     let mut parts = vec![Vec::new(); members];
     texts.into_iter().enumerate().for_each(|(turn, text)| parts[turn % members].push(text));

@@ -1,8 +1,8 @@
 //! DP-SGD in the lab: settings for a member's texts, and what they cost.
 //!
-//! The lab's texts are public, so the sampling probability and the number of steps may follow from the number of texts, as
-//! a researcher expects of `batch_size` and `local_epochs`. Hospitals take both from the plan, so that neither shows how
-//! many records they have.
+//! The lab's texts are public, so the sampling probability and the number of steps may follow from the number
+//! of texts, as a researcher expects of `batch_size` and `local_epochs`. Hospitals take both from the plan,
+//! because otherwise both would reveal how many records they have.
 
 use cloister_experts::PrivateTraining;
 use cloister_privacy::accountant::{Account, Mechanism};

@@ -1,7 +1,8 @@
-//! A program of the researcher's own as every member's local step (`protocols/trainer.md`).
+//! The researcher's own program as every member's local step (`protocols/trainer.md`).
 //!
-//! Each member's training and evaluation is a job, exchanged as a real hospital's client exchanges it. The program learns
-//! of a member what a hospital's program would: its texts, the common model and the plan's settings.
+//! Each member's training and evaluation is a job, exchanged as a real hospital's client exchanges it. The
+//! program learns about a member what a hospital's program would: its texts, the common model and the plan's
+//! settings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,14 +95,15 @@ impl Learners for ProgramLearners {
     }
 }
 
-/// One JSON object a line, as `protocols/trainer.md` has notes.
+/// One JSON object a line, the format of notes in `protocols/trainer.md`.
 fn write_texts(path: &Path, texts: &LabelledTexts<'_>) -> Result<(), LabError> {
     let lines: String =
         texts.iter().map(|(text, label)| format!("{}\n", json!({ "text": text, "label": label }))).collect();
     fs::write(path, lines).map_err(LabError::file(path))
 }
 
-/// Rejects what a job cannot tell a program, and names it: a run must not do less than its configuration says.
+/// Rejects settings that a job cannot pass to a program, and names them: a run must not do less than its
+/// configuration says.
 pub(crate) fn check(config: &Config) -> Result<(), LabError> {
     let training = &config.strategy.training;
     let asked = config.strategy.kind.settings().training(training);
@@ -130,6 +132,7 @@ pub(crate) fn check(config: &Config) -> Result<(), LabError> {
         (asked.proximal != told.proximal, "`strategy.proximal` of FedProx: programs have no such setting"),
         (asked.routing_form != told.routing_form, "`strategy.routing_form`: programs have no such setting"),
         (asked.region_form != told.region_form, "`strategy.region_form`: programs have no such setting"),
+        // Last, as a net: a setting that is added to training must not be dropped silently.
         (asked != told, "a setting of this strategy that programs do not have"),
     ];
     match untold.into_iter().find(|(is_asked, _)| *is_asked) {

@@ -1,10 +1,10 @@
-//! How far a run is.
+//! How far a run has come.
 
 use cloister_experts::files::notes::Twins;
 
 use crate::results::MeasuredRound;
 
-/// How far a run is.
+/// How far a run has come.
 #[derive(Clone, PartialEq, Debug)]
 pub enum RunProgress {
     /// Texts pass through the frozen layers, in windows.
@@ -16,7 +16,7 @@ pub enum RunProgress {
     },
     /// A seed begins.
     Seed {
-        /// Which.
+        /// The seed.
         seed: u64,
         /// Whether an earlier run has measured it.
         resumed: bool,
@@ -30,7 +30,7 @@ pub enum RunProgress {
         /// How many members train.
         members: usize,
     },
-    /// Members' updates of some blocks were longer than what masks leave room for.
+    /// Updates of some blocks were longer than their clips, which bound the numbers that enter a masked sum.
     Clipped {
         /// The round, from 1.
         round: usize,
@@ -39,7 +39,7 @@ pub enum RunProgress {
         /// All blocks of all members.
         all: usize,
     },
-    /// Classes of the texts may be meant to be one.
+    /// Two classes have almost the same name, and may be meant to be one.
     Twins(Twins),
     /// A round was measured.
     Measured(MeasuredRound),

@@ -1,4 +1,4 @@
-//! What a run found, and how it is written down.
+//! The results of a run, and their files.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::config::{Config, Division};
 use crate::error::LabError;
 use crate::private;
 
-/// What was measured after a round; round 0 is before any training, with the head from sums alone.
+/// Measurements after a round. Round 0 is before any training, with the head from sums alone.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct MeasuredRound {
-    /// The round.
+    /// The round, from 0.
     pub round: usize,
     /// Share of the texts that nobody trained on that are classified right; of members with models of their own the
     /// mean. None before training where there is no head from sums.
@@ -49,12 +49,13 @@ impl MeasuredRound {
     }
 }
 
-/// What was measured with one seed.
+/// The results of one seed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SeedResult {
     /// The seed.
     pub seed: u64,
-    /// Digest of everything that decides the result but the seed.
+    /// Digest of everything that decides the result except the seed. A file with another digest is measured
+    /// again.
     pub run: String,
     /// How many texts each member has of each class, by their right labels; of questions, of each topic.
     pub labels: Vec<Vec<usize>>,
@@ -65,7 +66,7 @@ pub struct SeedResult {
     pub epsilon_of_head: Option<f64>,
 }
 
-/// What one seed yields.
+/// The outcome of one seed, before it is labelled with seed and digest.
 pub(crate) struct SeedOutcome {
     /// How many texts each member has of each class; of questions, of each topic.
     pub(crate) labels: Vec<Vec<usize>>,
@@ -129,7 +130,8 @@ impl RunSummary {
         means
     }
 
-    /// Experts whose cohort was not everyone, the mean over seeds and rounds; none of strategies without cohorts.
+    /// Experts whose cohort was not everyone, the mean over seeds and rounds; none for strategies without
+    /// cohorts.
     pub fn aligned(&self) -> Option<f64> {
         let rounds = self.measured.iter().flat_map(|seed| &seed.rounds);
         let aligned: Vec<f64> =
@@ -137,7 +139,7 @@ impl RunSummary {
         (!aligned.is_empty()).then(|| mean(&aligned))
     }
 
-    /// The object that a run ends with.
+    /// The JSON object that a run prints at its end.
     pub fn to_json(&self, config: &Config) -> Value {
         let partition = &config.partition;
         json!({
@@ -157,8 +159,9 @@ impl RunSummary {
         })
     }
 
-    /// The ε of DP-SGD alone, at the configuration's δ, for the texts of the member that has the fewest; none without
-    /// private training. Routing, sketches and counts, which strategies may use too, are not in it.
+    /// The ε of DP-SGD alone, at the configuration's δ, for the texts of the member that has the fewest:
+    /// there each text is in the largest share of the batches. None without private training. It does not
+    /// include routing, sketches and counts, which strategies may release as well.
     pub fn epsilon_of_training(&self, config: &Config) -> Option<f64> {
         let members = self.measured.iter().flat_map(|seed| &seed.labels);
         let fewest = members.map(|labels| labels.iter().sum()).min()?;
@@ -182,7 +185,8 @@ impl RunSummary {
 }
 
 impl MeasuredRound {
-    /// The round as a line; what was not measured is empty, and a member without a consensus has a hyphen.
+    /// The round as a line. Fields that were not measured are empty; a member without a consensus has a
+    /// hyphen.
     fn to_csv(&self, seed: u64) -> String {
         let mut consensus = Vec::new();
         for member in self.consensus.iter().flatten() {
@@ -215,13 +219,14 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// What an earlier run measured with a seed, if it was this run.
+/// The result of an earlier run with this seed, if it was the same run. A file that cannot be read is
+/// measured again.
 pub(crate) fn resume(path: &Path, run: &str) -> Option<SeedResult> {
     let text = fs::read(path).ok()?;
     serde_json::from_slice(&text).ok().filter(|result: &SeedResult| result.run == run)
 }
 
-/// Writes an object with a line end.
+/// Writes an object as JSON, with a line end.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), LabError> {
     let text = serde_json::to_string_pretty(value).expect("results are plain data") + "\n";
     fs::write(path, text).map_err(LabError::file(path))

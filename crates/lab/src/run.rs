@@ -49,7 +49,7 @@ pub fn run(
             measured.push(earlier);
             continue;
         }
-        // Prepared only once it is needed: a run that was measured before reads no model.
+        // Prepared only when it is needed: a run that was measured completely loads no model.
         let prepared = match &mut prepared {
             Some(prepared) => prepared,
             empty => empty.insert(PreparedRun::new(config, &files, environment, progress)?),
@@ -58,6 +58,7 @@ pub fn run(
         let SeedOutcome { labels, rounds, epsilon_of_head } =
             prepared.measure(seed, &checkpoints, progress)?;
         let result = SeedResult { seed, run: run.clone(), labels, rounds, epsilon_of_head };
+        // The result before the checkpoint goes: an interruption in between costs nothing.
         write_json(&path, &result)?;
         checkpoints.remove()?;
         measured.push(result);
@@ -67,7 +68,7 @@ pub fn run(
     Ok(summary)
 }
 
-/// What all seeds share, by what the model does.
+/// What all seeds share, by the kind of model.
 enum PreparedRun<'a> {
     Texts(Box<TextRun<'a>>),
     Questions(Box<QuestionRun<'a>>),
@@ -138,6 +139,7 @@ fn run_digest(
     files: &[(String, String)],
 ) -> Result<String, LabError> {
     let mut config = config.clone();
+    // A seed's result does not depend on which other seeds are listed, so more can be added later.
     config.partition.seeds.clear();
     let text = toml::to_string(&config).map_err(|error| LabError::config("the configuration", error))?;
     let mut parts: Vec<Vec<u8>> = files.iter().map(|(_, digest)| digest.clone().into_bytes()).collect();
@@ -146,6 +148,7 @@ fn run_digest(
     for argument in trainer.into_iter().flat_map(|trainer| &trainer.command) {
         let path = Path::new(argument);
         parts.push(argument.clone().into_bytes());
+        // A script that was edited between two runs is another program.
         if path.is_file() {
             parts.push(digest::of_file(path)?.into_bytes());
         }

@@ -98,6 +98,8 @@ fn hashed(run: u64, purpose: Purpose) -> u64 {
     let mut hash = Sha256::new();
     hash.update(b"cloister lab seed\0");
     hash.update(run.to_le_bytes());
+    // `Debug` writes the variant's name and its fields, so two purposes never have the same bytes. Renaming
+    // either changes seeds.
     hash.update(format!("{purpose:?}"));
     let digest: [u8; 32] = hash.finalize().into();
     let [first, ..] = digest.as_chunks::<8>().0 else { unreachable!("a digest has 32 bytes") };

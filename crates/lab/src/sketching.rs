@@ -1,8 +1,8 @@
 //! How the choice of cohorts degrades with the size of sketches and their noise.
 //!
-//! After some rounds of training, every member's regions and updates are scored twice: themselves (with
-//! [`cloister_alignment::reference`]), and by the noised sketches that a member would announce. The two sets of members
-//! that align are compared.
+//! After some rounds of training, every member's regions and updates are scored twice: as vectors (with
+//! [`cloister_alignment::reference`]), and as the noised sketches that a member would announce. The two sets
+//! of aligned members are compared.
 
 use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score};
 use cloister_alignment::score::ExpertSketch;
@@ -22,7 +22,7 @@ use crate::seeds::{Purpose, seed_for};
 use crate::shuffle::shuffled;
 use crate::strategy::MemberUpdates;
 
-/// Noise on each coordinate, as a share of the sketch's clip.
+/// Standard deviations of the noise on each coordinate, as shares of the sketch's clip.
 pub const NOISE: [f64; 6] = [0.0, 0.003, 0.01, 0.03, 0.1, 0.3];
 
 /// How well cohorts from sketches of one size and noise agree with those from the vectors themselves.
@@ -32,7 +32,7 @@ pub struct Degradation {
     pub coordinates: u16,
     /// Noise on each coordinate, as a share of the clip.
     pub noise: f64,
-    /// Share of members that are judged alike.
+    /// Share of members for which both decide the same, mean over experts.
     pub judged_alike: f64,
     /// Members in both cohorts over members in either, mean over experts.
     pub overlap: f64,
@@ -53,6 +53,8 @@ pub fn compare(
     let mut rows = vec![chance(&truth, seed)];
     for coordinates in SKETCH_COORDINATES {
         for noise in NOISE {
+            // Everything else stays, projections included: a size's sketch has another length, not another
+            // seed.
             let mut settings = settings.clone();
             settings.sketch.coordinates = coordinates;
             settings.sketch.noise_steps = (noise * f64::from(SKETCH_CLIP_STEPS)).round() as u16;
@@ -79,7 +81,7 @@ pub fn mean(comparisons: &[Vec<Degradation>]) -> Vec<Degradation> {
     means
 }
 
-/// What each expert's members trained, without sketches in between.
+/// What the members know of each expert, without sketches.
 fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<TrainedExpert>> {
     let mut roles = Vec::with_capacity(experts.len());
     for shape in experts {
@@ -91,13 +93,14 @@ fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<T
     roles
 }
 
-/// What the members' noised sketches show of it.
+/// What the members' noised sketches show of each expert.
 fn sketched_roles(
     settings: &RoundSettings,
     experts: &[&BlockShape],
     updates: &MemberUpdates<'_>,
     seed: u64,
 ) -> Result<Vec<Vec<TrainedExpert>>, LabError> {
+    // The same draws for each size and amount of noise, so that rows differ in these alone.
     let mut random = ChaCha20Rng::seed_from_u64(seed_for(seed, Purpose::SketchNoise));
     let plan = plan(settings, updates.global, updates.round);
     let model = Model::new(updates.global.values().to_vec());
@@ -113,7 +116,7 @@ fn sketched_roles(
     Ok(roles)
 }
 
-/// A sketch in the place of what it stands for. Scores compare directions, so its unit does not matter.
+/// A sketch in place of its vector. Scores compare directions, so its unit does not matter.
 fn sketched_role(sketch: &ExpertSketch) -> TrainedExpert {
     TrainedExpert {
         region: floats(&sketch.region),
@@ -153,7 +156,7 @@ fn layer(shape: &BlockShape) -> Option<u16> {
     }
 }
 
-/// Members judged alike, and the overlap of cohorts, both as means over experts.
+/// The share of members decided alike, and the overlap of cohorts, both as means over experts.
 fn agreement(truth: &[Vec<bool>], other: &[Vec<bool>]) -> (f64, f64) {
     let (mut judged_alike, mut overlap) = (0.0, 0.0);
     for (one, two) in truth.iter().zip(other) {

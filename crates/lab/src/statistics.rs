@@ -1,9 +1,10 @@
-//! What a head needs of a member's texts: class counts, class sums and second moments of frozen features. All of
-//! them are sums, so secure aggregation gives their totals exactly whatever the division of labels is.
+//! The statistics of a member's texts that a head needs: class counts, class sums and second moments of
+//! frozen features. All of them are sums, so secure aggregation gives their exact totals, whatever the
+//! division of labels is.
 //!
 //! # Leakage
-//! The totals are published: how many texts of each class all members have together, the classes' mean features, and
-//! one matrix of second moments. Noise, and what it costs, are matters of [`crate::totals`].
+//! The totals are published: how many texts of each class all members have together, the classes' mean
+//! features, and one matrix of second moments. [`crate::totals`] adds noise and charges for it.
 
 use cloister_experts::classifier::embedding::second_moments;
 
@@ -33,16 +34,19 @@ impl Statistics {
             sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
         let moments = second_moments(features, width);
+        // The matrix is symmetric, and the lower half would double what is masked, sent and noised.
         values.extend((0..width).flat_map(|row| &moments[row * width + row..(row + 1) * width]));
         Self { classes, width, values, noise: 0.0 }
     }
 
-    /// Statistics from a vector that [`Statistics::values`] gave, or a sum of such.
+    /// Statistics from a vector of [`Statistics::values`], or a sum of such vectors. `None` if its length
+    /// does not fit.
     pub fn from_values(values: Vec<f32>, classes: usize, width: usize) -> Option<Self> {
         (values.len() == Self::length(classes, width)).then_some(Self { classes, width, values, noise: 0.0 })
     }
 
-    /// The same statistics, said to carry noise of this standard deviation on each value.
+    /// The same statistics, with the standard deviation of the noise that their values have. Nothing is drawn
+    /// here.
     pub fn noised_by(self, noise: f64) -> Self {
         Self { noise, ..self }
     }
@@ -65,7 +69,7 @@ impl Statistics {
     /// The total of several members' statistics of one shape; `None` for no member.
     pub fn total(all: &[Self]) -> Option<Self> {
         let first = all.first()?;
-        // In 64 bits, so that the total of many members is rounded once.
+        // In 64 bits, so that the total is rounded only once.
         let mut sums = vec![0.0; first.values.len()];
         for member in all {
             sums.iter_mut().zip(&member.values).for_each(|(sum, value)| *sum += f64::from(*value));
@@ -96,15 +100,15 @@ impl Statistics {
         (0..self.classes).map(|class| self.count(class)).sum()
     }
 
-    /// Mean features of a class; 0 where it has no texts.
+    /// Mean features of a class; zeros if it has no texts.
     pub fn mean(&self, class: usize) -> Vec<f64> {
         let sums = &self.values[self.classes + class * self.width..][..self.width];
         let count = self.count(class).max(1.0);
         sums.iter().map(|sum| f64::from(*sum) / count).collect()
     }
 
-    /// The covariance within the classes, `[width, width]` row by row: the mean outer product of features less their
-    /// class's mean.
+    /// The covariance within the classes, `[width, width]` row by row: the mean outer product of features,
+    /// minus the outer products of the class means. With noise it need not be definite.
     pub fn covariance(&self) -> Vec<f64> {
         let (width, texts) = (self.width, self.texts().max(1.0));
         let mut matrix = vec![0.0; width * width];

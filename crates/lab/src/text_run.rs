@@ -1,4 +1,4 @@
-//! What the seeds of a run share, and what one seed does with it.
+//! Runs whose model classifies texts: the data that all seeds share, and the steps of one seed.
 
 use cloister_experts::files::notes::near_twins;
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
@@ -33,15 +33,15 @@ pub(crate) struct TextRun<'a> {
     /// The head's features of each text.
     embeddings: Vec<f32>,
     width: usize,
-    /// Hidden states that the built-in trainer starts from; none if it trains nothing.
+    /// Hidden states from which the built-in trainer starts; none if it trains nothing.
     hidden: Option<Features>,
 }
 
-/// What one seed decides.
+/// The data that a seed decides.
 struct SeedData {
     /// Texts of each member.
     parts: Vec<Vec<usize>>,
-    /// Texts that are measured on.
+    /// Texts for measuring.
     held_out: Vec<usize>,
     /// The total of the members' statistics, if a head is fitted.
     total: Option<Statistics>,
@@ -142,7 +142,7 @@ impl<'a> TextRun<'a> {
         let domains: Vec<usize> = train.iter().map(|&text| self.dataset.domains[text]).collect();
         let lengths: Vec<usize> = train.iter().map(|&text| self.dataset.notes[text].text.len()).collect();
         let texts = Texts { labels: &self.labels(train), domains: &domains, lengths: &lengths };
-        // The division numbers the texts that it was given, and not those of the data set.
+        // The division numbers the texts that it was given, not those of the data set.
         let parts = divide(&self.config.partition, &texts, seed_for(seed, Purpose::Division))?;
         Ok(parts.iter().map(|part| part.iter().map(|&text| train[text]).collect()).collect())
     }
@@ -151,7 +151,8 @@ impl<'a> TextRun<'a> {
         texts.iter().map(|&text| self.dataset.labels[text]).collect()
     }
 
-    /// The classes that a member takes its texts to have: those of the last `partition.miscoded` members are off by one.
+    /// The classes that a member believes its texts to have: those of the last `partition.miscoded` members
+    /// are off by one.
     fn assigned_labels(&self, member: usize, texts: &[usize]) -> Vec<usize> {
         let PartitionConfig { members, miscoded, .. } = self.config.partition;
         let shift = usize::from(member + miscoded >= members);
@@ -202,6 +203,7 @@ impl<'a> TextRun<'a> {
             let features = self.with_offsets(hidden, data, part, Some(&prior))?.with_labels(&labels)?;
             trainers.push(Trainer::new(&self.encoder, features));
         }
+        // No prior for the test texts: it corrects for a member's mix of labels while that member trains.
         let test = self.with_offsets(hidden, data, &data.held_out, None)?;
         Ok(Box::new(Classifiers { training: &self.config.strategy.training, classes, trainers, test }))
     }
@@ -248,7 +250,8 @@ impl<'a> TextRun<'a> {
         })
     }
 
-    /// Features of texts with what is added to the model's logits: those of the head from sums, and the class prior of a
+    /// Features of texts, with the logits that are added to the model's: those of the head from sums, and the
+    /// class prior of a
     /// member that trains on them.
     fn with_offsets(
         &self,
@@ -286,7 +289,7 @@ impl<'a> TextRun<'a> {
         let mut prior = Vec::with_capacity(classes);
         for class in 0..classes {
             let count = labels.iter().filter(|&&label| label == class).count();
-            // One text more of each class, so that a class without texts has no share of 0, whose logarithm is infinite.
+            // One more text for each class, because the logarithm of a share of 0 is infinite.
             let share = (count as f64 + 1.0) / (labels.len() + classes) as f64;
             let overall = total.map_or(1.0, |total| total.count(class).max(1.0) / total.texts());
             prior.push((share / overall).ln() as f32);

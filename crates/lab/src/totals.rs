@@ -1,4 +1,4 @@
-//! Totals of statistics behind masks, noised and charged where the configuration says so.
+//! Totals of statistics behind masks, with noise and a charge for it if the configuration says so.
 
 use std::collections::BTreeMap;
 
@@ -25,10 +25,10 @@ use crate::masked::{Masked, settings};
 use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
 
-/// What the members' statistics add up to.
+/// The total of the members' statistics.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Total {
-    /// The total, which says how much noise it carries.
+    /// The total, with the standard deviation of its noise.
     pub statistics: Statistics,
     /// ε of the round by a member's ledger, at the configuration's δ; none without noise.
     pub epsilon: Option<f64>,
@@ -39,9 +39,9 @@ const UNIT_STEPS: f64 = 65_536.0;
 
 /// The total of the members' statistics, by one round whose only block they are. `None` for no member.
 ///
-/// Each member's vector is divided by the mean number of texts, so that the mean over members is that of a text. That
-/// number, and the largest member's share, are taken as known: members would declare them. `round` is the round that the
-/// head is fitted after, or 0 before training.
+/// Each member's vector is divided by the mean number of texts, so that the mean over members is the mean
+/// over texts. That number, and the largest member's share, are taken as known: real members would have to
+/// declare them. `round` is the round after which the head is fitted; 0 is before training.
 ///
 /// # Errors
 /// [`LabError::Plan`], [`LabError::NoSum`], [`LabError::Ledger`], or [`LabError::FixedPoint`] for features that are not
@@ -63,6 +63,7 @@ pub fn total_statistics(
     let noise_seed = seed_for(run_seed, Purpose::HeadNoise { round });
     let mut random = ChaCha20Rng::seed_from_u64(noise_seed);
     let mut contributions = Vec::with_capacity(members.len());
+    // Charged before any noise is drawn: a charge that fails releases nothing.
     let epsilon = sum.charge(members.len())?;
     for statistics in members {
         contributions.push(sum.contribution(statistics, &mut random)?);
@@ -86,9 +87,11 @@ struct Sum {
 }
 
 impl Sum {
-    /// Features have norm 1 a layer, so the statistics of one text are no longer than `sqrt(1 + L + L·(L + 1)/2)` for `L`
-    /// layers. The largest member's share of the texts, rounded up, bounds how often that counts. Without noise, steps
-    /// are as fine as the ring allows: their rounding must stay small against the shrinkage.
+    /// Features have norm 1 in each layer, so the statistics of one text have a norm of at most `sqrt(1 + L +
+    /// L·(L + 1)/2)` for `L` layers: 1 for its count, `L` for its class sum, and the upper triangle of its
+    /// outer product. The largest member's share of the texts, rounded up, bounds how often that counts.
+    /// Without noise, steps are as fine as the ring allows: their rounding must stay small against the
+    /// shrinkage.
     fn for_members(config: &Config, members: &[Statistics]) -> Self {
         let layers = members[0].width().div_ceil(HIDDEN) as f64;
         let texts: Vec<f64> = members.iter().map(Statistics::texts).collect();
@@ -103,14 +106,17 @@ impl Sum {
         });
         let finest = clip / f64::from(i32::MAX / members.len() as i32);
         let step = unit.map_or(finest, |unit| finest.max(unit / UNIT_STEPS));
+        // Rounded up, because a finer step would not fit the ring.
         let step_log2 = step.log2().ceil() as i8;
         let scale = Scale { step_log2, clip_steps: (clip * f64::from(-step_log2).exp2()) as u32 };
         let sensitivity = unit.map_or(0.0, |unit| match noise.map(|noise| noise.unit) {
             Some(PrivacyUnit::Member) => scale.largest_norm(BlockKind::Shared),
-            // With a text more or less each coordinate is rounded by less than a step, to one side or the other (`MASK-07`).
+            // With a text more or less each coordinate is rounded by less than one step, in either direction
+            // (`MASK-07`).
             _ => unit / scale.step() + 2.0 * (length as f64).sqrt(),
         });
-        // Each member adds a part of the noise; three honest members' parts together have the multiplier.
+        // Each member adds a part of the noise; the parts of three honest members together have the
+        // multiplier.
         let noise_steps = noise.map_or(0, |noise| {
             (noise.noise_multiplier * sensitivity / f64::from(HONEST_NOISES).sqrt()).ceil() as u32
         });
@@ -148,8 +154,8 @@ impl Sum {
         })
     }
 
-    /// Charges every member's ledger before anything noised leaves. Returns the ε of one of them, because all are charged
-    /// the same. Without noise nothing is promised, and there is nothing to charge.
+    /// Charges every member's ledger before anything with noise leaves. Returns the ε of one of them, because
+    /// all are charged the same. Without noise nothing is promised, and nothing is charged.
     fn charge(&self, members: usize) -> Result<Option<f64>, LabError> {
         let Some(noise) = self.noise else {
             return Ok(None);
@@ -158,12 +164,14 @@ impl Sum {
         let (epoch, model, releases) = (Digest::default(), Digest::default(), vec![self.release()?]);
         for member in 0..members {
             let charge = Charge { epoch, round: Round(1), model, releases: releases.clone() };
+            // Redeemed at once: `prepare`, which usually takes the permit, knows no statistics.
             accounts.charge(member, charge)?.redeem();
         }
         accounts.epsilon(0, noise.delta).map(Some)
     }
 
-    /// Standard deviation of the noise on each value of the total.
+    /// Standard deviation of the noise on each value of the total. Every member's noise counts here, corrupt
+    /// or not: it is there for the head to cope with.
     fn deviation(&self, members: usize) -> f64 {
         let PlannedBlock { scale, noise_steps, .. } = self.planned;
         (members as f64).sqrt() * f64::from(noise_steps) * scale.step() * self.mean_texts

@@ -1,4 +1,4 @@
-//! How members train, whichever strategy it is.
+//! How members train, for every strategy.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ impl Default for PrivateTrainingConfig {
     }
 }
 
-/// How members train, whichever strategy it is. The keys stand in `[strategy]`, beside the strategy's own.
+/// How members train, for every strategy. The keys are in `[strategy]`, next to the strategy's own.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemberTrainingConfig {
@@ -37,13 +37,13 @@ pub struct MemberTrainingConfig {
     /// The L2 norm that a member's update of an expert is clipped to behind masks, and that sketches of it are scaled by.
     /// Above 0, at most 64.
     pub expert_clip: f64,
-    /// Adds the log of the member's own class shares to the logits while it trains (balanced softmax), so that its label
-    /// mix does not teach the head.
+    /// Adds the log of the member's own class shares to the logits while it trains (balanced softmax), so
+    /// that the head does not learn the member's mix of labels.
     pub balanced: bool,
     /// Whether the model's own head stays as it started.
     pub freeze_head: bool,
-    /// Puts linear discriminants from sums over the members, of what the model's own head sees then, in its place: before
-    /// training and after every so many rounds; never if it is left out.
+    /// Replaces the model's head, before training and after every so many rounds, by linear discriminants
+    /// that are fitted to sums over the members of the head's input; never if it is left out.
     pub head_every: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Each attack works on what is not protected, and on what is protected as far as the protection lets it.
+//! Each attack works on what is not protected, and on protected data as far as the protection allows.
 
 use std::fs;
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ fn attacks_succeed_in_the_clear_and_fail_behind_masks_and_noise() {
     assert!(report.epsilon < 8.0 && report.epsilon_slight > 1000.0, "{table}");
 }
 
-/// Masks hide in sums, the better the more members there are; sketches are one member's own.
+/// Masks hide a member in sums, the better the more members there are. Sketches show one member alone.
 #[test]
 fn masks_alone_hide_updates_and_not_what_sketches_show() {
     let Some(report) = report() else {

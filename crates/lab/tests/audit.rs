@@ -1,4 +1,4 @@
-//! The audit finds what is wrong with noise, and nothing where nothing is.
+//! The audit finds every planted fault, and accuses no sound mechanism.
 
 use cloister_lab::audit::{
     AuditCase, AuditPlan, AuditReport, AuditSettings, AuditSubject, AuditedMechanism, AuditedRounds,
@@ -14,14 +14,14 @@ fn report() -> AuditReport {
     audit(&settings, &mut |_| ()).expect("it runs")
 }
 
-/// Where nothing is wrong, bounds are tight enough that a fault would show, and no more than what is claimed.
+/// A sound mechanism's bound is close enough to its claim that a fault would show, and never above it.
 fn stands(finding: &Finding) -> bool {
     let share = finding.epsilon_lower_bound / finding.epsilon_claimed;
     let moved = finding.moved > 0.95 && !finding.moves_too_far();
     (0.4..1.0).contains(&share) && moved && !finding.noise_repeats && !finding.noise_small
 }
 
-/// A fault is found by what it does, and by a margin where that is chance.
+/// Each fault must be found by its own effect; with a margin where the effect is a matter of chance.
 fn is_found(finding: &Finding) -> bool {
     let above = |times: f64| finding.epsilon_lower_bound > times * finding.epsilon_claimed;
     match finding.case.fault {
@@ -38,7 +38,7 @@ fn is_found(finding: &Finding) -> bool {
     }
 }
 
-/// What is released and charged: by unit, and with private training or without.
+/// The kinds of releases that are charged, by unit and by whether training is private.
 fn charged(unit: PrivacyUnit, private_training: bool) -> Vec<Released> {
     use Released::{
         ExpertSum, PrivateStep, RegionSketch, RouterSum, RoutingHistogram, SharedSum, TokenCount,
@@ -80,6 +80,8 @@ fn every_claim_stands_and_every_fault_in_every_kind_of_release_is_found() {
             }
         }
     }
+    // Faults that only some kinds of releases can have: this many findings over the three plans and the
+    // steps.
     let special = [
         (PlantedFault::SharedNoise, 17),
         (PlantedFault::NotClipped, 12),
@@ -99,7 +101,7 @@ fn every_claim_stands_and_every_fault_in_every_kind_of_release_is_found() {
     assert_eq!(report.epsilon_lower_bound, whole.epsilon_lower_bound);
 }
 
-/// Whether every claim stands in a run in which nothing is wrong. With so few canaries bounds are far below.
+/// Checks that every claim stands in a sound run. With so few canaries its bounds are far below the claims.
 fn all_stand(case: AuditCase, mechanism: &dyn AuditedMechanism) {
     const CANARIES: usize = 600;
     const SIGNIFICANCE: f64 = 1e-4;

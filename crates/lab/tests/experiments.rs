@@ -47,7 +47,7 @@ fn every_manifest_of_a_committed_result_has_a_configuration_that_is_read() {
     assert!(read > 100, "{read}");
 }
 
-/// Reads the configurations of a manifest, or of a ladder's manifests; how many there are.
+/// Parses the configurations of a manifest, or of a ladder's manifests, and returns how many there are.
 fn configurations(manifest: &serde_json::Value, path: &Path) -> usize {
     if let Some(rows) = manifest.as_array() {
         return rows.iter().map(|row| configurations(&row["manifest"], path)).sum();
@@ -58,12 +58,12 @@ fn configurations(manifest: &serde_json::Value, path: &Path) -> usize {
     1
 }
 
-/// Notes of the synthetic hospitals as a file, and where a run of them reads and writes; `None` without weights.
+/// Notes of the synthetic hospitals as a file, and the folders of a run on them; `None` without weights.
 fn folders(name: &str) -> Option<RunEnvironment> {
     folders_with(name, 160)
 }
 
-/// The same, with so many notes.
+/// The same, with this many notes.
 fn folders_with(name: &str, notes: usize) -> Option<RunEnvironment> {
     let Some(minilm) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
@@ -137,14 +137,16 @@ fn every_strategy_runs_and_those_of_sums_alone_run_behind_masks() {
     }
 }
 
-/// Rounding and the noise on routing distributions are all that masks change; FedAlignMoE's cohorts are chosen on noised
-/// sketches besides, and `tests/oracle.rs` has those.
+/// Masks change results by rounding and by the noise on routing distributions alone. FedAlignMoE's cohorts
+/// are also chosen on noised sketches, which `tests/oracle.rs` compares.
 #[test]
 fn strategies_behind_masks_do_what_they_do_in_the_clear() {
     let Some(folders) = folders("masked-strategies") else {
         return;
     };
     let mut seen: Vec<f64> = Vec::new();
+    // Strategies whose cohorts are everyone. A clip of 16 cuts nothing, or masks would change more than
+    // rounding.
     for name in ["FedAvg", "FedProx", "FedAdam", "FrozenRouter", "LocalRouters", "PflMoE"] {
         let losses = |secure| {
             let rounds = ["partition.seeds=[0]", "strategy.num_rounds=3", "strategy.batch_size=4"];
@@ -203,7 +205,7 @@ fn larger_sketches_without_noise_choose_better_than_chance() {
     assert!(overlap(128, 0.0) > overlap(128, 0.3), "{rows:?}");
 }
 
-/// Runs until a round was measured, as if the process ended there.
+/// Runs until a round was measured, and stops as if the process ended there.
 fn interrupted(config: &Config, folders: &RunEnvironment, after: usize) {
     let mut stop = |progress| {
         if let RunProgress::Measured(round) = progress

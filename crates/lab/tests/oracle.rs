@@ -27,9 +27,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 const MEMBERS: usize = 8;
-/// Cohort floor of eight members that are all custodians.
+/// The cohort floor of eight members that are all custodians.
 const FLOOR: usize = 5;
-/// What rounding in integers can move a consensus by, as `crates/alignment/tests/reference.rs` derives it.
+/// By how much integer rounding can move a consensus, as `crates/alignment/tests/reference.rs` derives it.
 const ROUNDING: f64 = 8.0 * 8.0 / 16384.0;
 
 fn config() -> Config {
@@ -44,7 +44,7 @@ fn model() -> ModelConfig {
     ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) }
 }
 
-/// What each member announced and would have uploaded, and what the round made of it.
+/// One round, both ways: what each member announced and would have uploaded, and the result behind masks.
 struct Both {
     settings: RoundSettings,
     global: BlockVectors,
@@ -95,7 +95,7 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
 }
 
 impl Both {
-    /// The reference's scores of an expert; `None` where a decision is too close for rounding to be sure of it.
+    /// The reference's scores of an expert; `None` if rounding could turn one of its decisions.
     fn scores(&self, block: BlockId) -> Option<ExpertScores> {
         let common =
             common_direction(self.sketches.iter().flat_map(BTreeMap::values), &self.settings.scoring);
@@ -105,7 +105,7 @@ impl Both {
         (scores.margin >= ROUNDING).then_some(scores)
     }
 
-    /// The reference's cohort of a block; `None` where a decision is too close.
+    /// The reference's cohort of a block; `None` if rounding could turn one of its decisions.
     fn cohort(&self, shape: &BlockShape) -> Option<Vec<usize>> {
         let chosen = match shape.kind {
             BlockKind::Expert { .. } => self.scores(shape.id)?.aligned,
@@ -120,7 +120,7 @@ impl Both {
         Some(if members.len() >= FLOOR { members } else { (0..MEMBERS).collect() })
     }
 
-    /// The mean over a cohort of vectors, each with a weight.
+    /// The weighted mean of a cohort's vectors, in floats.
     fn plain(&self, shape: &BlockShape, members: &[usize], weights: &[f64]) -> Vec<f64> {
         let vectors: Vec<Vec<f64>> = members
             .iter()
@@ -132,7 +132,7 @@ impl Both {
         mean(vectors.iter().map(Vec::as_slice).zip(weights.iter().copied()))
     }
 
-    /// Compares every block; how many experts had clear decisions.
+    /// Compares every block. Returns how many experts had clear decisions.
     fn compare(&self) -> usize {
         let mut clear = 0;
         let everyone: Vec<usize> = (0..MEMBERS).collect();
@@ -177,7 +177,7 @@ impl Both {
     }
 }
 
-/// Members whose experts have one of two roles, more or less.
+/// Training results of members whose experts have one of two roles, with some noise.
 fn random_results(model: &ModelConfig, seed: u64) -> Vec<LocalResult> {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     let mut uniform = move || {
@@ -229,6 +229,7 @@ fn secure_and_plain_agree_over_random_updates() {
         Ok(())
     });
     outcome.expect("secure and plain agree");
+    // A comparison that skips every expert as too close would pass, so half of them must be clear.
     assert!(clear.get() >= 18, "only {} of 36 experts had clear decisions", clear.get());
 }
 

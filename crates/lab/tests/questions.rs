@@ -26,10 +26,10 @@ const WORDS: [&str; 16] = [
     "six",
     "ten",
 ];
-/// What is asked for, and the answer that is right for it.
+/// Words that are asked about, each with its right answer.
 const PAIRS: [(&str, &str); 3] = [("sun", "hot"), ("sea", "wet"), ("leaf", "soft")];
 
-/// A model that reads those words, questions whose answer follows from one word, and where a run reads and writes.
+/// A model that reads those words, questions whose answer follows from one word, and the folders of a run.
 fn folders(name: &str) -> RunEnvironment {
     let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("questions-{name}"));
     let _ = fs::remove_dir_all(&data);

@@ -43,7 +43,7 @@ fn config(settings: &[&str]) -> Config {
     Config::parse(CONFIG, "the test", &settings).expect("a configuration")
 }
 
-/// Where a run with a program reads and writes; `None` without weights.
+/// The environment of a run with a program; `None` without weights.
 fn environment(name: &str, command: &[&str]) -> Option<RunEnvironment> {
     let Some(minilm) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");

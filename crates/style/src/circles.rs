@@ -1,8 +1,8 @@
-//! Circles: modules beside one another that use each other.
+//! Circles: sibling modules that use each other.
 //!
-//! A node is a file with everything below it; its siblings are the other files of the same parent. An edge is a
-//! `use` or a path into a sibling. What a parent uses of its children, or a child of its parent, is no edge.
-//! Names that a module re-exports count for the module that defines them. Test code is left out.
+//! A node is a file with everything below it; its siblings are the other files of the same parent. An edge is
+//! a `use` or a path into a sibling. Between a parent and its children there are no edges. Names that a
+//! module re-exports count for the module that defines them. Test code is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,8 @@ pub(crate) fn found(sources: &Sources) -> Vec<(String, Vec<String>)> {
 }
 
 struct CrateGraph {
-    /// For each module that is a file, the paths that its code names, absolute and resolved.
+    /// For each module that is a file, the modules that its code names, absolute and with re-exports
+    /// resolved.
     uses: BTreeMap<ModulePath, BTreeSet<ModulePath>>,
 }
 
@@ -64,6 +65,8 @@ impl CrateGraph {
         let uses = named
             .into_iter()
             .map(|(path, paths)| {
+                // A limit of eight re-exports in a row: two modules that re-export each other's names would
+                // never end.
                 let targets = paths.iter().map(|target| resolve(target, &known, &aliases, 8)).collect();
                 (path, targets)
             })
@@ -84,6 +87,7 @@ impl CrateGraph {
     fn circles_below(&self, parent: &ModulePath) -> Vec<Vec<String>> {
         let mut edges: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
         for (path, targets) in &self.uses {
+            // Files further down count for the child that they are below.
             let Some(from) = child_of(parent, path) else { continue };
             let neighbours = edges.entry(from).or_default();
             neighbours.extend(
@@ -99,6 +103,7 @@ impl CrateGraph {
                 .filter(|other| reached.contains(*other) && reachable(&edges, other).contains(*node))
                 .map(|name| [parent.as_slice(), &[(*name).clone()]].concat().join("::"))
                 .collect();
+            // Every module of a circle finds the same circle; it is reported once.
             if circle.len() > 1 && placed.insert(circle.clone()) {
                 circles.push(circle);
             }
@@ -127,7 +132,8 @@ fn reachable<'a>(
     seen
 }
 
-/// The module that a file is: `src/late/mod.rs` and `src/late.rs` are `late`, `src/lib.rs` and `src/main.rs` the root.
+/// A file's module path: `src/late/mod.rs` and `src/late.rs` are `late`, `src/lib.rs` and `src/main.rs` the
+/// root.
 fn module_path(folder: &str, file: &RustFile) -> ModulePath {
     let relative = file.path.trim_start_matches(folder).trim_start_matches("/src/").trim_end_matches(".rs");
     let mut path: ModulePath = relative.split('/').map(str::to_owned).collect();
@@ -159,12 +165,12 @@ fn resolve(
 struct PathCollector {
     module: ModulePath,
     paths: Vec<ModulePath>,
-    /// Names that this module's `use` declarations bring in, with where they are from.
+    /// Names that this module's `pub use` declarations bring in, with their origin.
     reexports: Vec<(String, ModulePath)>,
 }
 
 impl PathCollector {
-    /// A path of this crate from the root, or nothing for another crate's.
+    /// A path of this crate, from its root; `None` for a path of another crate.
     fn absolute(&self, segments: &[String]) -> Option<ModulePath> {
         let (first, rest) = segments.split_first()?;
         match first.as_str() {
@@ -226,6 +232,7 @@ impl<'ast> Visit<'ast> for PathCollector {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        // A single segment is a local name, or one that a `use` has brought in and that was counted there.
         if segments.len() > 1
             && let Some(target) = self.absolute(&segments)
         {
@@ -235,7 +242,7 @@ impl<'ast> Visit<'ast> for PathCollector {
     }
 }
 
-/// The attributes of an item that can be left out of the program.
+/// The attributes of an item that `cfg` can remove.
 pub(crate) fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     match item {
         syn::Item::Fn(item) => &item.attrs,

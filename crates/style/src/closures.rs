@@ -1,11 +1,13 @@
-//! Closures with names: `let f = |x| …`. What is longer than an expression is a private function with a doc line.
+//! Named closures: `let f = |x| …`. Anything longer than an expression should be a private function with a
+//! doc line.
 
 use syn::visit::Visit;
 
 use crate::circles::attributes;
 use crate::sources::{Sources, is_test_only};
 
-/// Named closures that the crates may have, tests apart.
+/// The largest number of named closures in the crates, without tests. The rule allows short ones, and a count
+/// keeps them few.
 const MOST: usize = 100;
 
 pub(crate) fn violations(sources: &Sources) -> Vec<String> {
@@ -20,7 +22,7 @@ pub(crate) fn violations(sources: &Sources) -> Vec<String> {
         .collect()
 }
 
-/// Where each named closure stands.
+/// The place of each named closure.
 pub(crate) fn found(sources: &Sources) -> Vec<String> {
     let mut places = Vec::new();
     for file in sources.rust.iter().filter(|file| file.crate_folder().is_some() && !file.is_test()) {

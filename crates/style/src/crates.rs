@@ -1,4 +1,4 @@
-//! Each library crate opens with what it is and an example that runs as a test, and has a README from that text.
+//! Each library crate starts with a description and an example that runs as a test, and has a README.
 
 use crate::sources::{Sources, root};
 
@@ -27,6 +27,15 @@ fn front_page(text: &str) -> Vec<&str> {
 
 /// Whether one of the code blocks is compiled and run.
 fn has_example(page: &[&str]) -> bool {
-    page.iter().any(|line| matches!(line.trim_end(), "```" | "```rust" | "```no_run"))
-        && page.iter().any(|line| line.contains("assert"))
+    // rustdoc runs blocks without a language, and those marked as Rust.
+    let mut block: Option<bool> = None;
+    for line in page {
+        match (block, line.trim_end().strip_prefix("```")) {
+            (None, Some(language)) => block = Some(matches!(language, "" | "rust" | "no_run")),
+            (Some(_), Some(_)) => block = None,
+            (Some(true), None) if line.contains("assert") => return true,
+            _ => {}
+        }
+    }
+    false
 }

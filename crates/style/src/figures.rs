@@ -1,4 +1,4 @@
-//! What each rule counts, for notes and comparisons.
+//! The figures that each rule is based on, for notes and comparisons.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub(crate) fn text(sources: &Sources) -> String {
     figures.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
 }
 
-/// Lines of `//` comments (not documentation) for each 100 lines of code.
+/// Lines of `//` comments (not doc comments) for each 100 lines of code.
 fn comment_density(sources: &Sources) -> f64 {
     let lines = || {
         sources.rust.iter().filter(|file| file.crate_folder().is_some()).flat_map(|file| file.text.lines())

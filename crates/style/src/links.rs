@@ -1,13 +1,13 @@
-//! Links and paths on pages name files and headings that exist.
+//! Links and paths in Markdown pages must name files and headings that exist.
 
 use std::collections::BTreeMap;
 
 use crate::sources::{Sources, TextFile, root};
 
-/// A span of code that starts with one of these names a file or a folder of the project.
+/// A code span that starts with one of these is taken for a path of the project.
 const FOLDERS: [&str; 5] = ["crates/", "protocols/", "audits/", "deploy/", "tests/"];
 
-/// What comes before a link's target, and what ends it: links, and the pictures of pages that are in HTML.
+/// What precedes a link's target, and what ends it: in Markdown links, and in HTML pictures.
 const MARKS: [(&str, char); 3] = [("](", ')'), ("src=\"", '"'), ("srcset=\"", '"')];
 
 pub(crate) fn violations(sources: &Sources) -> Vec<String> {
@@ -36,6 +36,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn dead_links(page: &TextFile, line: &str, headings: &BTreeMap<&str, Vec<String>>) -> Vec<String> {
     let mut faults = Vec::new();
     for target in targets(line) {
+        // The check needs no network, so links to other sites are not followed.
         if target.contains("://") || target.starts_with("mailto:") {
             continue;
         }
@@ -60,7 +61,7 @@ fn targets(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The path of a link's target from the root of the checkout; none if it leads out of the checkout.
+/// The path of a link's target from the root of the checkout; `None` if it leads outside.
 fn resolve(page: &str, target: &str) -> Option<String> {
     let mut parts: Vec<&str> = page.split('/').collect();
     parts.pop();
@@ -76,9 +77,10 @@ fn resolve(page: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// Spans of code that look like a path of the project and are none.
+/// Code spans that look like a path of the project but do not exist.
 fn dead_paths(line: &str) -> Vec<String> {
-    // Between two backticks is every second part. A span that goes over two lines has a space in it, so it is no path.
+    // Every second part is between two backticks. A span over two lines contains a space, so it is not a
+    // path.
     let spans = line.split('`').skip(1).step_by(2);
     spans
         .filter(|span| FOLDERS.iter().any(|folder| span.starts_with(folder)))
@@ -88,13 +90,14 @@ fn dead_paths(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// The anchors of a page's headings, as GitHub computes them.
 fn anchors(text: &str) -> Vec<String> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut anchors = Vec::new();
     for (_, line) in prose(text).filter(|(_, line)| line.starts_with('#')) {
         let anchor = anchor(line.trim_start_matches('#').trim());
         let times = seen.entry(anchor.clone()).or_default();
+        // GitHub numbers headings of the same text from the second on.
         anchors.push(if *times == 0 { anchor } else { format!("{anchor}-{times}") });
         *times += 1;
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask style`: reads every source and document of the project and reports what `CONTRIBUTING.md` forbids.
 //!
-//! It is a crate of its own, so that `cargo xtask demo` does not wait for the parser that it uses.
+//! It is a separate crate, so that `cargo xtask demo` does not wait for its parser to compile.
 
 // This program does IO: it reads the project's files.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -1,4 +1,4 @@
-//! One convention for modules with children: `foo/mod.rs`, never `foo.rs` beside `foo/`.
+//! One convention for modules with children: `foo/mod.rs`, never `foo.rs` next to `foo/`.
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,8 @@ use crate::sources::Sources;
 
 const COLUMNS: usize = 120;
 
-/// Files that `cargo xtask vectors` writes, and whose bytes are compared.
+/// The folder of files that `cargo xtask vectors` writes. Their bytes are compared, so they cannot be
+/// wrapped.
 const GENERATED: &str = "protocols/vectors/v1/";
 
 pub(crate) fn violations(sources: &Sources) -> Vec<String> {
@@ -26,7 +27,7 @@ pub(crate) fn violations(sources: &Sources) -> Vec<String> {
     violations
 }
 
-/// Tables cannot be wrapped, nor can a line that is one link.
+/// Tables cannot be wrapped, and neither can a line that is a single link.
 fn may_be_long(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with('|') || !line.contains(' ')

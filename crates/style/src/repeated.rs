@@ -1,4 +1,4 @@
-//! Type names that stand more than once in the workspace: one public type name has one meaning.
+//! Type names that occur more than once in the workspace: one public type name has one meaning.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use syn::visit::Visit;
 use crate::circles::attributes;
 use crate::sources::{Sources, is_test_only};
 
-/// Names that may stand more than once, each with its reason.
+/// Names that may occur more than once, each with its reason.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
-/// One line for each repeated name of a type that another module can see.
+/// One line for each repeated name of a type that is visible outside its module.
 pub(crate) fn violations(sources: &Sources) -> Vec<String> {
     found(sources, Seen::ByOthers)
         .into_iter()
@@ -26,11 +26,11 @@ pub(crate) fn violations(sources: &Sources) -> Vec<String> {
 pub(crate) enum Seen {
     /// `pub`, `pub(crate)` and `pub(super)`.
     ByOthers,
-    /// All.
+    /// All types.
     Anywhere,
 }
 
-/// Each name of more than one type, with the files.
+/// Each name of more than one type, with the files of those types.
 pub(crate) fn found(sources: &Sources, seen: Seen) -> BTreeMap<String, Vec<String>> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in sources.rust.iter().filter(|file| file.crate_folder().is_some() && !file.is_test()) {
@@ -69,6 +69,7 @@ impl<'ast> Visit<'ast> for TypeCollector {
             syn::Item::Type(item) => self.add(&item.ident, &item.vis),
             _ => {}
         }
+        // Types inside of functions and modules count as well.
         syn::visit::visit_item(self, item);
     }
 }

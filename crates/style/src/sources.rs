@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that hold no sources of the project.
+/// Folders without sources of the project.
 const SKIPPED: &[&str] = &["target", ".git", "node_modules"];
 
-/// Everything that the rules look at.
+/// All files that the rules apply to.
 pub(crate) struct Sources {
     pub(crate) rust: Vec<RustFile>,
     pub(crate) markdown: Vec<TextFile>,
@@ -33,6 +33,7 @@ impl Sources {
         let root = root();
         let mut files = Vec::new();
         collect(&root, &mut files)?;
+        // Sorted, because the order of a folder's entries differs between machines, and reports should not.
         files.sort();
         let mut sources = Self { rust: Vec::new(), markdown: Vec::new() };
         for file in files {
@@ -88,7 +89,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether attributes say that an item exists in tests alone.
+/// Whether an item's attributes remove it outside of tests.
 pub(crate) fn is_test_only(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")

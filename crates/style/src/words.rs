@@ -1,10 +1,10 @@
-//! Words that the project's prose and names no longer use, each with what to write instead.
+//! Words that the project's prose and names must not use, each with a replacement.
 
 use syn::visit::Visit;
 
 use crate::sources::Sources;
 
-/// Identifiers that say nothing, with what to do.
+/// Identifiers that say nothing, with advice.
 const NAMES: &[(&str, &str)] = &[
     ("own", "name what is owned"),
     ("of", "name what is made: `from_plan`, `for_member`"),
@@ -12,7 +12,7 @@ const NAMES: &[(&str, &str)] = &[
     ("believed", "name the check that was passed"),
 ];
 
-/// Phrases of comments and documents, in lower case, with what to write instead.
+/// Phrases of comments and documents, in lower case, with replacements.
 const PHRASES: &[(&str, &str)] = &[
     ("takes no part", "does not take part; is excluded"),
     ("says aloud", "sends a `Refusal` with the reason"),
@@ -24,6 +24,7 @@ const PHRASES: &[(&str, &str)] = &[
 
 pub(crate) fn violations(sources: &Sources) -> Vec<String> {
     let mut violations = Vec::new();
+    // This crate has the lists themselves.
     for file in sources.rust.iter().filter(|file| !file.path.starts_with("crates/style/")) {
         let mut collector = NameCollector::default();
         collector.visit_file(&file.syntax);
@@ -40,7 +41,7 @@ pub(crate) fn violations(sources: &Sources) -> Vec<String> {
     violations
 }
 
-/// The page that gives the rule shows each phrase in the first column of a table, and what to write in the second.
+/// Whether a line is an example of the rule's own page, which lists phrases to avoid in a table.
 fn is_example(path: &str, line: &str) -> bool {
     path == "CONTRIBUTING.md" && line.starts_with('|')
 }

@@ -1,4 +1,5 @@
-//! A custodian that breaks every rule that it can: it signs whatever it is asked to sign, and reveals everything that it holds.
+//! A custodian that breaks every rule it can: it signs whatever it is asked to sign, and reveals everything
+//! that it holds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use cloister_wire::statement::{
 };
 use rand_core::CryptoRng;
 
-/// A custodian without rules. Everything else it does like an honest one, so that rounds go on.
+/// A custodian without rules. In everything else it behaves like an honest one, so that rounds continue.
 #[derive(Debug)]
 pub struct ByzantineCustodian {
     id: PartyId,
@@ -57,7 +58,7 @@ impl ByzantineCustodian {
         self.outgoing.pop_front()
     }
 
-    /// Takes a frame. It rejects nothing.
+    /// Handles a frame. It rejects nothing.
     pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) {
         let Frame::Message(message) = frame else { return };
         match message {
@@ -99,6 +100,8 @@ impl ByzantineCustodian {
 
     fn take_plan(&mut self, context: RoundContext) {
         let known = self.context.as_ref().map(RoundContext::plan_digest);
+        // The liar follows the newest plan, also where an honest custodian keeps to the first one of the
+        // round.
         if known != Some(context.plan_digest()) {
             self.announcements.clear();
             self.held.clear();
@@ -111,6 +114,8 @@ impl ByzantineCustodian {
         let Some(context) = &self.context else { return };
         let checked = CheckedManifest::check(context, manifest, &self.announcements);
         let sealed = checked.and_then(|manifest| SealedManifest::establish(context, manifest, certificate));
+        // A certificate that does not fit leaves the last one, because the liar wants to reveal as much as it
+        // can.
         self.sealed = sealed.ok().or(self.sealed.take());
     }
 
@@ -137,7 +142,7 @@ impl ByzantineCustodian {
         self.send(Message::Vote { body: body_digest(body), signature });
     }
 
-    /// Claims to have recomputed whatever it was asked to.
+    /// Claims to have recomputed whatever it was asked to recompute.
     fn claim_recomputation(&mut self, closing: &[u8], blocks: Vec<BlockId>) {
         let Some(context) = &self.context else { return };
         let (epoch, round) = (self.epoch.digest(), context.round());

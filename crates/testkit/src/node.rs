@@ -12,7 +12,7 @@ use rand_core::CryptoRng;
 
 use crate::byzantine::ByzantineCustodian;
 
-/// Something that can happen next without a test's doing anything else.
+/// Something that can happen next without further action of the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WorldStep {
     /// The next frame of a link arrives.
@@ -26,7 +26,7 @@ pub enum WorldStep {
     Train(PartyId),
 }
 
-/// What was seen of the parties, in order.
+/// Something that a party did, observed in order. Invariants are checked on these.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Observation {
     /// A custodian wrote to disk that it signs a body.
@@ -77,7 +77,7 @@ pub struct Node {
     /// What is on its disk.
     pub journal: PartyDisk,
     pub(crate) member_is_silent: bool,
-    /// What is trained for: the plan with its digest.
+    /// The plan that the member is training for, with its digest.
     pub(crate) training: Option<(Digest, Box<RoundPlan>)>,
 }
 
@@ -94,6 +94,7 @@ impl Node {
         reaches_member: bool,
         random: &mut impl CryptoRng,
     ) -> [Result<(), Fault>; 2] {
+        // Only the member is silenced or left out; its party's custodian still gets its frames.
         let hears = !self.member_is_silent && reaches_member && frame.is_for_members();
         let member = self.member.as_mut().filter(|_| hears);
         let of_member = member.map_or(Ok(()), |member| member.handle_frame(frame.clone(), random));
@@ -105,7 +106,7 @@ impl Node {
 }
 
 impl CustodianNode {
-    /// Whether an honest custodian holds a receiving key; the others keep all of them.
+    /// Whether the custodian holds a receiving key. A byzantine one never erases its keys.
     pub fn holds_receiving_key(&self) -> bool {
         match self {
             Self::Honest(custodian) => custodian.holds_receiving_key(),

@@ -1,4 +1,4 @@
-//! The reference values of the accountant: written by a Python program around PyPI `dp-accounting`.
+//! The reference values of the accountant, which a Python program computes with PyPI `dp-accounting`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use crate::workspace::root;
 
 pub(crate) const REQUIREMENTS: &str = include_str!("../../privacy/tests/reference/requirements.txt");
 
-/// By how much numbers may differ between machines, relatively.
+/// The largest relative difference between machines: mathematical libraries round their last digits
+/// differently.
 const TOLERANCE: f64 = 1e-9;
 
-/// Writes the reference values; with `--check`, fails when the committed ones are others.
+/// Writes the reference values; with `--check`, fails if the committed ones differ.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let check = match arguments {
         [] => false,
@@ -58,9 +59,10 @@ fn parse(text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text).map_err(|error| format!("the reference values are no JSON: {error}"))
 }
 
-/// Names the first value that differs.
+/// Compares two JSON values, and names the first difference.
 fn compare(committed: &Value, fresh: &Value, place: &str) -> Result<(), Failure> {
     match (committed, fresh) {
+        // Element by element and not as text: numbers are compared with a tolerance.
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             let mut pairs = old.iter().zip(new).enumerate();
             pairs.try_for_each(|(index, (old, new))| compare(old, new, &format!("{place}[{index}]")))

@@ -1,4 +1,4 @@
-//! The lab's audit, checked by PyPI `jax-privacy` from the same scores.
+//! The lab's audit, with bounds computed a second time by PyPI `jax-privacy` from the same scores.
 
 use std::process::ExitCode;
 
@@ -9,13 +9,15 @@ use crate::python::Python;
 use crate::setup;
 use crate::workspace::{root, run_checked, target_dir};
 
-/// Runs `cloister lab audit` with these arguments, quick ones without any, and bounds ε again from its scores.
+/// Runs `cloister lab audit` with these arguments, or `--quick` without any, and bounds ε again from its
+/// scores.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let scores = target_dir().join("audit-scores.json");
     let quick = ["--quick".to_owned()];
     let mut all = vec!["audit".to_owned(), "--scores".to_owned(), scores.display().to_string()];
     all.extend_from_slice(if arguments.is_empty() { &quick } else { arguments });
     let status = cloister("lab", &all)?;
+    // A failed audit is the result; scores of it need no second opinion.
     if status != ExitCode::SUCCESS {
         return Ok(status);
     }

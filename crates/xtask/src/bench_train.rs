@@ -1,5 +1,6 @@
-//! `cargo xtask bench train`: how fast an adapter learns here and with Python's `transformers` and `peft`, on the same
-//! random model, on one thread each, in turns. `--carry` makes a folder that does it on a machine without Rust.
+//! `cargo xtask bench train`: how fast an adapter learns here and with Python's `transformers` and `peft`.
+//! Both train the same random model on one thread, in turns, so that other load on the machine slows both.
+//! `--carry` makes a folder that measures on a machine without Rust.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::workspace::{cargo, io_failure, root, run_checked, target_dir};
 use crate::{Failure, fixtures, setup};
 
-/// Steps, texts of a batch, tokens of a text.
+/// For each size: steps, texts of a batch, tokens of a text.
 const SIZES: [(&str, [&str; 3]); 2] = [("tiny", ["20", "8", "128"]), ("middle", ["6", "4", "128"])];
 const SCRIPT: &str = "train_speed.py";
 
@@ -18,14 +19,15 @@ struct Options {
     sizes: Vec<String>,
     precision: String,
     runs: usize,
-    /// Whether to measure what DP-SGD costs, in place of the comparison.
+    /// Whether to measure the cost of DP-SGD instead of the comparison.
     private: bool,
-    /// Whether to measure what the routing regulariser and the statistics for scoring cost, in place of the comparison.
+    /// Whether to measure the cost of the routing regulariser and of the statistics for scoring instead of
+    /// the comparison.
     regulariser: bool,
     json: bool,
-    /// The least `ratio_to_transformers` that is success.
+    /// The smallest `ratio_to_transformers` that counts as success; 0 accepts all.
     at_least: f64,
-    /// Where to put what another machine needs, in place of measuring here.
+    /// The folder for another machine, which is written instead of measuring here.
     carry: Option<PathBuf>,
 }
 
@@ -62,6 +64,7 @@ impl Options {
             }
         }
         let measures_cost = options.private || options.regulariser;
+        // Flags that the measurement would ignore are rejected: a figure must be of what was asked for.
         let nonsense = options.runs == 0
             || (measures_cost && (options.precision != "float32" || options.at_least != 0.0))
             || (options.private && options.regulariser);
@@ -93,11 +96,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     } else {
         results.iter().for_each(print_size);
     }
+    // After printing, so that the figures of a failure are there to look at.
     fast_enough(&results, options.at_least)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fails if a size was slower than asked for. A size that was not measured counts as infinitely slow.
+/// Fails if a size was slower than required. A size without a figure counts as infinitely slow: a comparison
+/// that did not run must not pass.
 fn fast_enough(results: &[Value], at_least: f64) -> Result<(), Failure> {
     for result in results {
         let ratio = result["ratio_to_transformers"].as_f64().unwrap_or(0.0);
@@ -111,7 +116,7 @@ fn fast_enough(results: &[Value], at_least: f64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A number of a result, or "not a number" where it has none.
+/// A figure of a result; NaN if it is missing.
 fn number(result: &Value, key: &str) -> f64 {
     result[key].as_f64().unwrap_or(f64::NAN)
 }
@@ -123,7 +128,7 @@ fn build(example: &str) -> Result<PathBuf, Failure> {
     Ok(target_dir().join("debug/examples").join(example))
 }
 
-/// Puts the program and the script into a folder, and says how to use them.
+/// Copies the program and the script into a folder, and prints how to use them.
 fn carry(program: &Path, folder: &Path) -> Result<(), Failure> {
     let fail = io_failure("write", folder);
     fs::create_dir_all(folder).map_err(fail)?;
@@ -135,7 +140,7 @@ fn carry(program: &Path, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The random model of a size, made once.
+/// The random model of a size. It is made once and kept.
 fn model(size: &str) -> Result<PathBuf, Failure> {
     let model = root().join("target/bench").join(format!("olmoe-{size}"));
     if !model.join("config.json").is_file() {
@@ -145,7 +150,7 @@ fn model(size: &str) -> Result<PathBuf, Failure> {
     Ok(model)
 }
 
-/// The medians of one model's runs, ours and theirs in turns.
+/// The medians of one model's runs, of both implementations in turns.
 fn measure(size: &str, options: &Options, python: &Path, program: &Path) -> Result<Value, Failure> {
     let model = model(size)?;
     let shape = SIZES.iter().find(|(name, _)| *name == size).map_or(["1"; 3], |(_, shape)| *shape);
@@ -176,7 +181,7 @@ fn print_size(result: &Value) {
     );
 }
 
-/// What DP-SGD costs, on the same models and on MiniLM.
+/// The cost of DP-SGD, on the same models and on MiniLM.
 fn private(options: &Options) -> Result<ExitCode, Failure> {
     let (program, installed) = (build("private_speed")?, setup::ensure()?);
     let mut results = Vec::new();
@@ -202,7 +207,7 @@ fn private(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the routing regulariser and the statistics for scoring cost.
+/// The cost of the routing regulariser and of the statistics for scoring.
 fn regulariser(options: &Options) -> Result<ExitCode, Failure> {
     let (program, installed) = (build("routing_speed")?, setup::ensure()?);
     let mut measured = Vec::new();

@@ -1,8 +1,8 @@
-//! What a fresh machine pays before its first demo: the processor time of compiling the program and everything that it
-//! depends on.
+//! The cost of the first demo on a fresh machine: the processor time of compiling the program and everything
+//! that it depends on.
 //!
-//! Seconds differ between machines. They are therefore compared with those of a calibration, a program of fixed text
-//! that the same compiler compiles on the same machine.
+//! Seconds differ between machines. They are therefore divided by those of a calibration, a program of fixed
+//! text that the same compiler compiles on the same machine.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,19 +13,20 @@ use crate::commands::build_program;
 use crate::setup;
 use crate::workspace::{io_failure, run_checked, target_dir};
 
-/// The most that a fresh build may cost, in calibrations. It cost 176 when level 3 compiled every dependency; half of
-/// that is the aim, and a tenth is added for what differs between two runs.
+/// The largest cost of a fresh build, in calibrations. It was 176 when level 3 compiled every dependency;
+/// half of that is the aim, and a tenth is added for the difference between two runs.
 const MOST_CALIBRATIONS: f64 = 97.0;
 
-/// Functions of the calibration's program.
+/// Functions of the calibration's program. A change would make all earlier figures incomparable.
 const CALIBRATION_FUNCTIONS: usize = 25;
 
-/// `build-cost`: measures a build where nothing was built before, and fails if it costs too much. In a folder that has
-/// a build it measures nothing and says so, unless `--fresh` removes that build.
+/// `build-cost`: measures a build in a folder without one, and fails if it costs too much. In a folder that
+/// has a build it measures nothing and says so, unless `--fresh` removes that build.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let built = target_dir().join("debug/.fingerprint");
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => {}
+        // Not without the flag: it costs the next command minutes.
         ["--fresh"] => remove_build()?,
         _ => return Err("`cargo xtask build-cost` takes `--fresh`".into()),
     }
@@ -53,7 +54,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a dependency was compiled here; `cargo xtask` itself needs only a few.
+/// Whether the program's dependencies were compiled here. `cargo xtask` itself needs a few, and not this one.
 fn has_dependencies(fingerprints: &std::path::Path) -> bool {
     fs::read_dir(fingerprints)
         .into_iter()
@@ -62,7 +63,7 @@ fn has_dependencies(fingerprints: &std::path::Path) -> bool {
         .any(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with("curve25519-dalek-")))
 }
 
-/// Removes what cargo built in the development profile, but for this running program.
+/// Removes what cargo built in the development profile, except for this running program.
 fn remove_build() -> Result<(), Failure> {
     let folder = target_dir().join("debug");
     for name in [".fingerprint", "build", "deps", "examples", "incremental"] {
@@ -89,6 +90,7 @@ fn calibrate() -> Result<f64, Failure> {
         run_checked(compiler.arg(&folder).arg(&source), "rustc")?;
         measured.push(children_seconds()? - before);
     }
+    // The median: one run that other load disturbed does not count.
     measured.sort_by(f64::total_cmp);
     Ok(measured[1])
 }

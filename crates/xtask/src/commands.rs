@@ -54,12 +54,14 @@ fn experts(command: &str, from: &Path, to: &Path, options: &[&str]) -> Result<Ex
     cloister_arguments(&arguments)
 }
 
-/// Every test, or those of one crate (`params`) or suite of `tests/` (`sums`); those of `privacy` in both profiles.
+/// Runs every test, or those of one crate (`params`) or suite of `tests/` (`sums`). Those of `privacy` run in
+/// both profiles.
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     let mut command = cargo();
+    // All failures in one run, because a run takes minutes.
     command.args(["test", "--no-fail-fast"]).envs(installed.environment());
-    if matches!(arguments.first().map(String::as_str), None | Some("cli")) {
+    if matches!(arguments.first().map(String::as_str), None | Some("cli" | "lab")) {
         command.envs(trainer_python()?.environment());
         command.envs(fixtures::installed_python().map(|python| ("CLOISTER_TORCH_PYTHON", python)));
     }
@@ -83,15 +85,15 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is published about privacy, and the noise itself, must be right in the build that a hospital installs: other
-/// optimisations, and other checks of arithmetic, than the development profile has.
+/// Tests `privacy` in the build that a hospital installs, because that build publishes ε and draws the noise:
+/// it has other optimisations, and other checks of arithmetic, than the development profile.
 fn test_as_installed(arguments: &[String]) -> Result<(), Failure> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast", "--release", "--package", "cloister-privacy"]).args(arguments);
     run_checked(&mut command, "cargo test --release")
 }
 
-/// What the training programs under `deploy/trainers` need at least.
+/// A Python with what the training programs under `deploy/trainers` need at least.
 fn trainer_python() -> Result<Python, Failure> {
     Python::ensure("trainer", "numpy for training programs", "numpy==2.4.6\n")
 }
@@ -113,14 +115,14 @@ pub(crate) fn style(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(exit_code(run(&mut command)?))
 }
 
-/// A program that the test suites bring.
+/// Runs an example of the test suites' package.
 fn example(name: &str, arguments: &[String]) -> Result<ExitCode, Failure> {
     let mut command = cargo();
     command.args(["run", "--quiet", "--package", "cloister-tests", "--example", name, "--"]);
     Ok(exit_code(run(command.args(arguments))?))
 }
 
-/// A benchmark, by name; built as what a hospital installs.
+/// Runs a benchmark by name, built as a hospital installs it.
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode, Failure> {
     let usage = "`cargo xtask bench` measures `masks`, `sharing`, `noise` or `train`";
     let (name, rest) = arguments.split_first().ok_or(usage)?;
@@ -135,7 +137,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(exit_code(run(command.args(rest))?))
 }
 
-/// The environment as `export` lines, for a shell that wants to call cargo itself.
+/// Prints the environment as `export` lines, for a shell that calls cargo itself.
 pub(crate) fn print_environment() -> Result<ExitCode, Failure> {
     for (name, value) in setup::ensure()?.environment() {
         println!("export {name}='{}'", value.to_string_lossy());
@@ -143,7 +145,7 @@ pub(crate) fn print_environment() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What must hold before tests are worth running.
+/// Checks what must hold before tests are worth running, the fast checks first.
 pub(crate) fn check() -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     run_checked(cargo().args(["fmt", "--all", "--", "--check"]), "cargo fmt --check")?;
@@ -169,7 +171,7 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A program's status as our own.
+/// A program's status as this program's own; a signal counts as failure.
 fn exit_code(status: ExitStatus) -> ExitCode {
     status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::Failure;
 use crate::workspace::{cargo, io_failure, root};
 
-/// For each crate, the crates of the workspace that it may depend on (development dependencies apart).
+/// For each crate, the crates of the workspace that it may depend on. Development dependencies are not
+/// restricted.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("params", &[]),
     ("storage", &[]),
@@ -98,11 +99,11 @@ const FENCED: &[(&str, &[&str])] = &[
 
 /// The crate of the program that hospitals install.
 const SHIPPED: &str = "cli";
-/// The crate of lying coordinators and custodians. It is for tests, and no part of what is shipped.
+/// The crate of lying coordinators and custodians, which is for tests and must not be shipped.
 const ATTACKERS: &str = "testkit";
 
-/// Reads the workspace from `cargo metadata` and fails on an edge that is not allowed, and on an allowed one that
-/// nobody uses.
+/// Reads the workspace from `cargo metadata`. Fails on an edge that is not allowed, and on an allowed edge
+/// that is unused: a table of unused permissions would not describe the architecture.
 pub(crate) fn check() -> Result<(), Failure> {
     let output = cargo()
         .args(["metadata", "--format-version", "1", "--no-deps"])
@@ -116,6 +117,7 @@ pub(crate) fn check() -> Result<(), Failure> {
         faults.extend(dependencies.iter().filter_map(|dependency| fault(name, dependency)));
         faults.extend(unused(name, dependencies, &source_text(name)?));
     }
+    // Checked as a chain, too: a table entry that somebody adds later could open a way over several crates.
     if let Some(path) = path_between(&edges, SHIPPED, ATTACKERS) {
         faults.push(format!("the shipped program links attacker code: {}", path.join(" -> ")));
     }
@@ -130,13 +132,15 @@ pub(crate) fn check() -> Result<(), Failure> {
     ))
 }
 
-/// Each crate of the workspace, by short name, with its normal and build dependencies.
+/// Each crate of the workspace, by short name, with its normal and build dependencies. The two crates of
+/// development tools are not part of the architecture.
 fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
     let mut edges = BTreeMap::new();
     for package in items(&metadata["packages"]) {
         if package["name"] == "xtask" || package["name"] == "style" {
             continue;
         }
+        // Tests may link attackers and other crates; they are not shipped.
         let used = items(&package["dependencies"]).filter(|dependency| dependency["kind"] != "dev");
         let names = used.map(|dependency| text(&dependency["name"]).to_owned()).collect();
         edges.insert(short(text(&package["name"])).to_owned(), names);
@@ -144,18 +148,19 @@ fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
     edges
 }
 
-/// The items of a JSON list; none of anything else.
+/// The items of a JSON list; none for any other value.
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// A JSON string; the empty string of anything else.
+/// A JSON string; empty for any other value.
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// A chain of dependencies from one crate of the workspace to another, if there is one.
 fn path_between(edges: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> Option<Vec<String>> {
+    // Breadth first, so that the chain in the message is a shortest one.
     let mut paths = VecDeque::from([vec![from.to_owned()]]);
     let mut visited = BTreeSet::new();
     while let Some(path) = paths.pop_front() {
@@ -173,7 +178,7 @@ fn path_between(edges: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> 
     None
 }
 
-/// The packages, but for the test suites, that ask for the feature by which rules can be switched off.
+/// The packages other than the test suites that enable the feature by which rules can be switched off.
 fn switchers(metadata: &Value) -> Vec<String> {
     let mut names = Vec::new();
     for package in items(&metadata["packages"]) {
@@ -202,8 +207,8 @@ fn fault(name: &str, dependency: &str) -> Option<String> {
     (!fine).then(|| format!("{name} {what} {subject}"))
 }
 
-/// The edges of a crate that nobody uses: allowed ones that its manifest does not have, and those of its manifest that
-/// its sources do not name.
+/// A crate's unused edges: allowed ones that its manifest lacks, and those of its manifest that its sources
+/// do not name.
 fn unused(name: &str, dependencies: &[String], sources: &str) -> Vec<String> {
     let allowed = ALLOWED.iter().find(|(entry, _)| *entry == name).map_or(&[][..], |(_, list)| list);
     let mut faults = Vec::new();

@@ -1,6 +1,6 @@
-//! The tiny checkpoints of `crates/experts/tests/fixtures`: what `transformers` and `peft` compute with them, and
-//! whether PEFT computes with our adapters what we do. Python's torch is too large for every run of the gate, so this is
-//! a command of its own.
+//! The tiny checkpoints of `crates/experts/tests/fixtures`: what `transformers` and `peft` compute with them,
+//! and whether PEFT computes the same with our adapters as we do. Python's torch is too large for every run
+//! of the gate, so this is a separate command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use crate::Failure;
 use crate::setup;
 use crate::workspace::{cargo, root, run_checked, setup_dir};
 
-/// Releases of PEFT that must load what we write. The last is the one that the fixtures are made with.
+/// Releases of PEFT that must load the adapters that we write. The fixtures are made with the last one.
 const PEFT_RELEASES: &[&str] = &["0.20.0", "0.21.0", "0.21.2"];
 
-/// Writes the fixtures; with `--check`, makes them afresh elsewhere, fails when the committed ones are others, and
-/// has each release of PEFT load the adapters and merged models that the Rust code writes.
+/// Writes the fixtures. With `--check`, makes them again elsewhere, fails if the committed ones differ, and
+/// lets each release of PEFT load the adapters and merged models that the Rust code writes.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     match arguments {
         [] => generate(&python()?, &["write", &text(&committed())])?,
@@ -35,6 +35,7 @@ fn text(path: &Path) -> String {
 fn check(python: &Path) -> Result<(), Failure> {
     let scratch = root().join("target/fixtures");
     let (fresh, written) = (scratch.join("fresh"), scratch.join("written"));
+    // Files of an earlier run must not pass for new ones.
     if scratch.is_dir() {
         fs::remove_dir_all(&scratch)
             .map_err(|error| format!("cannot empty {}: {error}", scratch.display()))?;
@@ -48,7 +49,7 @@ fn check(python: &Path) -> Result<(), Failure> {
     PEFT_RELEASES.iter().try_for_each(|release| load(python, release, &written))
 }
 
-/// Has one release of PEFT load what was written.
+/// Lets one release of PEFT load the adapters.
 fn load(python: &Path, release: &str, written: &Path) -> Result<(), Failure> {
     let packages = setup_dir().join(format!("peft-{release}"));
     if !packages.is_dir() {
@@ -65,11 +66,11 @@ fn generate(python: &Path, arguments: &[&str]) -> Result<(), Failure> {
     run_checked(script(python, "generate.py").args(arguments), "the program that makes the fixtures")
 }
 
-/// One of the Python programs beside the fixtures.
+/// One of the Python programs next to the fixtures.
 pub(crate) fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
     command.arg(committed().join(name)).env("PYTHONDONTWRITEBYTECODE", "1");
-    // Models are read from folders only.
+    // Models are read from folders only, so that no result depends on the network.
     command.env("HF_HUB_OFFLINE", "1");
     if std::env::var_os("OMP_NUM_THREADS").is_none() {
         command.env("OMP_NUM_THREADS", "1");
@@ -77,7 +78,7 @@ pub(crate) fn script(python: &Path, name: &str) -> Command {
     command
 }
 
-/// That Python, where it was installed before.
+/// The Python of [`python`], if it was installed before.
 pub(crate) fn installed_python() -> Option<PathBuf> {
     let folder = setup_dir().join("transformers-venv");
     folder.join("requirements.txt").exists().then(|| folder.join("bin/python"))
@@ -95,7 +96,7 @@ pub(crate) fn python() -> Result<PathBuf, Failure> {
     }
     eprintln!("set-up: installing torch, transformers and peft for Python (600 MB to fetch, 1.7 GB kept)");
     run_checked(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), "python3 -m venv")?;
-    // Without what torch's wheel asks for: 3 GB of CUDA, in whose place a small library is put.
+    // Without the dependencies of torch's wheel, which are 3 GB of CUDA: a small library takes their place.
     run_checked(pip(&python).args(["--no-deps", "-r"]).arg(&requirements), "fetching packages from PyPI")?;
     run_checked(&mut script(&python, "without_cuda.py"), "preparing torch for the CPU")?;
     fs::copy(&requirements, &marker)
@@ -106,6 +107,7 @@ pub(crate) fn python() -> Result<PathBuf, Failure> {
 fn pip(python: &Path) -> Command {
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]);
+    // Wheels only: a source distribution would run code of its own to install itself.
     pip.arg("--only-binary=:all:");
     pip
 }

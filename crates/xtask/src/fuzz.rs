@@ -1,7 +1,7 @@
 //! Fuzzing: builds `tests/fuzz` with coverage instrumentation, and runs its targets one after the other.
 //!
-//! libFuzzer comes with the crate `libfuzzer-sys`, instrumentation with the stable compiler (`-C passes`), so that
-//! nothing is needed beyond what the project is built with.
+//! libFuzzer comes with the crate `libfuzzer-sys`, and instrumentation with the stable compiler (`-C
+//! passes`), so nothing is needed that the project's build does not need.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::workspace::{cargo, io_failure, root, run_checked};
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// What makes the compiler count coverage and trace comparisons for libFuzzer.
+/// Compiler flags that count coverage and trace comparisons for libFuzzer.
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
@@ -58,14 +58,14 @@ fn whole_number(option: &str, value: Option<&String>) -> Result<u64, Failure> {
     value.parse().map_err(|_| format!("{option} takes a whole number, not {value:?}"))
 }
 
-/// What a target did.
+/// The result of fuzzing one target.
 struct Outcome {
     target: String,
     executions: u64,
     seconds: f64,
-    /// Edges that were covered.
+    /// How many edges of the control flow were covered.
     coverage: u64,
-    /// The input that broke a promise.
+    /// The input that broke a promise, or the log if libFuzzer wrote no input.
     failing: Option<PathBuf>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn run(words: &[String], installed: &Installed) -> Result<ExitCode, F
     Ok(report(&outcomes, arguments.json))
 }
 
-/// A target, and the program that has it.
+/// A target, and the program that contains it.
 #[derive(PartialEq, Debug)]
 struct Target {
     program: String,
@@ -103,7 +103,7 @@ struct Target {
 }
 
 impl Target {
-    /// Reads a line of what `seeds` prints.
+    /// Parses a line of the output of `seeds`.
     fn parse(line: &str) -> Option<Self> {
         let (program, name) = line.split_once(' ')?;
         Some(Self { program: program.into(), name: name.into() })
@@ -133,7 +133,7 @@ impl<'a> Fuzzer<'a> {
         command
     }
 
-    /// Writes the seeds, and says which targets there are.
+    /// Writes the seeds, and returns the targets.
     fn prepare(&self) -> Result<Vec<Target>, Failure> {
         let output = self.program("seeds").arg(self.folder.join("seeds")).output();
         let output = output.map_err(|error| format!("cannot start `seeds`: {error}"))?;
@@ -145,8 +145,10 @@ impl<'a> Fuzzer<'a> {
 
     fn command(&self, target: &Target) -> Command {
         let mut command = self.program(&target.program);
-        // A backtrace in a library's error takes as long as an input may, as the instrumented program is large.
+        // A backtrace in a library's error takes as long as an input may, because the instrumented program is
+        // large.
         command.env("RUST_LIB_BACKTRACE", "0");
+        // A hang, or a large allocation for a small input, breaks a promise as a panic does.
         command.env("CLOISTER_FUZZ_TARGET", &target.name).args(["-timeout=20", "-rss_limit_mb=4096"]);
         command
     }
@@ -167,6 +169,7 @@ impl<'a> Fuzzer<'a> {
         let start = Instant::now();
         let passed = command.status().map_err(|error| format!("cannot start the fuzzer: {error}"))?.success();
         let text = fs::read_to_string(&log).map_err(io_failure("read", &log))?;
+        // A run that fails without an input, by running out of memory for example, names its log instead.
         let failing = (!passed).then(|| written_input(&text).unwrap_or(log));
         Ok(Outcome {
             target: name.to_owned(),
@@ -177,7 +180,7 @@ impl<'a> Fuzzer<'a> {
         })
     }
 
-    /// Seeds, and what earlier runs found and was kept.
+    /// Folders with inputs to start from: seeds, the committed corpus, and inputs of earlier failures.
     fn inputs(&self, target: &str) -> Vec<PathBuf> {
         let kept = root().join("tests/fuzz");
         let folders = [self.folder.join("seeds"), kept.join("corpus"), kept.join("regressions")];
@@ -187,16 +190,17 @@ impl<'a> Fuzzer<'a> {
 
 fn limits(arguments: &Arguments) -> Vec<String> {
     let executions = arguments.executions.map(|number| format!("-runs={number}"));
+    // A limit always, or libFuzzer would never end.
     let seconds = arguments.seconds.or(if executions.is_none() { Some(10) } else { None });
     seconds.map(|number| format!("-max_total_time={number}")).into_iter().chain(executions).collect()
 }
 
-/// The number behind the last such label of a log.
+/// The number after the last occurrence of a label in a log.
 fn number_after(log: &str, label: &str) -> Option<u64> {
     log.rsplit_once(label)?.1.split_whitespace().next()?.parse().ok()
 }
 
-/// The file that libFuzzer wrote a failing input to.
+/// The file into which libFuzzer wrote a failing input.
 fn written_input(log: &str) -> Option<PathBuf> {
     Some(log.rsplit_once("Test unit written to ")?.1.lines().next()?.into())
 }

@@ -8,22 +8,23 @@ use std::process::{Command, Stdio};
 use crate::Failure;
 use crate::workspace::{io_failure, run_checked, setup_dir};
 
-/// A Python with what a program needs.
+/// A Python with the packages that a program needs.
 #[derive(Debug)]
 pub(crate) struct Python {
     program: PathBuf,
-    /// Where packages are when there is no virtual environment.
+    /// The folder of its packages if there is no virtual environment.
     packages: Option<PathBuf>,
 }
 
-/// What to install, and what it is for.
+/// Packages to install, and their purpose for messages.
 struct Wanted<'a> {
     what: &'a str,
     requirements: &'a str,
 }
 
 impl Python {
-    /// Makes a virtual environment called `name`, or, where Python comes without that module, a folder of packages.
+    /// Makes a virtual environment called `name`. If Python lacks that module, as on Debian, makes a folder
+    /// of packages instead.
     pub(crate) fn ensure(name: &str, what: &str, requirements: &str) -> Result<Self, Failure> {
         check_version()?;
         let wanted = Wanted { what, requirements };
@@ -50,6 +51,7 @@ impl Python {
     /// A command of this Python, without its arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        // Programs are run from the checkout, which must stay clean.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         if let Some(packages) = &self.packages {
             command.env("PYTHONPATH", packages);
@@ -59,7 +61,7 @@ impl Python {
 }
 
 impl Wanted<'_> {
-    /// Whether the environment could be made.
+    /// Makes the virtual environment and installs into it. False if Python cannot make one.
     fn make_environment(&self, environment: &Path, python: &Path) -> Result<bool, Failure> {
         let mut command = Command::new("python3");
         command.args(["-m", "venv", "--clear"]).arg(environment);
@@ -77,6 +79,7 @@ impl Wanted<'_> {
     fn install(&self, python: &Path, folder: &Path, options: &[&str]) -> Result<(), Failure> {
         eprintln!("set-up: installing the Python package {}", self.what);
         let mut pip = Command::new(python);
+        // Wheels only: a source distribution would run code of its own to install itself.
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
         if self.requirements.contains("--hash=") {
             pip.arg("--require-hashes");
@@ -85,8 +88,10 @@ impl Wanted<'_> {
         fs::create_dir_all(folder).map_err(say)?;
         let wanted = folder.join("wanted.txt");
         fs::write(&wanted, self.requirements).map_err(say)?;
+        // pip's output belongs on stderr: stdout is data.
         pip.args(options).arg("-r").arg(&wanted).stdout(std::io::stderr());
         run_checked(&mut pip, &format!("fetching {} from PyPI", self.what))?;
+        // The marker comes last, so that an interrupted installation starts again.
         fs::rename(wanted, marker(folder)).map_err(say)
     }
 }
@@ -100,7 +105,7 @@ fn check_version() -> Result<(), Failure> {
     }
 }
 
-/// The file that says that a folder has everything, and of which versions.
+/// The file that marks a folder as complete. It lists the versions, so other requirements install again.
 fn marker(folder: &Path) -> PathBuf {
     folder.join("requirements.txt")
 }

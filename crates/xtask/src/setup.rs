@@ -1,5 +1,5 @@
-//! Installs what a build needs and a Rust toolchain does not bring: libtorch and pretrained weights, both from
-//! PyPI, pinned by hash. A second run finds everything in place and installs nothing.
+//! Installs what a build needs beyond a Rust toolchain: libtorch and pretrained weights, both from PyPI,
+//! pinned by hash. A second run finds everything in place and installs nothing.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::Failure;
 use crate::workspace::{io_failure, run_checked, setup_dir};
 
-/// The libtorch that `tch` 0.24 demands.
+/// The version of libtorch that `tch` 0.24 requires.
 const LIBTORCH_VERSION: &str = "2.11.0";
 
 const LIBTORCH_WHEELS: &str = "\
@@ -30,7 +30,8 @@ const JAX_PRIVACY_WHEELS: &str = "\
 jax-privacy==2.0.0 --hash=sha256:2621f70069ffc897d2a1976ff335871d96211cb4c5c927724fc7778306521350
 ";
 
-/// Unpacks wheels (arguments 3…) into a folder (argument 1), keeping what matches the patterns (argument 2, `from=to` by `;`).
+/// Unpacks wheels (arguments 3…) into a folder (argument 1). Files that match a pattern of argument 2
+/// (`from=to`, separated by `;`) are kept.
 const UNPACK: &str = r#"
 import fnmatch, os, shutil, sys, zipfile
 target, rules = sys.argv[1], [r.split("=") for r in sys.argv[2].split(";")]
@@ -46,7 +47,7 @@ for wheel in sys.argv[3:]:
                         shutil.copyfileobj(source, sink, 1 << 20)
 "#;
 
-/// Where everything is once set-up has run.
+/// The folders that set-up has filled.
 pub(crate) struct Installed {
     /// libtorch's root, with `include/` and `lib/`.
     pub(crate) libtorch: PathBuf,
@@ -60,6 +61,7 @@ impl Installed {
         let mut library_path = OsString::from(self.libtorch.join("lib"));
         if let Some(existing) = std::env::var_os("LD_LIBRARY_PATH").filter(|value| !value.is_empty()) {
             library_path.push(":");
+            // Ours first: another libtorch on the path must not be loaded.
             library_path.push(existing);
         }
         let mut variables = vec![
@@ -67,7 +69,7 @@ impl Installed {
             ("LIBTORCH_CXX11_ABI", "1".into()),
             ("LD_LIBRARY_PATH", library_path),
             ("CLOISTER_MINILM", self.minilm.clone().into()),
-            // As `cloister client` has it: crates/experts/src/training/memory.rs says why.
+            // The same value as in `cloister client`; crates/experts/src/training/memory.rs gives the reason.
             ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64".into()),
         ];
         if std::env::var_os("OMP_NUM_THREADS").is_none() {
@@ -77,7 +79,7 @@ impl Installed {
     }
 }
 
-/// Makes sure that everything is installed, and says where.
+/// Installs what is missing, and returns where everything is.
 pub(crate) fn ensure() -> Result<Installed, Failure> {
     ensure_system_packages()?;
     let libtorch = match std::env::var_os("LIBTORCH") {
@@ -107,7 +109,7 @@ pub(crate) fn ensure_smollm2() -> Result<PathBuf, Failure> {
     Ok(folder.join("SmolLM2-135M-Instruct.Q4_1.gguf"))
 }
 
-/// The module of PyPI `jax-privacy` that audits; the rest of the package wants a whole JAX.
+/// The auditing module of PyPI `jax-privacy`. The rest of the package needs all of JAX.
 pub(crate) fn ensure_jax_privacy() -> Result<PathBuf, Failure> {
     let folder = setup_dir().join("jax-privacy-2.0.0");
     let rules = "jax_privacy/auditing.py=.;jax_privacy-2.0.0.dist-info/licenses/LICENSE=.";
@@ -134,7 +136,8 @@ fn finish_libtorch(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fetches wheels by hash and unpacks a part of them; the folder appears whole or not at all.
+/// Downloads wheels by hash and unpacks a part of them. The folder appears complete or not at all, because it
+/// is renamed at the end.
 fn install(
     folder: &Path,
     what: &str,
@@ -142,6 +145,7 @@ fn install(
     rules: &str,
     finish: impl Fn(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    // The folder was renamed to its name when complete, so its existence is enough.
     if folder.is_dir() {
         return Ok(());
     }
@@ -168,6 +172,7 @@ fn install(
 
 fn download(requirements: &Path, wheels: &Path, what: &str) -> Result<(), Failure> {
     let mut pip = python()?;
+    // Fixed platform and Python version: the hashes are of these wheels, whatever Python runs this.
     pip.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"]).args([
         "--implementation",
         "cp",
@@ -199,7 +204,8 @@ fn python() -> Result<Command, Failure> {
     }
 }
 
-/// libtorch's binding is C++, and opendp takes its randomness from OpenSSL: the system packages that the build needs.
+/// The system packages that the build needs: libtorch's binding is C++, and opendp takes its randomness from
+/// OpenSSL.
 fn ensure_system_packages() -> Result<(), Failure> {
     let openssl =
         Path::new("/usr/include/openssl/ssl.h").exists() || has("pkg-config", &["--exists", "openssl"]);
@@ -218,20 +224,21 @@ fn ensure_system_packages() -> Result<(), Failure> {
     ))
 }
 
-/// Whether a program is there and succeeds.
+/// Whether a program exists and succeeds.
 fn has(program: &str, arguments: &[&str]) -> bool {
     let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// Whether there is Valgrind, which the check of constant time needs and nothing else does.
+/// Whether Valgrind is installed, which only the check of constant time needs.
 pub(crate) fn ensure_valgrind() -> Result<bool, Failure> {
     Ok(has("valgrind", &["--version"]) || install_debian(&["valgrind"])?)
 }
 
-/// Installs Debian packages where this user can; whether they were installed.
+/// Installs Debian packages if this user may. Returns whether it did. It never asks for a password.
 fn install_debian(packages: &[&str]) -> Result<bool, Failure> {
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+    // Only as root: set-up must not stop at a question for a password.
     if !root || !has("apt-get", &["--version"]) {
         return Ok(false);
     }

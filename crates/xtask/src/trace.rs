@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use crate::Failure;
 use crate::workspace::root;
 
-/// Where the table of traces is kept.
+/// The file of the table of traces.
 const TABLE: &str = "audits/traces.md";
 
 /// Places by id, as `path:line`.
@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let (table, path) = (traces.table(), root().join(TABLE));
     if arguments.iter().any(|argument| argument == "--write") {
         fs::write(&path, &table).map_err(|error| format!("cannot write {TABLE}: {error}"))?;
+    // The committed table must be current, because auditors read it without building anything.
     } else if fs::read_to_string(&path).unwrap_or_default() != table {
         return Err(format!("{TABLE} is not what the sources say; run `cargo xtask trace --write`"));
     }
@@ -54,6 +55,7 @@ fn read_traces() -> Result<Traces, Failure> {
     }
     for folder in ["crates", "tests"] {
         for path in files(&root().join(folder), "rs")? {
+            // This crate names ids as examples, and enforces none.
             if !path.starts_with(root().join("crates/xtask")) {
                 traces.read_source(&path)?;
             }
@@ -66,7 +68,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-/// All files below a folder with an extension, sorted; a file stands for itself.
+/// All files with an extension below a folder, sorted. A file is returned as it is.
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
     if folder.is_file() {
         return Ok(vec![folder.to_path_buf()]);
@@ -91,12 +93,13 @@ fn place(path: &Path, line: usize) -> String {
     format!("{}:{}", relative.display(), line + 1)
 }
 
-/// The ids in a line, and whether each stands in bold. `A-01 to A-04` names the ones between too.
+/// The ids in a line, and whether each is in bold. `A-01 to A-04` also names those in between.
 fn ids(line: &str) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     for (start, _) in line.match_indices('-') {
         let letters = line[..start].chars().rev().take_while(char::is_ascii_uppercase).count();
         let digits: String = line[start + 1..].chars().take_while(char::is_ascii_digit).collect();
+        // Every id has two digits, which tells `MASK-10` from `AES-128`.
         if letters < 3 || digits.len() != 2 {
             continue;
         }
@@ -115,7 +118,7 @@ fn ids(line: &str) -> Vec<(String, bool)> {
     found
 }
 
-/// Families of ids that the specification uses; other capitals with a number (`SHA-256`) are none.
+/// Families of ids in the specification. Other capitals with a number, such as `SHA-256`, are no ids.
 const FAMILIES: [&str; 13] = [
     "CONS", "FLOOR", "PLAN", "ROUND", "HASH", "MASK", "LATE", "ALIGN", "WIRE", "LOG", "PRIV", "TRAIN", "TASK",
 ];
@@ -140,6 +143,7 @@ impl Traces {
         let relative = path.strip_prefix(root()).unwrap_or(path);
         let mut in_tests = relative.with_extension("").components().any(|part| part.as_os_str() == "tests");
         for (number, line) in read(path)?.lines().enumerate() {
+            // Tests are at the end of a file, so everything after the attribute counts as test.
             in_tests |= line.trim() == "#[cfg(test)]";
             for (id, _) in ids(line).into_iter().filter(|(id, _)| is_requirement(id)) {
                 let places = if in_tests { &mut self.tests } else { &mut self.code };
@@ -188,14 +192,14 @@ fn list(places: Option<&BTreeSet<String>>) -> String {
     places.into_iter().flatten().cloned().collect::<Vec<_>>().join(", ")
 }
 
-/// Files without lines, so that the table changes only when a trace does.
+/// Files without line numbers, so that the table changes only if a trace does.
 fn short_list(places: Option<&BTreeSet<String>>) -> String {
     let files = places.into_iter().flatten().filter_map(|place| place.rsplit_once(':'));
     let files: BTreeSet<&str> = files.map(|(path, _)| path).collect();
     files.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Links of a page to files that are not there.
+/// A page's links to files that do not exist.
 fn dead_links(path: &Path, text: &str) -> Vec<String> {
     let folder = path.parent().unwrap_or(path);
     let targets = text.match_indices("](").filter_map(|(at, _)| {

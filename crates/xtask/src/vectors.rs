@@ -1,5 +1,5 @@
-//! The test vectors of the protocol: written by a Python program that shares no code with the crates, and checked in
-//! both directions.
+//! The protocol's test vectors: written by a Python program that shares no code with the crates, and checked
+//! in both directions.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,11 +10,11 @@ use crate::Failure;
 use crate::python::Python;
 use crate::workspace::{cargo, io_failure, root, run_checked};
 
-/// What the program needs beyond Python's own library, by hash.
+/// The program's requirements beyond Python's standard library, pinned by hash.
 const REQUIREMENTS: &str = include_str!("../../../protocols/vectors/requirements.txt");
 
-/// Writes the vectors; with `--check`, fails when the committed ones are others, when the Rust code does not hold to
-/// them, or when the program finds fault with values that the Rust code made.
+/// Writes the vectors. With `--check`, fails if the committed ones differ, if the Rust code does not agree
+/// with them, or if the program rejects values that the Rust code made.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     match arguments {
         [] => write(&python()?, &committed())?,
@@ -38,6 +38,7 @@ fn check(python: &Python) -> Result<(), Failure> {
     let mut tests = cargo();
     tests.args(["test", "--quiet", "--package", "cloister-tests", "--test", "conformance"]);
     run_checked(tests.env("CLOISTER_WRITE_VECTORS", &made), "the conformance tests")?;
+    // The other direction: what the Rust code writes must satisfy the independent program.
     verify(python, &made.join("rust.json"))
 }
 
@@ -62,8 +63,9 @@ fn names(folder: &Path) -> Result<BTreeSet<String>, Failure> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
-/// Names the first file that is not the same in both folders.
+/// Compares two folders, and names the first file that differs.
 fn compare(committed: &Path, fresh: &Path) -> Result<(), Failure> {
+    // The union, so that a file that is missing on either side differs, too.
     let all: BTreeSet<String> = names(committed)?.union(&names(fresh)?).cloned().collect();
     for name in all {
         if fs::read(committed.join(&name)).ok() != fs::read(fresh.join(&name)).ok() {

@@ -1,5 +1,5 @@
-//! What the project depends on: every crate is from crates.io, under a licence that ours can be given with, and what
-//! secrets rest on comes in one version. Advisories that are known are listed with why they are lived with.
+//! Rules for dependencies: every crate comes from crates.io, has a licence that is compatible with ours, and
+//! what secrets depend on has one version. Known advisories are listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::Failure;
 use crate::workspace::cargo;
 
-/// Licences that a crate may be taken under.
+/// Licences under which a crate may be used.
 const LICENCES: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -23,23 +23,25 @@ const LICENCES: &[&str] = &[
     "Zlib",
 ];
 
-/// Crates that name no licence but a file, which was read: crate, what it says.
+/// Crates that name a file instead of a licence, with the licence that a person read in it.
 const LICENCE_FILES: &[(&str, &str)] = &[("opendp", "MIT"), ("opendp_derive", "MIT")];
 
-/// Crates of which there is one version: keys, signatures, links and the erasure of secrets rest on them.
+/// Crates of which only one version may be linked: keys, signatures, links and the erasure of secrets depend
+/// on them.
 const ONE_VERSION: &[&str] = &["bincode", "curve25519-dalek", "quinn", "ring", "rustls", "subtle", "zeroize"];
 
-/// Crates that may not come in, and why.
+/// Crates that may not be used, with the reason.
 const BANNED: &[(&str, &str)] =
     &[("native-tls", "links are rustls's alone"), ("ed25519-dalek", "signatures are ring's alone")];
 
-/// Advisories that are known, each for the one version that is lived with.
+/// Known advisories, each accepted for one version. `audits/README.md` gives the reasons.
 const ADVISORIES: &[(&str, &str, &str)] =
     &[("bincode", "2.0.1", "RUSTSEC-2025-0141"), ("nalgebra", "0.19.0", "RUSTSEC-2021-0070")];
 
 /// Reads the locked dependencies and fails on one that breaks a rule.
 pub(crate) fn check() -> Result<(), Failure> {
     let output = cargo()
+        // Locked: what is checked must be what is built.
         .args(["metadata", "--format-version", "1", "--locked"])
         .output()
         .map_err(|error| format!("cannot start cargo metadata: {error}"))?;
@@ -62,7 +64,7 @@ struct Package {
     name: String,
     version: String,
     licence: Option<String>,
-    /// Where it is from; none for our own.
+    /// Its registry; none for a crate of the workspace.
     source: Option<String>,
 }
 
@@ -90,6 +92,7 @@ fn faults(packages: &[Package]) -> Vec<String> {
         }
     }
     for (name, version, advisory) in ADVISORIES {
+        // An exception that is no longer needed is an error, so that the list stays short.
         if !versions.get(name).is_some_and(|found| found.contains(version)) {
             faults.push(format!("{advisory} is listed for {name} {version}, which is not used any more"));
         }
@@ -99,6 +102,7 @@ fn faults(packages: &[Package]) -> Vec<String> {
 
 fn fault(package: &Package) -> Option<String> {
     let Package { name, version, licence, source } = package;
+    // Crates of the workspace have no source, and need no licence check.
     let source = source.as_deref()?;
     if let Some((_, why)) = BANNED.iter().find(|(banned, _)| banned == name) {
         return Some(format!("{name} may not come in: {why}"));
@@ -115,7 +119,7 @@ fn fault(package: &Package) -> Option<String> {
     }
 }
 
-/// Whether an SPDX expression leaves a choice of allowed licences; `/` is an old way to write `OR`.
+/// Whether an SPDX expression leaves a choice of allowed licences only. `/` is an old spelling of `OR`.
 fn is_allowed(expression: &str) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = spaced.split_whitespace().peekable();
@@ -140,9 +144,11 @@ fn all_of(words: &mut Words<'_>) -> bool {
     allowed
 }
 
-/// A licence, with an exception or without, or an expression in parentheses.
+/// A licence, with or without an exception, or an expression in parentheses. An exception only adds
+/// permissions, so any is accepted.
 fn one(words: &mut Words<'_>) -> bool {
     if words.next_if_eq(&"(").is_some() {
+        // `&` and not `&&`: the closing parenthesis must be consumed either way.
         return any_of(words) & words.next_if_eq(&")").is_some();
     }
     let allowed = words.next().is_some_and(|licence| LICENCES.contains(&licence));

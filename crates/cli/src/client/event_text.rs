@@ -1,4 +1,4 @@
-//! Events of a hospital as JSON, as progress, and as sentences.
+//! A hospital's events: as JSON, as progress, and as sentences.
 
 use cloister_client::{Accuracy, ClientEvent, RowCounts};
 use cloister_experts::PrivateReport;
@@ -55,6 +55,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
             "local": result.local.map(accuracy_json),
         }),
     };
+    // Added to every event, so that one reader can follow the streams of several hospitals.
     value["party"] = party.into();
     value
 }
@@ -64,7 +65,7 @@ fn accuracy_json(accuracy: Accuracy) -> Value {
     json!({"correct": correct, "total": total, "of": counted.name(), "loss": loss})
 }
 
-/// The events that are shown as progress: what is in progress, how much is done, and how much there is.
+/// Progress of an event that has any: its name, how much is done, and how much there is.
 pub(super) fn steps_of(event: &ClientEvent) -> Option<(&'static str, u64, u64)> {
     match *event {
         ClientEvent::Reading { done, total } => Some(("reading notes", done, total)),
@@ -156,6 +157,7 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
 fn closed_text(round: Round, all: usize, with_ours: usize) -> String {
     let hint = match with_ours {
         0 => " (this hospital did not take part)",
+        // The first sign for an operator of labels that differ from the other hospitals'.
         _ if 2 * with_ours < all => {
             "; most leave it out, because its experts have learnt something else: compare its classes and notes with \
              the others'"

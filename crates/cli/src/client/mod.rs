@@ -135,6 +135,8 @@ impl TrainerFlags {
     /// The program that they name, if any, whose jobs have their folder below `data`.
     pub(crate) fn program(self, data: &Path) -> Result<Option<TrainerProgram>, Failure> {
         let Some(text) = self.trainer_cmd else { return Ok(None) };
+        // Split as a shell would, but started without one: no variable or wildcard of the command is
+        // expanded.
         let command = shell_words::split(&text)
             .map_err(|error| Failure::new(FailureKind::Usage, format!("--trainer-cmd {text}: {error}")))?;
         if command.is_empty() {
@@ -155,13 +157,16 @@ impl TrainerFlags {
 fn parse_part(text: &str) -> Result<(usize, usize), String> {
     let parsed =
         text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    // This excludes 0 parts as well, which nothing could be divided by.
     parsed.filter(|(part, parts)| part < parts).ok_or_else(|| "expected I/N with I below N, like 0/8".into())
 }
 
-/// Replaces this process by the same program with libtorch's cache bounded. libtorch reads the variable only while it is
+/// Replaces this process by the same program with libtorch's cache bounded. libtorch reads the variable only
+/// while it is
 /// loaded, so setting it here would be too late.
 fn bound_caches() {
     let (name, value) = BOUNDED_CACHE;
+    // Only if it is not set: this ends the recursion, and lets an operator choose another value.
     if let (None, Ok(program)) = (std::env::var_os(name), std::env::current_exe()) {
         // This returns only if it fails. Memory then grows more, and everything else works.
         let _ = Command::new(program).args(std::env::args_os().skip(1)).env(name, value).exec();
@@ -170,6 +175,8 @@ fn bound_caches() {
 
 pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     bound_caches();
+    // Before anything is written and before threads start, because the umask belongs to the whole process:
+    // journal, ledger and model must not be readable by other users.
     cloister_storage::restrict_new_files();
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
@@ -180,6 +187,8 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
         match (print_events, steps_of(&event)) {
             (true, _) => events::print(&to_json(party, &event)),
             (false, Some((what, done, total))) => progress.step(what, done, total),
+            // Frames that come twice are normal after a restart, and would hide what an operator has to act
+            // on.
             (false, None) if matches!(event, ClientEvent::Unexpected(_)) && !verbose => {}
             // Reasons in an event may be a peer's words, so they must not command the terminal.
             (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
@@ -191,6 +200,7 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
 fn failure(error: ClientError) -> Failure {
     let kind = match error {
         ClientError::Connect(_) | ClientError::Link(_) | ClientError::Behind => FailureKind::Unavailable,
+        // Memory may be free again later, whereas a wrong file stays wrong.
         ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => FailureKind::Unavailable,
         ClientError::Openings(_)
         | ClientError::Journal(_)
@@ -204,6 +214,7 @@ fn failure(error: ClientError) -> Failure {
 
 fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
     let folder = PartyFolder::load(&arguments.identity)?;
+    // The policy comes first: its governance key decides which consortium file is accepted.
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
     let party = find_party(&epoch, &folder)?;
     let task = read_text(&arguments.task)?;
@@ -220,6 +231,7 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
             encoding: arguments.encoding,
             group_by: arguments.group_by,
         },
+        // Nobody trains on held-out notes, so it does not matter which rows are one record.
         held_out: NotesFile { path: arguments.held_out, encoding: arguments.encoding, group_by: None },
         windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
         program: arguments.trainer.program(&arguments.data)?,
@@ -235,6 +247,7 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
         signing_key: folder.signing_key,
         identity: folder.identity,
         policy: folder.policy,
+        // Of the file's bytes, not of the parsed task: members must agree on a file that they can compare.
         task: digest(Domain::Task, &[task.as_bytes()]),
         model: load_model(&arguments.model)?,
         restored: arguments.restored,
@@ -245,6 +258,8 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
             ..TransportSettings::default()
         },
         reach_within: Duration::from_secs(arguments.reach_within_s),
+        // One journal for each epoch, but one ledger for all: what was released stays spent under the next
+        // consortium file.
         journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),
         openings: arguments.data.join("openings"),
         ledger: arguments.data.join("privacy-ledger"),
@@ -253,7 +268,8 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
     })
 }
 
-/// The number under which the consortium file lists this folder's certificate and signing key.
+/// The party whose certificate this folder has. The signing key must match, too: with a key of another
+/// enrolment the hospital would connect, and then every statement that it signs would be rejected.
 fn find_party(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
     let certificate = PublicBytes(folder.identity.fingerprint().0);
     let listed = epoch.consortium().parties().find(|party| party.certificate == certificate);

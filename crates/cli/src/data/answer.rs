@@ -1,4 +1,4 @@
-//! What `cloister data check` found, for people and as JSON.
+//! The results of `cloister data check`, for people and as JSON.
 
 use std::fmt;
 
@@ -13,29 +13,29 @@ use crate::failure::Failure;
 
 /// A class with fewer rows than this is pointed out.
 const FEW: usize = 5;
-/// Cut texts are pointed out if more than one of this many is cut.
+/// Texts that are cut are pointed out if they are more than one in this many.
 const ONE_OF: usize = 20;
 
-/// Everything that was found.
+/// All results of a check.
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
     #[serde(flatten)]
     notes: Report,
     /// The held-out file; none without one.
     held_out: Option<HeldOutRows>,
-    /// Memory that training takes. None if there is a row that training would stop at.
+    /// Memory that training takes; none if there is a row at which training would stop.
     pub(super) memory: Option<Memory>,
     /// One round of training, if settings were given.
     pub(super) round: Option<TriedRound>,
 }
 
-/// Rows that nobody trains on.
+/// Rows of the held-out file.
 #[derive(Debug, Serialize)]
 pub(super) struct HeldOutRows {
     rows: usize,
     /// Rows that the model cannot be evaluated on.
     bad_rows: usize,
-    /// The first of them, each with its place and what is wrong.
+    /// The first of them, each with its place and the error.
     first_bad_rows: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct TriedRound {
 struct Clip {
     kind: &'static str,
     blocks: usize,
-    /// Those whose update is longer than the clip.
+    /// How many have an update that is longer than the clip.
     cut: usize,
     /// The length of the longest update divided by the clip.
     largest_over_clip: f64,
@@ -72,7 +72,7 @@ impl Answer {
         Self { notes, held_out: held_out.map(HeldOutRows::from), memory: None, round: None }
     }
 
-    /// Bad rows and rows of all files.
+    /// How many rows of all files are bad, and how many there are.
     fn bad_and_all(&self) -> (usize, usize) {
         let (bad, all) = self.held_out.as_ref().map_or((0, 0), |rows| (rows.bad_rows, rows.rows));
         (self.notes.bad_rows + bad, self.notes.rows + all)
@@ -103,6 +103,7 @@ impl Answer {
     /// What a hospital should check before it joins.
     fn hints(&self) -> Vec<String> {
         let Report { lengths, .. } = &self.notes;
+        // Bad rows have no length: the share is that of the rows that would be trained on.
         let learnt = self.notes.rows - self.notes.bad_rows;
         let mut hints = Vec::new();
         if lengths.cut * ONE_OF > learnt {
@@ -164,6 +165,7 @@ impl TriedRound {
             clips,
             share_of_gradients_clipped: trial
                 .private
+                // With a small sampling probability a round may draw no record.
                 .map(|report| report.clipped as f64 / report.drawn.max(1) as f64),
         }
     }
@@ -202,6 +204,7 @@ impl fmt::Display for Answer {
         row(f, "rows", whole(self.notes.rows))?;
         row(f, "rows that cannot be learnt", whole(self.notes.bad_rows))?;
         for bad in &self.notes.first_bad_rows {
+            // Names and labels come from a file, so they must not command the terminal.
             writeln!(f, "  {}", printable(bad.as_bytes()))?;
         }
         let most = whole(self.notes.most_rows_of_a_record);

@@ -106,6 +106,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     let held_out = held_out.transpose()?;
     let rows_held_out = held_out.as_ref().map(|survey| surveyor.report(survey, None));
     let mut answer = Answer::new(surveyor.report(&survey, held_out.as_ref()), rows_held_out);
+    // Before memory is measured: its tokenizer would count against what is free.
     drop(surveyor);
     // Training would stop at a bad row, so it is not tried.
     if answer.can_be_trained_on() {
@@ -121,6 +122,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
 }
 
 fn notes_file(arguments: &Check, path: &std::path::Path, is_grouped: bool) -> NotesFile {
+    // Held-out rows need no records, and their file need not have the column.
     let group_by = arguments.group_by.clone().filter(|_| is_grouped);
     NotesFile { path: path.to_owned(), encoding: arguments.encoding, group_by }
 }
@@ -138,6 +140,8 @@ fn add(
 
 fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
     let notes = notes_file(arguments, &arguments.files[0], true);
+    // Something must be held out for a client to start; a check trains on the first file and does not
+    // evaluate.
     let held_out = arguments.held_out.as_ref().unwrap_or(&arguments.files[0]);
     TrainingConfig {
         task,
@@ -163,6 +167,7 @@ fn tried(
     progress: &mut ProgressDisplay,
 ) -> Result<TriedRound, Failure> {
     let table = block_table(&config.task, &config.base_model).map_err(failure)?;
+    // Settings of another task would measure clips of blocks that do not exist.
     if !settings.blocks.iter().map(|block| block.shape).eq(table) {
         return Err(Failure::config(
             "the blocks in --settings are not those of --task; use settings that were made for this task file",

@@ -85,9 +85,10 @@ impl NewParty {
     }
 }
 
-/// Creates everything.
+/// Creates all files. Keys come from the system's generator, not from `--seed`.
 pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConsortium, Failure> {
     let folder = arguments.folder.clone();
+    // The governance key's seed is dropped: nobody can sign another consortium file for this demo.
     let (governance, _) = SigningKey::generate(&mut UnwrapErr(SysRng));
     let late = arguments.late_sketches;
     let policy = format!("governance_key = \"{}\"\nallow_late_sketches = {late}", governance.public());
@@ -97,6 +98,7 @@ pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConso
         text.hospitals.iter().map(|hospital| new_party(&hospital.name)).collect::<Result<_, _>>()?;
     let file = consortium_file(&coordinator, &hospitals, text);
     let toml = file.to_toml().map_err(Failure::error)?;
+    // Parsed like any other consortium file, so that the demo cannot start a consortium that is not allowed.
     let checked = Consortium::parse(&toml).map_err(Failure::config)?;
     let agreed = agree(arguments, text)?;
     let initial = agreed.initial(arguments.base()).map_err(Failure::config)?;
@@ -107,6 +109,7 @@ pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConso
         Task::Adapter(_) => "adapter",
     };
     let demo = DemoConsortium { folder, settings, trained };
+    // First of all files: it marks the folder as a demo's, which a later demo may clear.
     write(&demo.consortium(), toml.as_bytes())?;
     let signature = hex::encode(sign_file(&toml, &governance));
     write(&demo.consortium().with_added_extension("sig"), signature.as_bytes())?;
@@ -168,6 +171,7 @@ fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
 /// A note as a question for its class.
 fn question(note: &Note, classes: &[String]) -> Value {
     let answer = classes.iter().position(|class| *class == note.label);
+    // The prompt ends where a class continues the sentence, because choices are compared as continuations.
     json!({"question": format!("{}\nThis is about", note.text), "choices": classes, "answer": answer})
 }
 

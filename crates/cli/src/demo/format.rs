@@ -2,7 +2,7 @@
 
 use cloister_transport::commands_terminals;
 
-/// Stands where there is no value.
+/// Written in place of a value that is missing.
 pub(crate) const NONE: &str = "–";
 
 /// A share of 1 as a percentage with one decimal: `85.1 %`.
@@ -17,6 +17,7 @@ pub(crate) fn percent_or_none(share: Option<f64>) -> String {
 
 /// A difference of two shares in percentage points, with its sign: `+43.9`, `−1.2`, `0.0`.
 pub(crate) fn points(difference: f64) -> String {
+    // Rounded before the sign is chosen, so that nothing is shown as −0.0.
     let tenths = (difference * 1000.0).round();
     let sign = match tenths {
         above if above > 0.0 => "+",
@@ -93,7 +94,8 @@ pub(crate) fn ranges(parties: &[u32]) -> String {
     written.join(", ")
 }
 
-/// The text without what could move the cursor, colour the terminal or turn the reading direction.
+/// The text with a question mark for each character that could move the cursor, colour the terminal or
+/// reverse the reading direction.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if commands_terminals(character) { '?' } else { character }).collect()
 }

@@ -142,6 +142,7 @@ fn parse_kill(text: &str) -> Result<Kill, String> {
 }
 
 pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
+    // Checked here and not by the parser, which does not know `--members`.
     if let Some(kill) = arguments.kill.iter().find(|kill| !(1..=arguments.members).contains(&kill.party)) {
         return Err(Failure::config(format!(
             "--kill {}@{}: there is no such hospital; they are 1 to {}",
@@ -157,6 +158,8 @@ pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
         )));
     }
     let started = Instant::now();
+    // Before the folder is cleared: a file of notes that cannot be read must not cost the results of an
+    // earlier demo.
     let text = text::prepare(&arguments)?;
     clear(&arguments.folder)?;
     let consortium = consortium::create(&arguments, &text)?;
@@ -186,6 +189,7 @@ pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
 
 /// Removes what an earlier demo wrote, and fails if the folder contains anything else.
 fn clear(folder: &std::path::Path) -> Result<(), Failure> {
+    // A demo writes this file first, so it marks a folder that a demo filled, even if it was interrupted.
     let marker = folder.join("consortium.toml");
     if folder.exists()
         && !marker.exists()
@@ -203,11 +207,12 @@ fn clear(folder: &std::path::Path) -> Result<(), Failure> {
     create_folder(folder)
 }
 
-/// Writes the report and the results, and shows them.
+/// Writes the report and the results, and prints the closing table or the JSON object.
 fn finish(arguments: &DemoArguments, mut result: DemoResult) -> Result<(), Failure> {
     let report = arguments.folder.join("report.html");
     let results = arguments.folder.join("result.json");
     for (what, path) in [("report, one page", &report), ("all results", &results)] {
+        // Before the report is rendered, which lists them.
         result.files.insert(0, WrittenFile::new(what, path));
     }
     write(&report, report::render(&result).as_bytes())?;

@@ -13,12 +13,14 @@ use super::DemoArguments;
 use super::consortium::DemoConsortium;
 use crate::failure::{Failure, FailureKind};
 
-/// Bytes per second that a hospital uploads if it is to be killed in the middle: slow enough to be caught there.
+/// Bytes per second that a hospital uploads if it is to be killed: slow enough to be caught in the middle of
+/// its upload.
 const VICTIMS_UPLINK: u32 = 200_000;
-/// Seconds of silence after which a link is lost.
+/// Seconds of silence after which the coordinator treats a link as lost: short, so that a killed hospital
+/// does not hold up the demo.
 const IDLE_TIMEOUT: &str = "4";
 
-/// What a process reported, or that it ended.
+/// An event that a process reported, or its end.
 #[derive(Debug)]
 pub(super) enum ProcessEvent {
     /// An event of the coordinator.
@@ -33,7 +35,8 @@ pub(super) enum ProcessEvent {
 #[derive(Debug)]
 pub(super) struct Processes {
     events: mpsc::UnboundedReceiver<ProcessEvent>,
-    /// None when no further process will be started. The events then end with the last process.
+    /// None when no further process will be started. Each process has a clone, so the events end with the
+    /// last process.
     sender: Option<mpsc::UnboundedSender<ProcessEvent>>,
     kill: watch::Sender<BTreeSet<u32>>,
     address: String,
@@ -50,11 +53,14 @@ impl Processes {
         let mut processes = Self { events, sender: Some(sender), kill, address: String::new() };
         let listen = format!("127.0.0.1:{}", arguments.port);
         processes.spawn(None, coordinator_command(arguments, demo, &listen)?)?;
+        // With port 0 the system chooses one, which only the coordinator's first event tells.
         processes.address = processes.wait_for_address().await?;
         for party in 1..=arguments.members {
             let command = hospital_command(arguments, demo, party, &processes.address)?;
             processes.spawn(Some(party), command)?;
         }
+        // The sender is kept only if the coordinator will be started again; otherwise the stream of events
+        // could not end.
         if arguments.kill_coordinator.is_none() {
             processes.sender = None;
         }
@@ -68,6 +74,7 @@ impl Processes {
         demo: &DemoConsortium,
     ) -> Result<(), Failure> {
         self.kill.send_modify(|called| {
+            // Or the new process would be killed at once.
             called.remove(&COORDINATOR);
         });
         self.spawn(None, coordinator_command(arguments, demo, &self.address)?)?;
@@ -109,6 +116,7 @@ impl Processes {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A demo that fails leaves no process behind.
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| Failure::error(format!("cannot start a process: {error}")))?;
@@ -118,6 +126,8 @@ impl Processes {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let kill = self.kill.subscribe();
         tokio::spawn(async move {
+            // Read at the same time as stdout: a process that fills one pipe while the other is read would
+            // wait for ever.
             let words = tokio::spawn(async move {
                 let mut words = String::new();
                 if let Some(mut stderr) = stderr {
@@ -129,6 +139,7 @@ impl Processes {
                 let Some(stdout) = stdout else { return };
                 let mut lines = BufReader::new(stdout).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
+                    // A line that is not JSON matches no event, and is ignored.
                     let event = serde_json::from_str(&line).unwrap_or(Value::Null);
                     let event = match party {
                         None => ProcessEvent::Coordinator(event),
@@ -137,6 +148,7 @@ impl Processes {
                     let _ = sender.send(event);
                 }
             };
+            // The end is reported after the last line was read, so no event of a process follows its end.
             let ((), status) = tokio::join!(reading, wait_or_kill(&mut child, party, kill));
             let code = status.ok().and_then(|status| status.code());
             let _ = sender.send(ProcessEvent::Ended(party, code, words.await.unwrap_or_default()));
@@ -155,9 +167,11 @@ async fn wait_or_kill(
     let called = async { kill.wait_for(|called| called.contains(&number)).await.is_ok() };
     tokio::select! {
         status = child.wait() => return status,
+        // A sender that is gone yields false, and the process is waited for.
         true = called => {}
         else => {}
     }
+    // SIGKILL: the process must not get a chance to finish a write or to close its link.
     child.start_kill()?;
     child.wait().await
 }
@@ -217,11 +231,13 @@ fn hospital_command(
         .arg("--data")
         .arg(folder.join("data"))
         .args(["--coordinator", address])
+        // Each hospital evaluates a part of the held-out notes; the parts together are all of them, at a
+        // fraction of the time.
         .args(["--evaluate", &format!("{}/{}", party - 1, arguments.members)])
         .args(["--idle-timeout-s", "30", "--compare-local", "--events"]);
     for trainer in arguments.trainer.iter().filter(|trainer| trainer.party == party) {
         command.args(["--trainer-cmd", &trainer.command]);
-        // Python finds its packages by the first, and their libraries by the second.
+        // Python finds its packages by the first variable, and their libraries by the second.
         command.args(["--trainer-env", "PYTHONPATH", "--trainer-env", "LD_LIBRARY_PATH"]);
     }
     if arguments.kill.iter().any(|kill| kill.party == party) {

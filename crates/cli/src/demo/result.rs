@@ -1,4 +1,5 @@
-//! The result of a demo run as one value, from which the closing table, the JSON object and the report are made.
+//! The result of a demo run as one value, from which the closing table, the JSON object and the report are
+//! written.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 /// A whole run.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct DemoResult {
-    /// Where the text came from, in a few words ("synthetic notes, seed 1" or a file's name).
+    /// Where the notes came from, in a few words: "synthetic notes, seed 1", or a file's name.
     pub(crate) text: String,
     /// The classes that notes are sorted into.
     pub(crate) classes: Vec<String>,
@@ -19,7 +20,7 @@ pub(crate) struct DemoResult {
     pub(crate) rounds: Vec<RoundResult>,
     /// Seconds from the first process to the end.
     pub(crate) wall_s: f64,
-    /// What was written, each with what it is.
+    /// The files that the run wrote, each with a description.
     pub(crate) files: Vec<WrittenFile>,
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct MemberResult {
     pub(crate) local_accuracy: Option<f64>,
     /// Held-out accuracy of the federated model, as this hospital holds it; none if it was lost.
     pub(crate) federated_accuracy: Option<f64>,
-    /// The round in which it was killed.
+    /// The round in which the demo killed it; none if it did not.
     pub(crate) killed_in: Option<u64>,
 }
 
@@ -53,7 +54,8 @@ pub(crate) struct RoundResult {
     pub(crate) announced: Vec<u32>,
     /// Members whose uploads arrived whole.
     pub(crate) uploaded: Vec<u32>,
-    /// Held-out accuracy of the model after the round.
+    /// Held-out accuracy of the model after the round; none until every hospital that is alive has evaluated
+    /// its part.
     pub(crate) accuracy: Option<f64>,
     /// Bytes of masked blocks that the coordinator received.
     pub(crate) bytes_up: u64,
@@ -72,21 +74,21 @@ pub(crate) struct ExpertResult {
     pub(crate) expert: u16,
     /// How its cohort was chosen: `aligned`, `fallback` (too few aligned, so everyone), or `void`.
     pub(crate) choice: String,
-    /// The cohort.
+    /// The hospitals of the cohort, whether or not their uploads arrived.
     pub(crate) members: Vec<u32>,
     /// Consensus of each member that announced, in the order of `announced`: how many other members' experts agree with its
     /// own. None for a member that routed too few tokens to the expert.
     pub(crate) consensus: Vec<Option<f64>>,
-    /// Whether its sum was opened.
+    /// Whether its sum was opened. If not, the expert stays as it was.
     pub(crate) opened: bool,
 }
 
 /// A file that the run wrote.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct WrittenFile {
-    /// What it is.
+    /// A description in a few words.
     pub(crate) what: String,
-    /// Where it is.
+    /// Its path, as it would be given on the command line.
     pub(crate) path: String,
 }
 

@@ -29,7 +29,8 @@ pub(super) fn settings(
         local_epochs: 1,
         batch_size: BATCH_SIZE,
         learning_rate_micro: if arguments.base_model.is_some() { ADAPTER_RATE } else { CLASSIFIER_RATE },
-        // If training is private, published routing is mostly noise, and routers should not be pulled towards it.
+        // With private training the published routing is mostly noise, and routers should not be pulled
+        // towards it.
         routing_penalty_milli: if private.is_some() { 0 } else { 100 },
         private: private.transpose()?,
     };
@@ -37,9 +38,11 @@ pub(super) fn settings(
     round_settings(&Agreement { task, floors, table, training, late_sketches })
 }
 
-/// The sampling probability with which a step draws a batch in expectation, at a hospital with the usual number of notes.
+/// Private training in which a step draws a batch in expectation, at a hospital with the usual number of
+/// notes.
 fn private(noise_multiplier: f64, notes_per_member: usize) -> Result<PrivateTrainingPlan, Failure> {
     let notes = u32::try_from(notes_per_member).map_err(Failure::error)?;
+    // With fewer notes than a batch, the probability would be above 1.
     let batch = u32::from(BATCH_SIZE).min(notes);
     Ok(PrivateTrainingPlan {
         clipping_norm_milli: 1000,

@@ -1,4 +1,4 @@
-//! The demo's text: synthetic notes in house styles, or a file divided among the hospitals.
+//! The demo's notes: synthetic ones in house styles, or a file divided among the hospitals.
 
 use cloister_experts::Note;
 use cloister_experts::files::notes::{NotesFile, classes, read_notes};
@@ -9,14 +9,14 @@ use super::DemoArguments;
 use crate::classes::warn_of_twins;
 use crate::failure::Failure;
 
-/// Notes held out for every hospital, of a file: a fifth of it, at most this many.
+/// The largest number of notes that are held out of a file, of which a fifth is held out otherwise.
 const MOST_HELD_OUT: usize = 320;
 /// Held-out synthetic notes in each style.
 const HELD_OUT_IN_STYLE: usize = 30;
 /// The fewest notes of a hospital.
 const FEWEST: usize = 20;
 
-/// The notes, which are read or generated before a process starts.
+/// The notes of a demo, read or generated before any process starts.
 #[derive(Debug)]
 pub(super) struct Text {
     /// Where the notes come from, in a few words.
@@ -72,6 +72,7 @@ fn synthetic_hospital(arguments: &DemoArguments, party: u32) -> Hospital {
     let mut weights = [0.5; CLASSES.len()];
     weights[index % CLASSES.len()] += 6.0;
     weights[(3 * index + 1) % CLASSES.len()] += 3.0;
+    // Each hospital has its own stream, so that one more hospital does not change the notes of the others.
     let seed = arguments.seed ^ (u64::from(party) << 32);
     let notes = generate(arguments.notes_per_member, &weights, style, seed);
     Hospital { party, name: name_of(party), style: Some(format!("{style:?}").to_lowercase()), notes }
@@ -79,6 +80,7 @@ fn synthetic_hospital(arguments: &DemoArguments, party: u32) -> Hospital {
 
 fn synthetic(arguments: &DemoArguments) -> Text {
     let held_out = (0u64..).zip(Style::ALL).flat_map(|(index, style)| {
+        // Seeds that no hospital has, or held-out notes would be training notes.
         generate(HELD_OUT_IN_STYLE, &[1.0; CLASSES.len()], style, arguments.seed ^ (0xffff_0000 + index))
     });
     Text {
@@ -102,6 +104,8 @@ fn from_file(arguments: &DemoArguments, path: &std::path::Path) -> Result<Text, 
     }
     let label = |note: &Note| classes.iter().position(|class| *class == note.label).unwrap_or_default();
     let labels: Vec<usize> = notes.iter().map(label).collect();
+    // Held out before notes are divided: every hospital is measured on the same notes, which none of them
+    // has.
     let fraction = 0.2f64.min(MOST_HELD_OUT as f64 / notes.len() as f64);
     let split = hold_out(&labels, fraction, arguments.seed).map_err(Failure::config)?;
     let wanted = arguments.notes_per_member * arguments.members as usize;

@@ -1,4 +1,5 @@
-//! Follows the processes' events: shows progress, kills the processes that the flags name, and collects the result.
+//! Follows the processes' events: shows progress, kills the processes that the flags name, and collects the
+//! results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use super::text::Text;
 use super::{DemoArguments, Kill};
 use crate::failure::{Failure, FailureKind};
 
-/// Consensus 1 in the coordinator's fixed point.
+/// A consensus of 1 in the coordinator's fixed point, as its events have it.
 const CONSENSUS_UNIT: f64 = 16384.0;
 
 /// How many evaluated items were answered correctly.
@@ -39,7 +40,7 @@ impl Tally {
     }
 }
 
-/// What is known of the run so far.
+/// What is known about the run so far.
 pub(super) struct Watch<'a> {
     arguments: &'a DemoArguments,
     demo: &'a DemoConsortium,
@@ -47,9 +48,10 @@ pub(super) struct Watch<'a> {
     round: u64,
     round_started: Instant,
     rounds: Vec<RoundResult>,
-    /// Evaluations of a round's model by the hospitals, each on its part of the held-out notes.
+    /// For each round, which hospitals have evaluated its model, each on its part of the held-out notes, and
+    /// their sum.
     evaluations: BTreeMap<u64, (BTreeSet<u32>, Tally)>,
-    /// How many rounds are shown already.
+    /// How many rounds have been shown.
     shown: usize,
     /// The round in which each killed hospital was killed.
     killed: BTreeMap<u32, u64>,
@@ -89,6 +91,7 @@ impl<'a> Watch<'a> {
                 self.handle_hospital(party, &event, processes);
                 Ok(())
             }
+            // Without an exit code it ended by a signal, the demo's own; with one it failed by itself.
             ProcessEvent::Ended(None, None, _) if self.coordinator_is_killed => {
                 self.screen.note("the coordinator was killed and is started again");
                 processes.restart_coordinator(self.arguments, self.demo)
@@ -160,6 +163,7 @@ impl<'a> Watch<'a> {
                 self.screen.finished(party, accuracy(federated), accuracy(local));
             }
             "not_evaluated" => {
+                // A hospital that cannot evaluate counts as done, or the round would never be shown.
                 let (parties, _) = self.evaluations.entry(count(&event["round"])).or_default();
                 parties.insert(party);
                 self.screen.note(&format!("hospital {party}: {}", event["reason"]));
@@ -175,6 +179,7 @@ impl<'a> Watch<'a> {
     /// Kills a hospital that `--kill` names in the middle of its upload, when some of its chunks are sent and some are not.
     fn kill_if_due(&mut self, party: u32, sent: u64, total: u64, processes: &mut Processes) {
         let due = Kill { party, round: self.round };
+        // Past a third and before the end: some chunks have arrived and others cannot any more.
         if self.arguments.kill.contains(&due) && sent * 3 >= total && sent < total {
             processes.kill(party);
             self.killed.insert(party, self.round);
@@ -192,6 +197,7 @@ impl<'a> Watch<'a> {
                 words.trim()
             ))),
             (None, code) => {
+                // The demo ends with the coordinator's status, which scripts look for.
                 let kind = if code == Some(FailureKind::QuorumLost as i32) {
                     FailureKind::QuorumLost
                 } else {
@@ -238,9 +244,11 @@ impl<'a> Watch<'a> {
     fn show_rounds(&mut self) {
         while let Some(round) = self.rounds.get_mut(self.shown) {
             let evaluated = self.evaluations.get(&round.round);
+            // A killed hospital does not evaluate any more, and nobody may wait for it.
             let alive = (1..=self.arguments.members).filter(|party| !self.killed.contains_key(party));
             let complete =
                 evaluated.is_some_and(|(parties, _)| alive.clone().all(|party| parties.contains(&party)));
+            // Rounds are shown in order, so a later one waits for this one.
             if round.closed && !complete {
                 return;
             }
@@ -258,6 +266,7 @@ impl<'a> Watch<'a> {
                 "only {done} of {wanted} rounds closed; the lines above say why"
             )));
         }
+        // A demo of dropouts in which nobody dropped out has shown nothing.
         if let Some(kill) = self.arguments.kill.iter().find(|kill| !self.killed.contains_key(&kill.party)) {
             return Err(Failure::error(format!(
                 "hospital {} finished its upload in round {} before it was killed; try again",
@@ -283,6 +292,7 @@ impl<'a> Watch<'a> {
         if self.arguments.kill_coordinator.is_some() && !self.coordinator_is_killed {
             return Err(Failure::error("the uploads ended before the coordinator was killed; try again"));
         }
+        // A killed hospital's folder has no final model.
         let survivor =
             members.iter().find(|member| member.killed_in.is_none()).map_or(1, |member| member.party);
         let model = self.demo.hospital(survivor).join("data").join(self.demo.trained);

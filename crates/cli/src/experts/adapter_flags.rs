@@ -1,4 +1,4 @@
-//! Flags that say what an adapter trains.
+//! Flags that choose what an adapter trains.
 
 use clap::{Args, ValueEnum};
 use cloister_experts::families::{AdapterSettings, ExpertTraining};
@@ -31,6 +31,7 @@ impl AdapterFlags {
     pub(super) fn how(&self) -> String {
         match self.experts {
             ExpertsFlag::Whole => "(experts are trained whole)".to_owned(),
+            // With frozen experts the rank is that of the other modules.
             ExpertsFlag::LowRank | ExpertsFlag::Frozen => format!("of rank {}", self.rank),
         }
     }

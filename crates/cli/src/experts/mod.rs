@@ -214,6 +214,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     };
     let seen =
         overview(&arguments.model, &arguments.adapter.settings(), precision, workload).map_err(failure)?;
+    // Before anything is loaded: a model that does not fit would be killed without a message.
     seen.memory.check(arguments.device).map_err(failure)?;
     output::tell(format_args!("loading {} of weights", bytes(seen.memory.weights as u64)));
     let model = PublishedModel::open(&arguments.model, precision, arguments.device).map_err(failure)?;
@@ -234,7 +235,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     }
 }
 
-/// The first tokens of a model, no more than it reads at once.
+/// The first tokens of a model, at most as many as it reads at once.
 fn checked_tokens(config: &AnyConfig) -> Vec<i64> {
     let most = config.positions().map_or(CHECKED_TOKENS, |positions| CHECKED_TOKENS.min(positions));
     (0..most).map(|place| (place % config.vocabulary()) as i64).collect()

@@ -98,7 +98,7 @@ fn day(text: &str) -> Result<Date, String> {
     Date::try_from(text.to_owned())
 }
 
-/// Writes the files, and says what they hold.
+/// Writes the files, and reports their contents.
 pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
     let task = Task::Adapter(task(arguments)?);
     let text = serde_json::to_string_pretty(&task).map_err(Failure::error)? + "\n";
@@ -118,7 +118,9 @@ pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
         },
         late_sketches: LateSketchMode::Off,
     };
+    // From the text that is written: the settings name the task by the digest of its bytes.
     let settings = round_settings(&agreement)?;
+    // Only now, so that rejected flags leave no folder behind.
     create_folder(&arguments.target)?;
     let path = |name: &str| arguments.target.join(name);
     write_file(&path("task.json"), text.as_bytes())?;
@@ -148,6 +150,7 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
     let trained_experts = arguments.trained_experts.clone();
     let task = task.map_err(failure)?;
     let date = match prints_date(&arguments.model).map_err(failure)? {
+        // Fixed in the task: with its own clock each member would train on another prompt.
         true => Some(arguments.date.unwrap_or_else(|| Date::from_time(SystemTime::now()))),
         false => None,
     };

@@ -10,7 +10,7 @@ use crate::create::write;
 use crate::failure::Failure;
 use crate::output;
 
-/// Canaries of each run in which nothing is wrong; with the quick ones, every fault is still caught.
+/// Canaries of each run without a fault. With the quick number every fault is still found.
 const CANARIES: usize = 9000;
 const QUICK_CANARIES: usize = 3000;
 
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &AuditArguments) -> Result<(), Failure> {
         write(path, object.to_string().as_bytes())?;
     }
     let printed = print(&report, arguments.json);
-    // An audit that fails does so whether or not somebody reads to its end.
+    // A failed audit must fail the command, even if the reader closed the stream.
     verdict(&report).and(printed)
 }
 
@@ -100,7 +100,7 @@ fn print(report: &AuditReport, json: bool) -> Result<(), Failure> {
     ))
 }
 
-/// An audit that fails is an error to whoever called.
+/// An error if the audit failed, so that scripts need not parse its report.
 fn verdict(report: &AuditReport) -> Result<(), Failure> {
     if !report.claims_hold {
         return Err(Failure::error(

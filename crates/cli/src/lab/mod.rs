@@ -130,12 +130,14 @@ fn run_config(arguments: &Run) -> Result<(), Failure> {
     let mut environment = common.environment(arguments.out.clone());
     environment.trainer = arguments.trainer.clone().program(&environment.out)?;
     if environment.trainer.is_some() && arguments.out.is_none() {
+        // A folder of its own, or the program's results would replace those of the built-in trainer.
         environment.out.as_mut_os_string().push("-trainer");
     }
     let screen = Screen::new(common.quiet, &config);
     if common.text()?.0.contains("[[rows]]") {
         screen.note("the file has rows; `cloister lab ladder` runs them, and this what they have in common");
         if arguments.out.is_none() {
+            // The ladder writes its own files into the folder of the configuration's name.
             environment.out.push("without-rows");
         }
     }
@@ -204,7 +206,7 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
 }
 
 impl Common {
-    /// The configuration as it stands in its file, and where that is.
+    /// The text of the configuration's file, and its path for messages.
     fn text(&self) -> Result<(String, String), Failure> {
         let place = self.config.display().to_string();
         let text = fs::read_to_string(&self.config)
@@ -218,10 +220,12 @@ impl Common {
         Ok(if self.quick { config.quick() } else { config })
     }
 
-    /// Runs with other settings do not share a folder with those of the file.
+    /// The environment of a run. Runs with other settings get other folders, so that one does not replace
+    /// another's results.
     fn environment(&self, out: Option<PathBuf>) -> RunEnvironment {
         let stem = self.config.file_stem().unwrap_or_default().to_string_lossy();
         let quick = if self.quick { "-quick" } else { "" };
+        // A slash in a value must not name another folder.
         let set: String = self.set.iter().map(|setting| format!("-{}", setting.replace('/', "_"))).collect();
         RunEnvironment {
             data: self.data.clone(),
@@ -240,6 +244,7 @@ fn failure(error: LabError) -> Failure {
         | LabError::File { .. }
         | LabError::Notes(_)
         | LabError::Partition(_)
+        // What the researcher can change; everything else is an error of the run or of the program.
         | LabError::Plan(_) => Failure::config(error),
         _ => Failure::error(error),
     }
@@ -259,7 +264,7 @@ fn print(config: &Config, summary: &RunSummary, out: &Path, json: bool) -> Resul
     output::line(format_args!("results.csv and manifest.json are under {}", out.display()))
 }
 
-/// A bar with the time left, on stderr, and a line a round above it.
+/// A bar with the time left on stderr, and a line for each round above it.
 struct Screen {
     bar: ProgressBar,
     quiet: bool,
@@ -286,6 +291,7 @@ impl Screen {
                 self.bar.reset();
             }
             RunProgress::Training { round, member, members } => {
+                // Over all rounds of a seed, so that the time left is that of the seed.
                 let done = (round - 1) * members + member;
                 self.set("members' training", done, self.rounds * members);
             }
@@ -303,7 +309,7 @@ impl Screen {
         self.bar.set_position(done as u64);
     }
 
-    /// Also where stderr is no terminal, and the bar is not drawn.
+    /// Prints a line above the bar; also if stderr is no terminal, where no bar is drawn.
     fn note(&self, text: &str) {
         if !self.quiet {
             self.bar.suspend(|| output::tell(text));

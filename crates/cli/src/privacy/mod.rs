@@ -1,4 +1,5 @@
-//! `cloister privacy`: from a target to settings and back, what a ledger says, and what a policy makes of a plan.
+//! `cloister privacy`: plans noise for a target, reports costs and ledgers, and checks plans against
+//! policies.
 
 mod plan;
 
@@ -183,8 +184,8 @@ fn check_delta(delta: f64) -> Result<f64, Failure> {
         .map_err(|error| Failure::new(FailureKind::Usage, error))
 }
 
-/// Warns if δ promises nothing for the number of records. A plan does not say how many a hospital has, only the least number
-/// that averages divide by.
+/// Warns if δ promises nothing for the number of records. A plan does not name that number, only the least
+/// number that averages divide by.
 fn warn_about_delta(settings: &RoundSettings, delta: f64) {
     let records = settings.training.private.map(|private| private.minimum_records);
     if let Some(warning) = records.and_then(|records| warning_about_delta(delta, records.into())) {
@@ -197,7 +198,8 @@ fn account_of(releases: &[Release], rounds: u32) -> Account {
     for release in releases {
         match release.count.checked_mul(rounds.into()) {
             Some(count) => account.add(release.mechanism, count),
-            // More steps than can be counted, in settings that nobody has checked.
+            // More steps than can be counted, in settings that nobody has checked: no ε may be claimed for
+            // them.
             None => account.add(Mechanism::Unbounded, 1),
         }
     }
@@ -242,6 +244,7 @@ fn refused(why: impl std::fmt::Display) -> Failure {
 
 fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let (policy, budget) = read_policy(&arguments.policy)?;
+    // The expiry first: an expired policy admits nothing, whatever the settings.
     policy.check_expiry(Date::from_time(SystemTime::now())).map_err(refused)?;
     let settings = read_settings(&arguments.settings)?;
     policy.admit_settings(&settings).map_err(refused)?;
@@ -255,6 +258,8 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         let history = History::read(path).map_err(Failure::config)?;
         history.releases().for_each(|release| account.add(release.mechanism, release.count));
     }
+    // By the filter that the ledger uses, and not by the tighter accountant: the client would reject by it,
+    // too.
     budget.admit(&account).map_err(refused)?;
     let (rounds, counted) = (arguments.rounds, budget.epsilon_by_filter(&account));
     output::line(format_args!(
@@ -275,6 +280,7 @@ fn explain(arguments: &LedgerArguments) -> Result<(), Failure> {
 fn statement(arguments: &StatementArguments) -> Result<(), Failure> {
     let history = History::read(&arguments.ledger).map_err(Failure::config)?;
     let budget = arguments.policy.as_deref().map(read_policy).transpose()?.and_then(|(_, budget)| budget);
+    // The flag wins. Without either there is no default: a statement's δ must be somebody's decision.
     let delta = arguments.delta.or(budget.map(|budget| budget.delta));
     let delta = delta.ok_or_else(|| {
         Failure::new(FailureKind::Usage, "give --delta, or a --policy that has a privacy budget")

@@ -67,7 +67,7 @@ struct Answer {
     settings: PlannedSettings,
     /// Unit `member`: how many steps a coordinate of an update as long as the clip has; well below 1, rounding loses it.
     steps_of_a_coordinate: Option<f64>,
-    /// What such noise did to accuracy, where that was measured.
+    /// The measured cost in accuracy of such noise, if runs were named.
     accuracy_cost: AccuracyCost,
     not_covered: &'static [&'static str],
 }
@@ -96,6 +96,7 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<(), Failure> {
     let accuracy_cost = arguments.runs.accuracy_cost()?;
     let steps_of_a_coordinate = match &settings {
         PlannedSettings::MemberSettings(plan) => {
+            // A vector as long as the clip whose coordinates are equal has this many steps in each.
             Some(f64::from(plan.clip_steps) / (arguments.coordinates as f64).sqrt())
         }
         PlannedSettings::RecordSettings(_) => None,
@@ -193,7 +194,7 @@ fn row(what: &str, value: String) -> Result<(), Failure> {
     output::line(format_args!("{what:<52}{value}"))
 }
 
-/// The cost, with what it was measured on: the noise of a run of the lab is its own, and need not be this plan's.
+/// The cost in accuracy, with the run that it was measured on: that run's noise need not be this plan's.
 fn accuracy_in_words(cost: &AccuracyCost) -> String {
     match cost {
         AccuracyCost::NotMeasured { reason } => format!("not measured: {reason}"),
@@ -201,6 +202,7 @@ fn accuracy_in_words(cost: &AccuracyCost) -> String {
             "{:.1} points: {:.1} % with the run's noise (ε of training {:.2}), {:.1} % without, on {dataset}, {} seed(s)",
             100.0 * cost,
             100.0 * with_noise.accuracy,
+            // A run whose ε is unknown promises nothing.
             with_noise.epsilon_of_training.unwrap_or(f64::INFINITY),
             100.0 * without_noise.accuracy,
             with_noise.seeds

@@ -1,4 +1,4 @@
-//! Checks of what a coordinator left behind.
+//! Checks of the files that a coordinator leaves behind.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn load_consortium(folder: &Path) -> Epoch {
     Epoch::accept(&read("consortium.toml"), &signature, policy.governance_key).unwrap()
 }
 
-/// The ending is certified, and the log before it is the one that the custodians signed.
+/// Checks that the ending is certified, and that the log before it is the one that the custodians signed.
 fn check_round(rounds: &Path, round: u64, epoch: &Epoch) {
     let read = |name: &str| std::fs::read(rounds.join(format!("{round:04}.{name}"))).unwrap();
     let ending: Ending = codec::decode(&read("ending")).unwrap();

@@ -1,4 +1,4 @@
-//! A coordinator's folder, before a test breaks something of it.
+//! A coordinator's folder in which a test breaks one file.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -13,7 +13,7 @@ use cloister_params::consortium::{ConsortiumFile, CoordinatorEntry, Party, Publi
 use cloister_params::id::PartyId;
 use cloister_transport::Identity;
 
-/// A coordinator's files on disk, before a test breaks one of them.
+/// A coordinator's files on disk, all valid at first.
 pub(crate) struct Site {
     pub(crate) folder: PathBuf,
     pub(crate) file: ConsortiumFile,
@@ -84,7 +84,7 @@ impl Site {
         self.folder.join(name).display().to_string()
     }
 
-    /// A coordinator that waits for its members for so long.
+    /// The command of a coordinator that waits this many seconds for its members.
     pub(crate) fn server(&self, listen: &str, start_within_s: u32) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
         command.args(["server", "--start-within-s", &start_within_s.to_string(), "--listen", listen]);

@@ -2,7 +2,7 @@
 
 use cloister_experts::files::notes::read_notes;
 
-use super::{rejected, write};
+use super::{read, rejected, write};
 
 /// A zip file's bytes that lists a file of this name.
 fn zip_of(name: &str) -> Vec<u8> {

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use super::report::{AttackReport, AttackSummary, Mean};
 use super::view::Protection;
 
+/// Sizes in the units of the SVG's view box: the column of labels, a panel, the gap between panels, a row,
+/// the space above the first row, and a data set's heading.
 const LABELS: f64 = 250.0;
 const PANEL: f64 = 150.0;
 const GAP: f64 = 24.0;
@@ -12,7 +14,7 @@ const ROW: f64 = 17.0;
 const TOP: f64 = 64.0;
 const HEADING: f64 = 24.0;
 
-/// What a panel shows.
+/// One column of bars: a figure, and what guessing without looking achieves.
 struct Panel {
     title: &'static str,
     value: fn(&AttackSummary) -> Mean,
@@ -100,6 +102,8 @@ fn section(svg: &mut String, report: &AttackReport, name: &str, rows: &[&AttackS
 
 fn bar(svg: &mut String, report: &AttackReport, row: &AttackSummary, (at, panel): (usize, &Panel), y: f64) {
     let Mean { mean, std } = (panel.value)(row);
+    // A mix of classes can be explained worse than by its mean, so a value may be below 0, and a bar must not
+    // run into its neighbour.
     let x = |share: f64| left(at) + share.clamp(0.0, 1.0) * PANEL;
     let (start, colour) = (left(at), colour(row.view.protection));
     let width = x(mean) - start;

@@ -1,10 +1,10 @@
 //! Inversion: which text, and which words, were trained on?
 //!
-//! The attacker has the model and can train it itself. Candidates: it holds some texts, one of which was in the batch,
-//! and ranks them by the angle between what it sees and what training on each alone would make. Words: it has seen what
-//! training on texts of its own makes, and learns a linear map from there to words. Gradients of embeddings and of a
-//! first layer, from which tokens can be read off exactly (Zhu, Liu and Han 2019), are never made here: what is below
-//! the experts is frozen.
+//! The attacker has the model and can train it. Candidates: it holds some texts, one of which was in the
+//! batch, and ranks them by the angle between what it observes and the update from training on each alone.
+//! Words: it learns a linear map from updates to words on texts of its own. Exact attacks read tokens off the
+//! gradients of embeddings and of the first layer (Zhu, Liu and Han 2019). Those gradients never exist here,
+//! because everything below the experts is frozen.
 
 use std::collections::BTreeMap;
 
@@ -15,27 +15,28 @@ use super::view::{Observer, Sent, View, Whose};
 use super::world::AttackedData;
 use crate::error::LabError;
 
-/// The most frequent words that are looked for, and how many of them a guess names.
+/// How many of the most frequent words are looked for, and how many of them a guess names.
 const WORDS: usize = 200;
 const GUESSED: usize = 10;
-/// The shortest word that is looked for, in letters: shorter ones are in every text.
+/// The length of the shortest word that is looked for, in letters. Shorter ones are in every text, and reveal
+/// nothing.
 const SHORTEST: usize = 4;
 
-/// How candidates are ranked.
+/// How well candidates are ranked.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Ranking {
     /// Share of the trainings whose text is ranked first.
     pub first: f64,
-    /// Mean share of the other candidates that the right one is ranked above; ½ is chance.
+    /// Mean share of the other candidates that rank below the right one; ½ is chance.
     pub above: f64,
 }
 
-/// How words are recovered from what was trained on one text.
+/// How many words are recovered from a training on one text.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct WordsFound {
     /// Share of the texts' frequent words that are among ten guesses for each text.
     pub found: f64,
-    /// The same with the ten most frequent words as guesses: what is guessed without looking.
+    /// The same if the ten most frequent words are always guessed: the baseline, without looking.
     pub by_frequency: f64,
 }
 
@@ -43,6 +44,8 @@ pub struct WordsFound {
 pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], candidates: &[Sent]) -> Ranking {
     let directions = observer.imagine(view.source, candidates);
     let lengths: Vec<f64> =
+        // Only the candidate's length is divided out. The observation's is the same for all candidates of a
+        // training.
         directions.iter().map(|direction| dot(direction, direction).sqrt().max(f64::MIN_POSITIVE)).collect();
     let seen = observer.observe(view, trainings, Whose::Members);
     let (mut first, mut above) = (0.0, 0.0);
@@ -52,6 +55,7 @@ pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], cand
             .zip(&lengths)
             .map(|(direction, length)| dot(observed, direction) / length)
             .collect();
+        // Strictly lower: candidates that tie with the right one count against the attacker.
         let beaten = alike.iter().filter(|other| **other < alike[right]).count();
         let others = directions.len() - 1;
         first += f64::from(u8::from(beaten == others));
@@ -60,14 +64,14 @@ pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], cand
     Ranking { first: first / seen.len() as f64, above: above / seen.len() as f64 }
 }
 
-/// The words of texts.
+/// The attack on words, with the words that it looks for.
 pub(crate) struct WordGuesser {
     /// For each text, which of the words are in it.
     present: Vec<Vec<bool>>,
 }
 
 impl WordGuesser {
-    /// The most frequent words of all texts.
+    /// Looks for the most frequent words of all texts, the attacked ones included. This favours the attacker.
     pub(crate) fn from_texts(world: &AttackedData) -> Self {
         let texts: Vec<Vec<String>> = world.notes.iter().map(|note| words(&note.text)).collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -75,6 +79,7 @@ impl WordGuesser {
             *counts.entry(word).or_default() += 1;
         }
         let mut frequent: Vec<(&str, usize)> = counts.into_iter().collect();
+        // Ties in the order of the alphabet, so that the words do not depend on the order of texts.
         frequent.sort_by_key(|(word, count)| (std::cmp::Reverse(*count), *word));
         frequent.truncate(WORDS);
         let mut present = Vec::with_capacity(texts.len());

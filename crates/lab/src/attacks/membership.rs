@@ -1,9 +1,9 @@
 //! Membership inference: was this text among those that the member trained on?
 //!
-//! The likelihood-ratio attack of Carlini et al., "Membership Inference Attacks From First Principles" (2022): half of the
-//! trainings are the attacker's own (shadows), on texts of which it knows which are in; the other half is attacked.
-//! The statistic of a text is what is seen, along the direction that training on that text alone would go; from the
-//! shadows the attacker knows its distribution with and without the text.
+//! The likelihood-ratio attack of Carlini et al., "Membership Inference Attacks From First Principles"
+//! (2022). Half of the trainings are the attacker's own (shadows), and it knows which texts are in them. The
+//! other half is attacked. A text's statistic is the observation projected on the update from training on
+//! that text alone. From the shadows the attacker knows its distribution with the text and without it.
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -15,22 +15,23 @@ use super::view::{Observer, Sent, View, Whose};
 use super::world::AttackedData;
 use crate::error::LabError;
 
-/// What membership inference achieves.
+/// How well membership inference works.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Membership {
     /// Area under the receiver operating characteristic; ½ is chance.
     pub auc: f64,
-    /// Members found at a false-positive rate of 1 %.
+    /// Share of the members found at a false-positive rate of 1 %. An average over all texts would hide that
+    /// a few can be named with certainty.
     pub tpr_at_1_percent: f64,
-    /// Members found at a false-positive rate of 0.1 %.
+    /// Share of the members found at a false-positive rate of 0.1 %.
     pub tpr_at_01_percent: f64,
 }
 
-/// The number of the first of these trainings, far above those of trainings on single texts and batches: the number
-/// seeds a training.
+/// The number of the first of these trainings, far above those of trainings on single texts and batches: a
+/// number seeds a training, and two with one seed would have the same noise.
 const FIRST_NUMBER: u64 = 1_000_000;
 
-/// Trainings, each on half of the candidates.
+/// Trainings, each on a random half of the candidates.
 pub(crate) struct Trainings {
     /// For each training, which candidates are in it.
     included: Vec<Vec<bool>>,
@@ -77,6 +78,8 @@ impl Trainings {
             }
             let ratio = Ratio::fit(&inside, &outside);
             for (statistic, is_in) in statistics.iter().zip(&is_in).skip(shadows) {
+                // Ratios of all candidates are pooled: the attacker has one threshold, and texts differ in
+                // how much they reveal.
                 roc.add(*is_in, ratio.at(*statistic));
             }
         }
@@ -88,7 +91,7 @@ impl Trainings {
     }
 }
 
-/// Two normal distributions with one variance: there are too few shadows to estimate two.
+/// Two normal distributions with a common variance, because there are too few shadows to estimate two.
 struct Ratio {
     inside: f64,
     outside: f64,

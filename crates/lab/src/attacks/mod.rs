@@ -1,4 +1,5 @@
-//! What can a coordinator learn of a member, with plain federated averaging, with masks, and with masks and noise?
+//! What can a coordinator learn about a member: with plain federated averaging, with masks, and with masks
+//! and noise?
 //!
 //! Three attacks on the same trainings, from every [`View`] that a coordinator has: [`membership`] inference,
 //! [`inversion`] to a text or its words, and inference of a [`property`], the member's mix of classes. The attacker has
@@ -38,39 +39,40 @@ pub use view::{Observed, Protection, View};
 use view::{Observer, Sent, Whose};
 use world::AttackedData;
 
-/// Texts of companions, of members whose mix is asked for, and of the batches that one text is looked for in.
+/// Texts of a companion and of a member whose mix is inferred.
 const MEMBER_TEXTS: usize = 24;
+/// Texts of a batch in which one text is looked for.
 const BATCH: usize = 8;
-/// The δ of the ε that is reported beside it.
+/// The δ of the ε that the report gives next to the attacks.
 const DELTA: f64 = 1e-5;
 
 /// How much to attack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Sizes {
-    /// Texts that membership is asked of, and that one is looked for among.
+    /// Texts whose membership is inferred, and among which one is looked for.
     pub candidates: usize,
     /// Trainings on half of the candidates each; half of the trainings are the attacker's own.
     pub trainings: usize,
     /// Texts that the attacker learns words from.
     pub known: usize,
-    /// Members whose mix of classes is asked for; half of them are the attacker's own.
+    /// Members whose mix of classes is inferred; half of them are the attacker's own.
     pub mixes: usize,
-    /// Members that the attacked one may be summed with.
+    /// Members that the attacked one may be summed with; half of them are the attacker's own.
     pub companions: usize,
     /// Texts that companions and mixes are drawn from.
     pub pool: usize,
 }
 
 impl Sizes {
-    /// For figures.
+    /// The sizes of the published figures.
     pub const FULL: Self =
         Self { candidates: 64, trainings: 96, known: 300, mixes: 80, companions: 96, pool: 400 };
-    /// For minutes.
+    /// Sizes that take minutes.
     pub const QUICK: Self =
         Self { candidates: 48, trainings: 80, known: 200, mixes: 60, companions: 64, pool: 300 };
 }
 
-/// What to attack.
+/// Which data to attack, and how much.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct AttackSettings {
     /// Names and files of the data.
@@ -81,7 +83,7 @@ pub struct AttackSettings {
     pub sizes: Sizes,
 }
 
-/// What the attacks achieve from one view.
+/// How well the attacks work from one view.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct AttackResult {
     /// Name of the data.
@@ -90,8 +92,8 @@ pub struct AttackResult {
     pub seed: u64,
     /// Where the coordinator looks.
     pub view: View,
-    /// Norm of the noise over the norm of what is seen without it, sums around the mean of their companions; 0 where there is
-    /// none.
+    /// Norm of the noise over the norm of the observation without it. A sum is taken without the mean of its
+    /// companions. 0 where there is no noise.
     pub noise_over_signal: f64,
     /// Was this text trained on?
     pub membership: Membership,
@@ -146,8 +148,8 @@ pub fn attack(
     Ok(AttackReport::new(settings, (epsilons, DELTA), rows))
 }
 
-/// What the ledger charges a member for a round with noise, slight and covering. It follows from the model's shape alone but for
-/// the number of classes.
+/// The ledger's charge to a member for a round with slight noise and with noise that covers a member. It
+/// depends on the model's shape alone, which is that of every data set except for the number of classes.
 fn epsilons_of(world: &AttackedData) -> Result<[f64; 2], LabError> {
     let [_, slight, covering] = world.settings();
     Ok([epsilon(slight)?, epsilon(covering)?])
@@ -194,6 +196,8 @@ impl<'a> TrainedAttack<'a> {
     ) -> Result<Self, LabError> {
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         let count = world.notes.len();
+        // Candidates, the attacker's known texts and the pool share no text: otherwise a companion could hold
+        // the text that is looked for.
         let candidates: Vec<usize> = (0..sizes.candidates).collect();
         let known_texts: Vec<usize> = (sizes.candidates..sizes.candidates + sizes.known).collect();
         let pool: Vec<usize> = (sizes.candidates + sizes.known..count).collect();
@@ -241,6 +245,8 @@ impl<'a> TrainedAttack<'a> {
             view,
             noise_over_signal: noise_over_signal(&observer, view, &self.batches),
             membership: self.trainings.attack(&observer, view),
+            // The attacker's own training on a candidate is the member's, seed and all: the best that any
+            // attacker could do.
             alone: rank(&observer, view, &self.alone, &self.alone),
             in_a_batch: rank(&observer, view, &self.batches, &self.alone),
             words: self.vocabulary.attack(&observer, view, known, attacked)?,
@@ -249,7 +255,9 @@ impl<'a> TrainedAttack<'a> {
     }
 }
 
+/// The mean over trainings of the norm of the noise over the norm of the observation without it.
 fn noise_over_signal(observer: &Observer<'_>, view: View, trainings: &[Sent]) -> f64 {
+    // Both views draw the same companions, so their difference is the noise alone.
     let quiet = View { protection: Protection::Masks, ..view };
     let noised = observer.observe(view, trainings, Whose::Members);
     let bare = observer.observe(quiet, trainings, Whose::Members);
@@ -270,7 +278,7 @@ fn draw(pool: &[usize], texts: usize, random: &mut ChaCha20Rng) -> Vec<usize> {
     (0..texts).map(|_| pool[(random.next_u64() % pool.len() as u64) as usize]).collect()
 }
 
-/// Trains on lists of texts, each with the next number, which seeds the training.
+/// Trains on lists of texts, and counts them. A training's number seeds it.
 struct NumberedTrainings<'a> {
     world: &'a AttackedData,
     done: usize,

@@ -1,7 +1,7 @@
 //! Property inference: what mix of classes (of patients' cases) does the member have?
 //!
-//! The attacker trains on mixes of its own, learns a linear map from what it then sees to the shares of classes, and
-//! applies it to others (Ganju et al. 2018, with a linear model in place of their network).
+//! The attacker trains on mixes of its own, learns a linear map from its observations to the shares of
+//! classes, and applies it to others (Ganju et al. 2018, with a linear model in place of their network).
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -12,14 +12,15 @@ use super::view::{Observer, Sent, View, Whose};
 use super::world::AttackedData;
 use crate::error::LabError;
 
-/// What property inference achieves.
+/// How well property inference works.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct ClassMix {
-    /// Share of the variance of class shares that is explained; 0 is what the mean of all members explains.
+    /// Share of the variance of class shares that is explained. Guessing the mean of all members explains 0;
+    /// worse guesses are below 0.
     pub explained: f64,
     /// Mean absolute error of a class's share.
     pub error: f64,
-    /// The same of the mean of all members.
+    /// The same if the mean of all members is guessed: the baseline, without looking.
     pub error_of_mean: f64,
 }
 
@@ -60,6 +61,8 @@ impl Mixes {
         let seen = observer.observe(view, &self.sent[half..], Whose::Members);
         let ridge = Ridge::fit(&known, &self.shares[..half])?;
         let classes = self.shares[0].len();
+        // The baseline, too, knows the first half alone: with the mean of the attacked members it would be
+        // better than any attacker's.
         let mut means = vec![0.0; classes];
         for (class, mean) in means.iter_mut().enumerate() {
             *mean = self.shares[..half].iter().map(|shares| shares[class]).sum::<f64>() / half as f64;
@@ -76,7 +79,7 @@ impl Mixes {
 
 /// Texts with classes by uniform shares.
 fn draw(world: &AttackedData, pool: &[usize], texts: usize, random: &mut ChaCha20Rng) -> Vec<usize> {
-    // Shares of exponential draws are uniform over all mixes.
+    // Exponential draws, divided by their sum, are uniform over all mixes: a flat Dirichlet distribution.
     let weights: Vec<f64> = world.classes.iter().map(|_| -uniform(random).ln()).collect();
     let total: f64 = weights.iter().sum();
     let mut drawn = Vec::with_capacity(texts);
@@ -88,14 +91,15 @@ fn draw(world: &AttackedData, pool: &[usize], texts: usize, random: &mut ChaCha2
         });
         let of_class: Vec<usize> =
             pool.iter().copied().filter(|&note| Some(world.labels[note]) == class).collect();
-        // A class without texts in the pool gives way to any.
+        // A class without texts in the pool is replaced by any text, and so is a draw that rounding left
+        // without a class.
         let from = if of_class.is_empty() { pool } else { of_class.as_slice() };
         drawn.push(from[(random.next_u64() % from.len() as u64) as usize]);
     }
     drawn
 }
 
-/// Between 0 and 1, and neither of them, because its logarithm is taken.
+/// Strictly between 0 and 1, because its logarithm is taken.
 fn uniform(random: &mut ChaCha20Rng) -> f64 {
     (f64::from(random.next_u32()) + 0.5) / 4_294_967_296.0
 }

@@ -1,4 +1,4 @@
-//! What the attacks found, for people and programs.
+//! The results of the attacks, for people and for programs.
 
 use std::fmt::Write;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use super::{AttackResult, AttackSettings, View};
 
-/// Everything that was found.
+/// The results of all attacks.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct AttackReport {
     /// What was attacked.
     pub settings: AttackSettings,
-    /// What the ledger charges a member for a round with slight noise.
+    /// The ledger's charge to a member for a round with slight noise.
     pub epsilon_slight: f64,
-    /// What it charges for a round with noise that covers a member.
+    /// The ledger's charge for a round with noise that covers a member.
     pub epsilon: f64,
-    /// The δ at which.
+    /// The δ of both.
     pub delta: f64,
     /// Means over seeds, a row for each view of each data set.
     pub summary: Vec<AttackSummary>,
@@ -32,14 +32,14 @@ pub struct Mean {
     pub std: f64,
 }
 
-/// What the attacks achieve from one view, over seeds.
+/// How well the attacks work from one view, over seeds.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct AttackSummary {
     /// Name of the data.
     pub data: String,
     /// Where the coordinator looks.
     pub view: View,
-    /// Norm of the noise over the norm of what it covers.
+    /// Norm of the noise over the norm of the observation without it.
     pub noise_over_signal: Mean,
     /// Membership: area under the curve; ½ is chance.
     pub membership_auc: Mean,
@@ -53,13 +53,13 @@ pub struct AttackSummary {
     pub in_a_batch_named: Mean,
     /// Share of the texts' frequent words that are among ten guesses.
     pub words: Mean,
-    /// The same of the most frequent words.
+    /// The same if the most frequent words are always guessed.
     pub words_by_frequency: Mean,
     /// Share of the variance of class shares that is explained.
     pub class_mix_explained: Mean,
     /// Mean absolute error of a class's share.
     pub class_mix_error: Mean,
-    /// The same of the mean of all members.
+    /// The same if the mean of all members is guessed.
     pub class_mix_error_of_mean: Mean,
 }
 

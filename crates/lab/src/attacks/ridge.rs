@@ -1,9 +1,11 @@
-//! Ridge regression on few observations of many coordinates.
+//! Ridge regression with few observations of many coordinates. It is solved in the observations' space, where
+//! the matrix has a row for each observation: a model's update has thousands of coordinates.
 
 use crate::error::LabError;
 use crate::linear::solve;
 
-/// Ridges that are tried, as shares of the observations' mean squared length around their mean.
+/// Ridges that are tried, as shares of the observations' mean squared distance from their mean: from almost
+/// none, for observations without noise, to one that leaves little but the mean.
 const RIDGES: [f64; 4] = [0.01, 0.3, 10.0, 1000.0];
 
 /// A linear map from observations to targets.
@@ -16,7 +18,8 @@ pub(crate) struct Ridge {
 }
 
 impl Ridge {
-    /// Fits a row of targets to each observation, with the ridge that predicts each best from the others.
+    /// Fits a row of targets to each observation, with the ridge that predicts each observation best from all
+    /// others.
     pub(crate) fn fit(observations: &[Vec<f32>], targets: &[Vec<f64>]) -> Result<Self, LabError> {
         let count = observations.len();
         let centre = mean(observations);
@@ -32,6 +35,7 @@ impl Ridge {
         }
         let fits = RIDGES.iter().map(|share| Duals::fit(&gram, count, &columns, *share));
         let fits = fits.collect::<Result<Vec<_>, LabError>>()?;
+        // Chosen on the attacker's own trainings alone, without the attacked ones.
         let best = fits.into_iter().min_by(|one, other| one.error.total_cmp(&other.error));
         let duals = best.map_or_else(Vec::new, |best| best.duals);
         Ok(Self { centre, centred, duals, means })
@@ -70,11 +74,11 @@ struct Duals {
 impl Duals {
     fn fit(gram: &[f64], count: usize, columns: &[Vec<f64>], share: f64) -> Result<Self, LabError> {
         let trace: f64 = (0..count).map(|at| gram[at * count + at]).sum();
-        // Observations that are all equal predict the mean, with any ridge.
+        // If all observations are equal, every ridge predicts the mean.
         let ridge = if trace > 0.0 { share * trace / count as f64 } else { 1.0 };
         let mut matrix = gram.to_vec();
         (0..count).for_each(|at| matrix[at * count + at] += ridge);
-        // Unit vectors behind the targets: their solutions are the inverse.
+        // Unit vectors as further right-hand sides: their solutions are the inverse.
         let mut right = columns.to_vec();
         for at in 0..count {
             let mut unit = vec![0.0; count];
@@ -83,7 +87,7 @@ impl Duals {
         }
         let mut duals = solve(matrix, count, &right).ok_or(LabError::Singular { shrinkage: share })?;
         let inverse = duals.split_off(columns.len());
-        // An observation's residual, as predicted from all others, is its dual over the inverse's diagonal.
+        // Leave-one-out without a fit for each: the residual is the dual over the inverse's diagonal.
         let mut error = 0.0;
         for dual in &duals {
             error +=
@@ -105,7 +109,8 @@ fn less(one: &[f32], other: &[f32]) -> Vec<f32> {
     one.iter().zip(other).map(|(one, other)| one - other).collect()
 }
 
-/// Eight running sums, which the compiler keeps in a register.
+/// The inner product. With eight running sums the compiler can use vector instructions; it must not reorder a
+/// sum of floats by itself.
 pub(crate) fn dot(one: &[f32], other: &[f32]) -> f64 {
     let (ones, one_rest) = one.as_chunks::<8>();
     let (others, other_rest) = other.as_chunks::<8>();

@@ -1,6 +1,6 @@
-//! How well scores tell what is there from what is not.
+//! How well scores separate members from non-members.
 
-/// Scores of what is there and of what is not.
+/// Scores of members (inside) and of non-members (outside).
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Roc {
     inside: Vec<f64>,
@@ -12,7 +12,7 @@ impl Roc {
         if is_there { self.inside.push(score) } else { self.outside.push(score) }
     }
 
-    /// The probability that something that is there scores higher than something that is not; ½ is chance.
+    /// The probability that a member scores higher than a non-member; ½ is chance.
     pub(crate) fn area(&self) -> f64 {
         let mut all: Vec<(f64, bool)> = self.inside.iter().map(|score| (*score, true)).collect();
         all.extend(self.outside.iter().map(|score| (*score, false)));
@@ -22,16 +22,19 @@ impl Roc {
         for ties in all.chunk_by(|one, other| one.0 == other.0) {
             let inside = ties.iter().filter(|(_, is_there)| *is_there).count() as f64;
             let outside = ties.len() as f64 - inside;
+            // Ties count half, so that a constant score has ½ and not 0 or 1.
             wins += inside * (below + outside / 2.0);
             below += outside;
         }
         wins / (self.inside.len() * self.outside.len()) as f64
     }
 
-    /// The share of what is there that is found when at most this share of what is not is taken for it.
+    /// The share of members found at a threshold that at most this share of non-members passes.
     pub(crate) fn found_at(&self, false_positives: f64) -> f64 {
         let mut outside = self.outside.clone();
         outside.sort_by(|one, other| other.total_cmp(one));
+        // Rounded down, and a score has to exceed the next non-member's: the rate stays within the limit,
+        // ties included.
         let allowed = (false_positives * outside.len() as f64) as usize;
         let threshold = outside.get(allowed).copied().unwrap_or(f64::NEG_INFINITY);
         self.inside.iter().filter(|score| **score > threshold).count() as f64 / self.inside.len() as f64

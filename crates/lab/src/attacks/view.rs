@@ -1,4 +1,4 @@
-//! What a coordinator sees of a member, by what protects it.
+//! What a coordinator can observe about a member, by what protects it.
 
 use cloister_params::block::BlockKind;
 use cloister_params::plan::{PlannedBlock, RoundSettings, SKETCH_CLIP_STEPS};
@@ -14,15 +14,15 @@ use serde::Serialize;
 pub enum Protection {
     /// Federated averaging in the clear: the coordinator gets every update.
     None,
-    /// Secure aggregation with a little noise on sketches and histograms, for which no ε is claimed.
+    /// Secure aggregation, with a little noise on sketches and histograms, for which no ε is claimed.
     Masks,
-    /// Secure aggregation, with as much noise on everything as leaves sketches of use, for which ε is in the thousands.
+    /// Secure aggregation, with as much noise on everything as leaves sketches useful; ε is in the thousands.
     MasksAndSlightNoise,
-    /// Secure aggregation, with noise on everything that covers a whole member.
+    /// Secure aggregation, with enough noise on everything to cover a whole member.
     MasksAndNoise,
 }
 
-/// Where in what it sees the coordinator looks.
+/// Which part of its observations the coordinator uses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Observed {
@@ -34,19 +34,20 @@ pub enum Observed {
     Sketches,
 }
 
-/// A place that the coordinator looks at.
+/// A place where the coordinator looks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 pub struct View {
     /// What stands in between.
     pub protection: Protection,
     /// Where it looks.
     pub source: Observed,
-    /// Members that are summed.
+    /// How many members are summed; 1 shows the attacked member alone.
     pub members: usize,
 }
 
 impl View {
-    /// Everything that is looked at.
+    /// Every view that is attacked. Own updates and histograms exist in the clear only, because masks hide
+    /// them.
     pub fn all() -> Vec<Self> {
         let mut all = vec![
             Self { protection: Protection::None, source: Observed::Updates, members: 1 },
@@ -78,7 +79,7 @@ impl Protection {
         matches!(self, Self::MasksAndSlightNoise | Self::MasksAndNoise)
     }
 
-    /// Those of secure aggregation.
+    /// The protections that secure aggregation gives.
     pub const MASKED: [Self; 3] = [Self::Masks, Self::MasksAndSlightNoise, Self::MasksAndNoise];
 
     /// In words, for people.
@@ -92,7 +93,7 @@ impl Protection {
     }
 }
 
-/// What one training prepares, for each strength of noise.
+/// The contribution of one training at each strength of noise.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) bare: Contribution,
@@ -110,7 +111,8 @@ impl Sent {
     }
 }
 
-/// Whose trainings are looked at.
+/// Whose trainings are observed. Each side has companions of its own: with shared ones the attacker would
+/// learn from the very sums that it attacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Whose {
     /// The attacker's own, to learn from.
@@ -119,7 +121,7 @@ pub(crate) enum Whose {
     Members,
 }
 
-/// Looks at trainings.
+/// Turns contributions into the vectors that a coordinator observes.
 pub(crate) struct Observer<'a> {
     /// The settings without noise, with slight noise and with noise.
     pub(crate) settings: [&'a RoundSettings; 3],
@@ -129,16 +131,17 @@ pub(crate) struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// What is seen of each training, each beside companions of its own drawing, less their mean, which a coordinator knows from
-    /// other rounds. Companions' noise is drawn for each sum, as one discrete
-    /// Gaussian of their total variance: it has the same distribution, and takes less time.
+    /// The observation of each training: a sum with companions that are drawn for it, without their mean,
+    /// which a coordinator knows from other rounds. Companions' noise is drawn for each sum, as one discrete
+    /// Gaussian with their total variance: almost the same distribution, in less time.
     pub(crate) fn observe(&self, view: View, trainings: &[Sent], whose: Whose) -> Vec<Vec<f32>> {
         let (attackers, members) = self.companions.split_at(self.companions.len() / 2);
         let (companions, stream) = match whose {
             Whose::Attackers => (attackers, 0),
             Whose::Members => (members, 1),
         };
-        // Noise has a stream of its own, so that views of equally many members draw the same companions.
+        // Noise has its own stream, so that views with equally many members draw the same companions, and
+        // differ in protection alone.
         let [mut random, mut noise] = [stream, stream + 2].map(|stream| {
             let mut random = ChaCha20Rng::seed_from_u64(self.seed);
             random.set_stream(stream);
@@ -152,6 +155,7 @@ impl Observer<'_> {
                 add(&mut seen, &self.vector(view.source, &companion.bare), 1.0);
                 add(&mut seen, &mean, -1.0);
             }
+            // The attacked member's own noise is in its contribution already.
             if view.members > 1 && view.protection.is_noised() {
                 add(&mut seen, &self.noise(view, &mut noise), 1.0);
             }
@@ -188,7 +192,7 @@ impl Observer<'_> {
         }
     }
 
-    /// The blocks that a source is made of.
+    /// The blocks of a source.
     fn blocks<'b>(
         &self,
         source: Observed,
@@ -199,7 +203,7 @@ impl Observer<'_> {
         blocks.filter(move |block| matches!(block.shape.kind, BlockKind::Routing { .. }) == histograms)
     }
 
-    /// What would be seen of each training alone and without noise: what an attacker can make for itself.
+    /// The observation of each training alone and without noise, which an attacker can compute by itself.
     pub(crate) fn imagine(&self, source: Observed, trainings: &[Sent]) -> Vec<Vec<f32>> {
         trainings.iter().map(|training| self.vector(source, &training.bare)).collect()
     }
@@ -215,7 +219,8 @@ impl Observer<'_> {
         vector
     }
 
-    /// Coordinates as they are; counts so that the largest is as large as a sketch.
+    /// Coordinates as they are, and counts scaled so that the largest is as long as a sketch: otherwise they
+    /// would vanish in inner products.
     fn sketches(&self, contribution: &Contribution) -> Vec<f32> {
         let count = f32::from(SKETCH_CLIP_STEPS) / self.settings[0].scoring.largest_count() as f32;
         let mut seen = Vec::new();

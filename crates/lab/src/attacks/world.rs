@@ -25,22 +25,23 @@ use crate::shuffle::shuffled;
 
 /// Tokens after which a text is cut.
 const MAX_TOKENS: usize = 48;
-/// Texts that the model under attack was trained on before.
+/// Texts that the attacked model was trained on beforehand.
 const EARLIER: usize = 64;
-/// Members that plans are made for.
+/// Members that plans are made for: as many as the largest sum that is attacked.
 const MEMBERS: usize = 16;
-/// Clips above what a training of some steps yields; regions are of a normalised layer.
+/// Clips that a training of a few steps does not reach, so that clipping hides nothing from the attacker.
 const CLIPS: Clips = Clips { update_log2: 2, region_milli: 10_000 };
 
-/// `rho` of a round whose noise covers a whole member, and of one whose noise leaves sketches of use.
+/// `rho` of a round whose noise covers a whole member.
 pub(crate) const COVERING: f64 = 1.125;
+/// `rho` of a round whose noise leaves sketches useful for choosing cohorts.
 pub(crate) const SLIGHT: f64 = 4000.0;
 
 /// Texts with their features, and the model that members train.
 pub(crate) struct AttackedData {
     encoder: Encoder,
     features: Features,
-    /// The texts, those that the model has seen not among them.
+    /// The texts, without those that the model was trained on beforehand.
     pub(crate) notes: Vec<Note>,
     /// Class of each.
     pub(crate) labels: Vec<usize>,
@@ -50,6 +51,7 @@ pub(crate) struct AttackedData {
     bare: RoundSettings,
     slight: RoundSettings,
     noised: RoundSettings,
+    /// In a cell, because a contribution is charged while the world is shared by all attacks.
     permits: RefCell<Permits>,
     seed: u64,
 }
@@ -92,19 +94,20 @@ impl AttackedData {
         [&self.bare, &self.slight, &self.noised]
     }
 
-    /// What a member that has these texts prepares after one epoch on them. `number` tells trainings apart.
+    /// The contributions of a member with these texts, after one epoch on them. `number` seeds the training.
     pub(crate) fn send(&self, notes: &[usize], number: u64) -> Result<Sent, LabError> {
         let seed = self.seed << 32 | number;
         let result = self.train(notes, seed)?;
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         Ok(Sent {
+            // One training for all strengths of noise: views then differ in protection and in nothing else.
             bare: self.prepared(&result, &self.bare, &mut random)?,
             slight: self.prepared(&result, &self.slight, &mut random)?,
             noised: self.prepared(&result, &self.noised, &mut random)?,
         })
     }
 
-    /// What a member would contribute to a first round with these settings.
+    /// The contribution that a member would make to a first round with these settings.
     fn prepared(
         &self,
         result: &LocalResult,

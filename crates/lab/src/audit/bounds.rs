@@ -1,21 +1,21 @@
-//! Lower bounds on ε from guesses: what no mechanism that keeps a smaller ε would let anybody guess so well, but with
-//! the stated probability.
+//! Lower bounds on ε from guesses: with the stated probability, no mechanism with a smaller ε lets anybody
+//! guess as well.
 
 use libm::{erfc, lgamma};
 
-/// Halvings of an interval: enough for every digit of a 64-bit float.
+/// Halvings of an interval: more than the 53 binary digits of a 64-bit float's mantissa.
 const HALVINGS: usize = 60;
-/// No bound on ε is looked for above it: no number of canaries that anybody audits with reaches it.
+/// Where the search for ε ends. Refuting ε takes about `e^ε` canaries, so no audit reaches it.
 const LARGEST_EPSILON: f64 = 50.0;
 
-/// Guesses that canaries were included: of the rest nothing is guessed.
+/// Guesses that canaries were included. For the other canaries the attacker abstains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Guesses {
     /// Canaries, each included with probability ½.
     pub canaries: u64,
-    /// Guesses.
+    /// How many canaries were guessed to be included.
     pub guesses: u64,
-    /// Guesses that are right.
+    /// How many of the guesses are right.
     pub correct: u64,
 }
 
@@ -28,11 +28,15 @@ impl Guesses {
         largest(LARGEST_EPSILON, |epsilon| self.likelihood(epsilon, delta) <= significance)
     }
 
-    /// The largest probability, under (ε, δ), of as many right guesses.
+    /// The largest probability, under (ε, δ), of at least as many right guesses.
     fn likelihood(self, epsilon: f64, delta: f64) -> f64 {
+        // Without δ each guess is right with a probability of at most `e^ε/(1 + e^ε)`, whatever the others
+        // are.
         let tails = Binomial { trials: self.guesses, probability: 1.0 / (1.0 + (-epsilon).exp()) }.tails();
         let correct = self.correct as usize;
         let slopes = (1..=correct).map(|fewer| (tails[correct - fewer] - tails[correct]) / fewer as f64);
+        // δ may give away a canary outright, but that costs it once for each canary: the factor is all
+        // canaries, also those that were not guessed.
         tails[correct] + 2.0 * self.canaries as f64 * delta * slopes.fold(0.0, f64::max)
     }
 }
@@ -56,6 +60,7 @@ impl Decisions {
     ///
     /// Source: Nasr et al., "Tight Auditing of Differentially Private Machine Learning" (2023), section 4.
     pub fn separation(self, significance: f64) -> f64 {
+        // Two limits have to hold together, so each may err with half of the probability.
         let positive = upper_limit(self.false_positives, self.outside, significance / 2.0);
         let negative = upper_limit(self.false_negatives, self.inside, significance / 2.0);
         (normal_quantile(1.0 - positive) - normal_quantile(negative)).max(0.0)
@@ -79,8 +84,8 @@ pub fn gaussian_epsilon(mu: f64, delta: f64) -> f64 {
     })
 }
 
-/// The largest probability of an event for which `count` or fewer in `trials` are not too improbable (Clopper and
-/// Pearson 1934).
+/// The largest probability of an event at which `count` or fewer in `trials` still happen with a probability
+/// of at least `significance` (Clopper and Pearson 1934).
 pub fn upper_limit(count: u64, trials: u64, significance: f64) -> f64 {
     if count >= trials {
         return 1.0;
@@ -90,7 +95,8 @@ pub fn upper_limit(count: u64, trials: u64, significance: f64) -> f64 {
     })
 }
 
-/// The largest point between 0 and `high` at which what holds at 0 still does; 0 where it does not hold there.
+/// The largest point between 0 and `high` at which a condition holds; 0 if it holds nowhere. The condition
+/// must be monotone: once it fails it fails from there on.
 fn largest(high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (0.0, high);
     for _ in 0..HALVINGS {
@@ -114,13 +120,15 @@ impl Binomial {
     /// For each count from 0 to one more than the trials, the probability of that count or more.
     fn tails(&self) -> Vec<f64> {
         let mut tails = vec![0.0; self.trials as usize + 2];
+        // From the far end, so that the smallest masses are added first: the upper tail is what decides.
         for count in (0..=self.trials as usize).rev() {
             tails[count] = (tails[count + 1] + self.mass(count as f64)).min(1.0);
         }
         tails
     }
 
-    /// The probability of exactly this count. It is computed by logarithms, because the factors of the product overflow.
+    /// The probability of exactly this count. It is computed by logarithms, because binomial coefficients
+    /// overflow.
     fn mass(&self, count: f64) -> f64 {
         let trials = self.trials as f64;
         let (hit, miss) = (self.probability.ln(), (-self.probability).ln_1p());
@@ -134,8 +142,9 @@ fn above(x: f64) -> f64 {
     0.5 * erfc(x / std::f64::consts::SQRT_2)
 }
 
-/// The point below which a standard normal number is with this probability.
+/// The point below which a standard normal number lies with this probability.
 fn normal_quantile(probability: f64) -> f64 {
+    // `erfc` is 0 in 64 bits beyond 39 standard deviations.
     const REACH: f64 = 40.0;
     largest(2.0 * REACH, |x| above(REACH - x) < probability) - REACH
 }

@@ -1,4 +1,5 @@
-//! Canaries: what training yields for a hospital, or for a record, whose every part is longer than its clip and lies along
+//! Canaries: training results of a hospital, or of a record, every part of which is longer than its clip and
+//! lies along
 //! one direction.
 
 use cloister_experts::classifier::config::HIDDEN;
@@ -13,22 +14,24 @@ use cloister_params::plan::{PlannedBlock, RoundSettings};
 use super::fault::EXCESS;
 use crate::error::LabError;
 
-/// Logits of the experts that a token is sent to; the first has all of its probability.
+/// Logits of the two experts that a token is sent to. They are so far apart that the first has a probability
+/// of 1 in 32 bits, which moves averages of routing as far as a record can.
 const LOGITS: [f32; 2] = [60.0, 30.0];
 
-/// One canary, there or not.
+/// One canary, included or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Canary {
     /// Chooses the direction; those of neighbouring numbers are orthogonal in all but routing.
     pub(crate) number: usize,
-    /// Whether it is there.
+    /// Whether it takes part in the round.
     pub(crate) included: bool,
 }
 
 impl Canary {
-    /// What training would have to yield for it. It is as long as the promised settings say; averages over records are taken
-    /// by the actual ones, over so many others. Absent, a record has changed the contribution of its member to the opposite; with private
-    /// training it has changed what averages over records say, and nothing else.
+    /// The training result that stands for it. It is as long as the promised settings say; averages over
+    /// records follow the actual settings, over `others` more records. For unit `record` an absent canary
+    /// makes its member's contribution the opposite one, the furthest that group privacy over the member has
+    /// to cover; with private training it changes averages over records alone.
     pub(crate) fn result(
         self,
         unit: PrivacyUnit,
@@ -37,7 +40,7 @@ impl Canary {
         others: usize,
     ) -> Result<LocalResult, LabError> {
         let length = f64::from(EXCESS) * self.sign(unit);
-        // What private training has trained tells of no record but what its steps do.
+        // Private training's updates reveal a record through their steps alone, which are audited separately.
         let trained = if actual.training.private.is_some() { 0.0 } else { length };
         let vectors = settings.blocks.iter().map(|block| self.update(block, trained)).collect();
         let tokens = if self.included { u64::from(EXCESS * settings.scoring.largest_count()) } else { 0 };
@@ -48,7 +51,8 @@ impl Canary {
                 regions.push(ExpertRegion { layer, expert, mean_hidden, tokens });
             }
         }
-        // They make the consistency weight the largest or the least, where a distribution is published.
+        // Margins of 1 and 0 give the largest and the smallest consistency weight, if a distribution is
+        // published.
         let margin = if self.included { 1.0 } else { 0.0 };
         Ok(LocalResult {
             updates: BlockVectors::new(model, vectors)?,
@@ -72,8 +76,8 @@ impl Canary {
         }
     }
 
-    /// `length` clips along the block's coordinate. No routing distribution is opposite to another; the furthest has another
-    /// expert.
+    /// `length` clips along the block's coordinate. A routing distribution has no negative coordinates, so
+    /// the furthest from one that is all in one expert is all in another.
     fn update(self, block: &PlannedBlock, length: f64) -> Vec<f32> {
         let mut update = vec![0.0; block.shape.length as usize];
         let opposite = length < 0.0 && matches!(block.shape.kind, BlockKind::Routing { .. });
@@ -91,7 +95,8 @@ impl Canary {
         hidden
     }
 
-    /// Averages over other records and the canary, which is opposite to all of them.
+    /// Averages over other records and the canary, which is opposite to all of them: the largest change that
+    /// one record makes to a mean.
     fn averages(
         self,
         model: &ModelConfig,
@@ -119,7 +124,7 @@ fn record(number: usize, experts: usize, hidden: &[f32]) -> Vec<RoutedToken> {
     tokens
 }
 
-/// A router's last coordinate is no parameter.
+/// A router's last coordinate is its consistency weight and not a parameter: a canary cannot choose it.
 fn parameters(shape: &BlockShape) -> usize {
     let length = shape.length as usize;
     if matches!(shape.kind, BlockKind::Router { .. }) { length - 1 } else { length }

@@ -1,4 +1,5 @@
-//! Faults that an audit has to notice. They are made here, around the product: none of it can be switched off.
+//! Faults that an audit has to find. They are made here, around the product: nothing in it can be switched
+//! off.
 
 use cloister_experts::PrivateTraining;
 use cloister_params::plan::RoundSettings;
@@ -9,9 +10,11 @@ use serde::Serialize;
 
 use super::HONEST;
 
-/// What a fault that lengthens multiplies a clip by; canaries are that much longer than their clips.
+/// By how much a fault multiplies a clip, and how many times as long as their clips canaries are, so that a
+/// missing clip shows in full.
 pub(crate) const EXCESS: u32 = 4;
-/// What stands for no noise in private training, which refuses to do without: a share of the noise that is promised.
+/// The factor on private training's noise that stands for none: private training rejects a noise multiplier
+/// of 0.
 pub(crate) const NO_NOISE: f64 = 1e-6;
 
 /// What is wrong with one kind of release.
@@ -20,17 +23,17 @@ pub(crate) const NO_NOISE: f64 = 1e-6;
 pub enum PlantedFault {
     /// Nothing.
     None,
-    /// Everybody's noise has half of its standard deviation; on token counts a quarter.
+    /// Every member's noise has half of its standard deviation, that on token counts a quarter.
     LessNoise,
     /// One of the honest members adds no noise.
     SilentMember,
     /// A member's noise is the same in every round, or in every step.
     ReusedNoise,
-    /// Everybody's noise is the same.
+    /// All honest members draw the same noise.
     SharedNoise,
     /// One coordinate of a release has no noise: of a router, the consistency weight.
     BareCoordinate,
-    /// What is longer than its clip stays so, up to four times.
+    /// A vector keeps its length up to four times its clip.
     NotClipped,
     /// Averages over records divide by the number of records, which is less than the minimum that is promised.
     FewRecords,
@@ -38,7 +41,7 @@ pub enum PlantedFault {
     DividedByDrawn,
     /// A step's sum is divided by half of what the plan says.
     HalvedDivisor,
-    /// It is released and not charged.
+    /// A release that is not charged.
     NotCharged,
 }
 
@@ -73,9 +76,9 @@ impl PlantedFault {
         }
     }
 
-    /// Whether it can be wrong with releases of this kind, where training is private or not. The clip of a sketch is the
-    /// scale that it is rounded to, and averages over records are clipped before they are averaged: nothing of them is beyond
-    /// the clip.
+    /// Whether a release of this kind can have the fault, with or without private training. A sketch is
+    /// scaled to its clip and averages over records are clipped before they are averaged, so neither can be
+    /// left unclipped from outside.
     pub(crate) fn befalls(self, released: Released, private_training: bool) -> bool {
         match self {
             Self::NotClipped => match released {
@@ -94,12 +97,13 @@ impl PlantedFault {
         }
     }
 
-    /// Whether it changes what is made of data before noise.
+    /// Whether it changes contributions before noise, so that canaries have to be prepared again.
     pub(crate) fn changes_data(self) -> bool {
         matches!(self, Self::NotClipped | Self::FewRecords)
     }
 
-    /// The part of an audit's canaries that this fault takes to be noticed.
+    /// How many of an audit's canaries suffice to find this fault. Runs with faults are most of an audit's
+    /// time.
     pub(crate) fn canaries(self, all: usize) -> usize {
         let part = match self {
             Self::None | Self::NotCharged => 1,
@@ -153,7 +157,7 @@ impl PlantedFault {
             Self::SilentMember => training.noise_multiplier *= NO_NOISE,
             Self::NotClipped => {
                 training.clipping_norm *= f64::from(EXCESS);
-                // Noise stays as large as it is.
+                // The noise keeps its size, so that only the missing clip is wrong.
                 training.noise_multiplier /= f64::from(EXCESS);
             }
             _ => {}
@@ -166,17 +170,20 @@ impl PlantedFault {
         if self == Self::HalvedDivisor { promised / 2 } else { promised }
     }
 
-    /// Where a member's next contribution, or its next step, has its randomness from.
+    /// The generator for a member's next contribution or step.
     pub(crate) fn generator(self, member: usize, random: &mut ChaCha20Rng) -> ChaCha20Rng {
         match self {
             Self::ReusedNoise => ChaCha20Rng::seed_from_u64(member as u64),
+            // All but the last draw from a copy, and the last advances the generator: the next round has
+            // other noise.
             Self::SharedNoise if member + 1 < HONEST => ChaCha20Rng::from_rng(&mut random.clone()),
             _ => ChaCha20Rng::from_rng(random),
         }
     }
 }
 
-/// Changes the noise of releases of this kind; both kinds of sketches have one noise. What is announced has noise of 16 bits.
+/// Changes the noise of releases of this kind. Sketches of regions and of updates share one setting. Noise on
+/// what is announced has 16 bits.
 pub(crate) fn change_noise(settings: &mut RoundSettings, released: Released, change: impl Fn(u32) -> u32) {
     let sketch = &mut settings.sketch;
     match released {

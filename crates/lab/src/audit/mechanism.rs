@@ -1,4 +1,4 @@
-//! What can be audited, and what an audit sees of it.
+//! What can be audited, and the evidence that an audit collects.
 
 use cloister_privacy::accountant::Account;
 use cloister_privacy::release::Released;
@@ -28,21 +28,21 @@ impl AuditSubject {
     }
 }
 
-/// What is seen of releases in which canaries were included or not.
+/// What an audit knows about releases in which canaries were included or not.
 #[derive(Clone, Debug)]
 pub struct CanaryEvidence {
     /// What was released.
     pub(crate) subject: AuditSubject,
-    /// What the accountant says that it costs one canary to be there.
+    /// The accountant's charge for including one canary.
     pub(crate) claimed: Account,
-    /// The furthest that a canary moves the release before noise, over what is charged for.
+    /// The furthest that a canary moves the release before noise, divided by the sensitivity that is charged.
     pub(crate) moved: f64,
-    /// A score of each canary, from nothing but the release: the likelier that it was included, the higher. A score of 0 is
-    /// undecided by what the mechanism is said to be.
+    /// A score of each canary, from the release alone: its log-likelihood ratio under the claimed noise.
+    /// Above 0, inclusion is likelier.
     pub(crate) scores: Vec<f64>,
     /// Whether each was included.
     pub(crate) included: Vec<bool>,
-    /// What the noise looks like.
+    /// Tests of the noise itself.
     pub(crate) noise: NoiseSeen,
 }
 
@@ -56,9 +56,7 @@ impl CanaryEvidence {
 
 /// A mechanism that canaries pass through, each included with probability ½.
 pub trait AuditedMechanism {
-    /// Releases what so many canaries make, or a few more, and scores them for each subject.
-    ///
-    /// # Errors
-    /// A release that fails, or a plan whose charges cannot be computed.
+    /// Releases what at least so many canaries contribute, and scores them for each subject. Whole rounds and
+    /// steps are run, so there may be a few canaries more.
     fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<CanaryEvidence>, LabError>;
 }

@@ -1,13 +1,14 @@
 //! Does the noise hold? An empirical audit of what is really released, against what is charged for it.
 //!
-//! Canaries are included with probability ½ each; whoever sees the release, knows everything but those coins and the
-//! noise, and guesses. A claimed (ε, δ) bounds how well that can go, so guesses that go better refute the claim, and
-//! every run yields a lower bound on ε ([`bounds`]). Each kind of release has a claim of its own, what the accountant says
-//! of that kind alone, and is guessed from alone: noise that is missing from one kind is not hidden by the others'.
-//! Reused noise and noise that is too small are tested for directly: no guess about one round can notice reuse.
+//! Canaries are included with probability ½ each. The attacker sees the release, knows everything except
+//! those coins and the noise, and guesses. A claimed (ε, δ) bounds how many guesses can be right, so better
+//! guesses refute the claim, and every run yields a lower bound on ε ([`bounds`]). Each kind of release has
+//! its own claim, the accountant's ε for that kind, and is guessed from alone: noise that one kind lacks is
+//! not hidden by the noise of the others. Reused noise and noise that is too small are tested for directly:
+//! no guess about one round can notice reuse.
 //!
-//! The bound of an honest mechanism stays below its claim, and its noise is fresh; one with a [`PlantedFault`] is refuted: an audit
-//! that shows only the former shows nothing.
+//! An honest mechanism must stand, and one with a [`PlantedFault`] must be refuted: an audit that never
+//! refutes anything would pass the first test.
 //!
 //! What is audited is an [`AuditedMechanism`]: [`AuditedRounds`] and [`AuditedSteps`] are the product's own.
 
@@ -39,11 +40,11 @@ pub use steps::AuditedSteps;
 
 /// Members whose noise is counted, each of them a canary.
 const HONEST: usize = HONEST_NOISES as usize;
-/// `rho` of each kind of release in an audited round: the noise that a bound tells best from half of it with some thousand
-/// canaries.
+/// `rho` of each kind of release in an audited round. Of all costs, at this one a bound from some thousand
+/// canaries tells the noise best from half of it.
 const RHO: f64 = 1.125;
-/// Canaries for each guess. Guessed are the canaries with the largest scores. With fewer guesses, nothing is left of the
-/// bound of one run after what it pays for δ.
+/// Canaries for each guess; those with the largest scores are guessed. With fewer guesses, the bound of one
+/// run has nothing left after what it pays for δ.
 const CANARIES_A_GUESS: usize = 4;
 /// What is tested of each claim: two bounds on ε, and the noise.
 const TESTS: f64 = 3.0;
@@ -76,6 +77,7 @@ pub fn audit(
     ];
     // Each kind of release has a claim, and so has the whole round.
     let claims: usize = plans.iter().map(|plan| plan.kinds().count() + 1).sum();
+    // Bonferroni: any single test of any run may err, and the promise is for all of them together.
     let tests = TESTS * claims as f64 * settings.seeds.len() as f64;
     let mut auditor =
         Auditor { settings, significance: (1.0 - settings.confidence) / tests, found, findings: Vec::new() };
@@ -136,6 +138,7 @@ impl Auditor<'_> {
     fn sound(&mut self, case: AuditCase, mechanism: &dyn AuditedMechanism) -> Result<(), LabError> {
         let all = self.run(case, mechanism)?;
         for evidence in all.into_iter().filter(|evidence| evidence.subject != AuditSubject::Round) {
+            // The evidence stays, the claim is ε = 0: no second run is needed to plant this fault.
             let uncharged = CanaryEvidence { claimed: Account::default(), ..evidence };
             self.find(AuditCase { fault: PlantedFault::NotCharged, ..case }, &uncharged);
         }
@@ -187,15 +190,17 @@ pub fn judge(case: AuditCase, evidence: &CanaryEvidence, delta: f64, significanc
     CanaryScores { finding, inside, outside }
 }
 
-/// Which canaries are included; their stream is not that of the noise.
+/// Whether each canary is included. The coins have a stream of their own: in the stream of the noise they
+/// would depend on it.
 fn coins(canaries: usize, seed: u64) -> Vec<bool> {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     random.set_stream(1);
     (0..canaries).map(|_| random.next_u32() & 1 == 1).collect()
 }
 
-/// Guesses that the canaries with the largest scores were included: as many as were fixed beforehand, and those whose score
-/// is that of the last.
+/// Guesses that the canaries with the largest scores were included. Their number was fixed beforehand, except
+/// that all canaries with the last one's score are guessed: choosing among ties would look at something other
+/// than the scores.
 fn most_likely(scores: &[f64], included: &[bool]) -> Guesses {
     let mut descending = scores.to_vec();
     descending.sort_by(|one, other| other.total_cmp(one));
@@ -210,7 +215,8 @@ fn most_likely(scores: &[f64], included: &[bool]) -> Guesses {
     found
 }
 
-/// Takes for included what is likelier so, were the noise what it is said to be.
+/// Takes a canary for included if that is likelier under the claimed noise. The threshold 0 was fixed before
+/// any score was seen, as the bound requires.
 fn decide(inside: &[f64], outside: &[f64]) -> Decisions {
     Decisions {
         outside: outside.len() as u64,

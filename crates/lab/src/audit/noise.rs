@@ -1,12 +1,12 @@
-//! Tests of the noise itself, by an auditor that knows what it was added to: whether it is reused, and whether it is large
-//! enough. Neither needs an ε: reused noise is no noise, because the difference of two releases is then that of
-//! what is protected.
+//! Tests of the noise itself, by an auditor that knows the values before noise: whether it is reused, and
+//! whether it is large enough. Neither needs an ε: reused noise protects nothing, because it cancels in the
+//! difference of two releases.
 
 /// Noise of the same coordinates in one pair of releases after another.
 ///
-/// Noise is symmetric around 0, and no value of it has a probability above ½. So whatever was seen before, noise that is
-/// fresh noise equals it in a coordinate with a probability of at most ½, and where neither is 0 it has its sign with a
-/// probability of ½.
+/// Noise is symmetric around 0, and none of its values has a probability above ½. So whatever the earlier
+/// noise was, fresh noise equals it in a coordinate with a probability of at most ½, and if neither is 0,
+/// their signs agree with probability ½.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Comparison {
     /// Pairs of coordinates.
@@ -40,6 +40,7 @@ impl Comparison {
     /// Whether fresh noise would look like this with a probability of at most `significance`.
     fn repeats(self, significance: f64) -> bool {
         let signed = self.alike + self.opposite;
+        // Opposite signs too: noise that is reused with its sign turned cancels in a sum.
         let tails = [(self.pairs, self.equal), (signed, self.alike), (signed, self.opposite)];
         tails.iter().any(|&(trials, count)| at_least(trials, count) <= significance / tails.len() as f64)
     }
@@ -56,7 +57,7 @@ pub(crate) struct Constant {
 }
 
 impl Constant {
-    /// In these releases, of which there must be some.
+    /// Counts constant coordinates of these releases, of which there must be at least one.
     pub(crate) fn in_releases(noise: &[Vec<i64>]) -> Self {
         let first = &noise[0];
         let mut constant = 0;
@@ -68,12 +69,14 @@ impl Constant {
 
     /// Whether there is one, and fresh noise would have one with a probability of at most `significance`.
     fn repeats(self, significance: f64) -> bool {
+        // The first release fixes the value; each later one repeats it with a probability of at most ¼. The
+        // union bound over coordinates needs no independence between them.
         let by_chance = self.coordinates as f64 * 0.25f64.powi(self.releases as i32 - 1);
         self.constant > 0 && by_chance <= significance
     }
 }
 
-/// The squares of noise over the variance that it is said to have.
+/// The sum of the squares of noise over its claimed variance: about one for each coordinate.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Squares {
     coordinates: f64,
@@ -87,29 +90,32 @@ impl Squares {
         Self { coordinates: noise.len() as f64, sum }
     }
 
-    /// Whether Gaussian noise of that deviation is so small with a probability of at most `significance` (Laurent and Massart
-    /// 2000, lemma 1).
+    /// Whether Gaussian noise of the claimed deviation would have so small a sum with a probability of at
+    /// most `significance` (Laurent and Massart 2000, lemma 1: the lower tail of a chi-squared sum).
     fn are_small(self, significance: f64) -> bool {
         self.sum < self.coordinates - 2.0 * (self.coordinates * -significance.ln()).sqrt()
     }
 }
 
-/// All that is seen of the noise of one kind of release.
+/// All tests of the noise of one kind of release.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(crate) struct NoiseSeen {
-    /// Of the same member in other rounds, and of other members in the same round.
+    /// The same member in successive rounds, and two members in the same round.
     pub(crate) comparisons: Vec<Comparison>,
-    /// Of the same member in all rounds.
+    /// The same member over all rounds.
     pub(crate) constants: Vec<Constant>,
-    /// Of noise that nothing cuts.
+    /// Sizes of noise that is not cut. Noise cut at the end of its integers is smaller than claimed, and that
+    /// is no fault.
     pub(crate) squares: Vec<Squares>,
 }
 
 impl NoiseSeen {
-    /// Whether noise is reused, and whether it is too small; honest noise is called either with a probability of at most
+    /// Whether noise is reused, and whether it is too small. Honest noise is accused of either with a
+    /// probability of at most
     /// `significance` in all.
     pub(crate) fn judge(&self, significance: f64) -> (bool, bool) {
         let tests = self.comparisons.len() + self.constants.len() + self.squares.len();
+        // Bonferroni again, over the tests of this kind of release.
         let each = significance / tests.max(1) as f64;
         let repeats = self.comparisons.iter().any(|comparison| comparison.repeats(each))
             || self.constants.iter().any(|constant| constant.repeats(each));
@@ -117,8 +123,8 @@ impl NoiseSeen {
     }
 }
 
-/// A bound on the probability of `count` or more of so many independent events, each of a probability of at most ½
-/// (Chernoff 1952).
+/// A bound on the probability that `count` or more of so many events happen, if each has a probability of at
+/// most ½ given the earlier ones (Chernoff 1952).
 fn at_least(trials: u64, count: u64) -> f64 {
     if 2 * count <= trials {
         return 1.0;

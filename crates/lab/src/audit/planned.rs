@@ -1,4 +1,4 @@
-//! The plan of audited rounds, and what canaries make in them before noise.
+//! The plan of audited rounds, and what canaries contribute in them before noise.
 
 use cloister_experts::{BlockVectors, LocalResult, ModelConfig, initial_blocks};
 use cloister_gate::prepare;
@@ -22,14 +22,14 @@ use crate::error::LabError;
 use crate::federation::plan;
 use crate::noise::{Clips, settings};
 
-/// With one that is corrupt.
+/// The honest members and a corrupt one.
 pub(crate) const MEMBERS: usize = HONEST + 1;
 /// Canaries with a direction of their own: a multiple of [`HONEST`], so that those of one round differ.
 const DIRECTIONS: usize = 10 * HONEST;
-/// What averages over records divide by at least.
+/// The smallest number that averages over records divide by, as the plan promises it.
 const MINIMUM_RECORDS: u32 = 32;
 
-/// A plan in which every kind of release costs the same.
+/// A plan in which every kind of release costs the same, so that no kind's claim hides another's.
 #[derive(Debug)]
 pub struct AuditPlan {
     pub(crate) unit: PrivacyUnit,
@@ -37,19 +37,19 @@ pub struct AuditPlan {
     pub(crate) settings: RoundSettings,
     pub(crate) start: BlockVectors,
     releases: Vec<Release>,
-    /// By direction: the canary absent and included. With private training one more, beside few records: it shows whether
-    /// averages divide by the minimum.
+    /// By direction: the canary absent and included. With private training there is one more, next to few
+    /// other records: it shows whether averages divide by the minimum.
     canaries: Vec<[Planted; 2]>,
 }
 
-/// What one canary makes.
+/// The contribution of one canary.
 #[derive(Debug)]
 pub(crate) struct Planted {
     pub(crate) result: LocalResult,
-    /// What is prepared of it without noise.
+    /// What the client's code prepares of it without noise.
     pub(crate) prepared: Contribution,
-    /// What the noise protects. Where a member is absent its integers are zero (`PRIV-01`), although a member that is there
-    /// always has a consistency weight; its sketches and counts are zero already.
+    /// What the noise protects. An absent member's integers are zero by definition (`PRIV-01`), although a
+    /// real member always has a consistency weight. Its sketches and counts are zero already.
     pub(crate) protected: Contribution,
 }
 
@@ -70,7 +70,7 @@ impl AuditPlan {
             minimum_records: MINIMUM_RECORDS,
         });
         calibrate(&mut settings, unit)?;
-        // A published distribution makes consistency weights differ.
+        // Without a published distribution every consistency weight is 1, and a canary could not move it.
         let start = initial_blocks(&model).map(|shape, values| match shape.kind {
             BlockKind::Routing { .. } => vec![1.0 / values.len() as f32; values.len()],
             _ => vec![0.0; values.len()],
@@ -98,7 +98,7 @@ impl AuditPlan {
         })
     }
 
-    /// What canaries make by these settings, by direction.
+    /// What canaries contribute under these settings, by direction.
     fn canaries(&self, settings: &RoundSettings) -> Result<Vec<[Planted; 2]>, LabError> {
         let mut permits = Permits::counting(self.unit)?;
         let minimum = settings.training.private.map_or(0, |private| private.minimum_records as usize);
@@ -114,6 +114,7 @@ impl AuditPlan {
         Ok(canaries)
     }
 
+    /// Prepares one canary without noise, as an honest member would.
     fn plant(
         &self,
         canary: Canary,
@@ -123,6 +124,7 @@ impl AuditPlan {
     ) -> Result<Planted, LabError> {
         let plan = self.plan(&self.without_noise(settings));
         let result = canary.result(self.unit, &self.model, (&self.settings, settings), others)?;
+        // Without noise nothing is drawn; the generator only completes the arguments.
         let unused = &mut ChaCha20Rng::seed_from_u64(0);
         let (prepared, _) = prepare(&plan, &self.model(), &result, permits.next(&plan)?, unused)?;
         let mut protected = prepared.clone();
@@ -146,7 +148,7 @@ impl AuditPlan {
         settings
     }
 
-    /// What a canary makes.
+    /// The contribution of a canary; those whose numbers differ by [`DIRECTIONS`] share one.
     pub(crate) fn planted(&self, canary: Canary) -> &Planted {
         &self.canaries[canary.number % DIRECTIONS][usize::from(canary.included)]
     }
@@ -169,12 +171,13 @@ impl AuditPlan {
         kinds.into_iter().filter(|released| *released != Released::PrivateStep)
     }
 
-    /// Whether contributions are everything that is charged: steps of private training are audited apart.
+    /// Whether contributions are all that is charged. With private training they are not: its steps are
+    /// audited separately.
     pub(crate) fn is_whole(&self) -> bool {
         self.settings.training.private.is_none()
     }
 
-    /// What the accountant says of it.
+    /// The accountant's charge for it.
     pub(crate) fn claimed(&self, subject: AuditSubject) -> Account {
         account(self.releases.iter().filter(|release| match subject {
             AuditSubject::Round => true,
@@ -182,7 +185,8 @@ impl AuditPlan {
         }))
     }
 
-    /// The standard deviation of the noise that a release of this kind is said to carry: in all, and by each member.
+    /// The standard deviation of the claimed noise on releases of this kind: of the honest members together,
+    /// and of each.
     pub(crate) fn deviation(&self, released: Released) -> (f64, f64) {
         let release = self.releases.iter().find(|release| release.released == released);
         let sigma = release.map_or(0.0, |release| f64::from(release.noise_per_member));
@@ -190,13 +194,14 @@ impl AuditPlan {
         (sigma * noises.sqrt(), sigma)
     }
 
-    /// The furthest that a canary moves releases of one kind before noise, over the sensitivity that is charged.
+    /// The furthest that a canary moves releases of one kind before noise, divided by the sensitivity that is
+    /// charged.
     pub(crate) fn moved(&self, released: Released) -> f64 {
         let charged = squared_sensitivity(&self.releases, released).sqrt();
         self.canaries.iter().map(|both| self.distance(both, released) / charged).fold(0.0, f64::max)
     }
 
-    /// How far what is protected of a canary is from what is without it.
+    /// The distance between a canary's protected contribution and the one without it.
     fn distance(&self, both: &[Planted; 2], released: Released) -> f64 {
         let [absent, present] = both.each_ref().map(|planted| self.part(&planted.protected, released));
         let squares = absent.iter().zip(present).map(|(absent, present)| ((present - absent) as f64).powi(2));
@@ -223,18 +228,20 @@ impl AuditPlan {
     }
 }
 
-/// Of all releases of one kind together.
+/// The squared sensitivity of all releases of one kind together: squares add up, because they are separate
+/// coordinates.
 fn squared_sensitivity(releases: &[Release], released: Released) -> f64 {
     let of_kind = releases.iter().filter(|release| release.released == released);
     of_kind.map(|release| release.count as f64 * release.sensitivity.powi(2)).sum()
 }
 
-/// Gives every kind of release as much noise as costs [`RHO`]. Both kinds of sketches have one noise, and one sensitivity where
-/// both are charged.
+/// Gives every kind of release the noise that costs [`RHO`]. Both kinds of sketches share one noise, and have
+/// the same sensitivity where both are charged.
 fn calibrate(settings: &mut RoundSettings, unit: PrivacyUnit) -> Result<(), LabError> {
     let all = releases(settings, unit).map_err(LedgerError::from)?;
     for release in all.iter().filter(|release| release.released != Released::PrivateStep) {
         let squares = squared_sensitivity(&all, release.released);
+        // `rho = Δ²/(2·m·σ²)`, solved for σ and rounded up, so that the round never costs more than planned.
         let sigma = (squares / (2.0 * RHO * f64::from(release.honest_noises))).sqrt().ceil();
         change_noise(settings, release.released, |_| sigma as u32);
     }

@@ -1,4 +1,4 @@
-//! What an audit found, for people and for programs.
+//! The results of an audit, for people and for programs.
 
 use cloister_params::limits::PrivacyUnit;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct AuditCase {
     pub seed: u64,
 }
 
-/// What one run found of one claim.
+/// The result of one run for one claim.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Finding {
     /// What was audited.
@@ -32,16 +32,16 @@ pub struct Finding {
     pub epsilon_claimed: f64,
     /// What the guesses refute: the larger of both bounds.
     pub epsilon_lower_bound: f64,
-    /// The bound that assumes nothing of the mechanism.
+    /// The bound that assumes nothing about the mechanism.
     pub by_one_run: f64,
-    /// The bound that assumes the shape of Gaussian noise.
+    /// The tighter bound, which assumes noise of Gaussian shape.
     pub by_decisions: f64,
-    /// The furthest that a canary moves the release before noise, over the sensitivity that is charged: above 1 it refutes
-    /// what ε was computed from, and far below 1 the canaries would show little.
+    /// The furthest that a canary moves the release before noise, divided by the sensitivity that is charged.
+    /// Above 1 it refutes what ε was computed from; far below 1 the canaries are too weak to show much.
     pub moved: f64,
     /// Whether noise is reused, which refutes any ε.
     pub noise_repeats: bool,
-    /// Whether noise is smaller than is said, which refutes what ε was computed from.
+    /// Whether noise is smaller than claimed, which refutes what ε was computed from.
     pub noise_small: bool,
     /// Canaries that were scored.
     pub canaries: u64,
@@ -49,7 +49,7 @@ pub struct Finding {
     pub guesses: u64,
     /// Those that are right.
     pub correct: u64,
-    /// Share of the canaries left out that were taken for included, by the likelier of both.
+    /// Share of the canaries left out that were taken for included.
     pub false_positive_rate: f64,
     /// Share of the canaries included that were taken for left out.
     pub false_negative_rate: f64,
@@ -61,7 +61,8 @@ impl Finding {
         self.epsilon_lower_bound > self.epsilon_claimed
     }
 
-    /// Whether a canary moves more than is charged for, by more than floats are off.
+    /// Whether a canary moves more than is charged for. The tolerance covers rounding in floats, and is far
+    /// below the least planted fault, a factor of 2.
     pub fn moves_too_far(&self) -> bool {
         self.moved > 1.0 + 1e-6
     }
@@ -85,18 +86,18 @@ impl Finding {
     }
 }
 
-/// The scores behind a finding, for other programs to bound ε by.
+/// The scores behind a finding, from which other programs can compute bounds on ε (`cargo xtask audit`).
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct CanaryScores {
     /// What was found with them.
     pub finding: Finding,
-    /// Of the canaries that were included.
+    /// Scores of the canaries that were included.
     pub inside: Vec<f64>,
-    /// Of those that were left out.
+    /// Scores of those that were left out.
     pub outside: Vec<f64>,
 }
 
-/// All runs.
+/// The results of all runs.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct AuditReport {
     /// The claimed ε of everything in a round, for unit `member`, where nothing is wrong.

@@ -1,10 +1,10 @@
-//! Rounds of the product as a mechanism: what members prepare, and the sums of it.
+//! Rounds of the product as a mechanism: the contributions that members prepare, and their sums.
 //!
-//! Four members, the fewest that tolerate a corrupt one. Three are honest: their noises are counted. The fourth
-//! contributes zeros without noise. Each honest member is a canary in each round. Clipping, rounding, sketching and noise
-//! are the client's own ([`cloister_gate::prepare`]).
-//! Where nothing is wrong, the first round goes through the protocol's own state machines, and what is opened there must be
-//! what the plain sum of the prepared integers makes; later rounds are summed in plain.
+//! Four members are the fewest that tolerate a corrupt one. Three are honest: their noise is counted. The
+//! fourth contributes zeros without noise. Each honest member is a canary in each round. Clipping, rounding,
+//! sketching and noise are the client's own ([`cloister_gate::prepare`]). Without a fault, the first round
+//! goes through the protocol's own state machines, and the model that it opens must be the one that the plain
+//! sum of the prepared integers gives; later rounds are summed without masks.
 
 use cloister_gate::prepare;
 use cloister_params::fixed::CohortTotal;
@@ -33,13 +33,13 @@ const COMPARED: usize = 20;
 #[derive(Debug)]
 pub struct AuditedRounds<'a> {
     planned: &'a AuditPlan,
-    /// What is wrong with which kind of release, if anything is.
+    /// The fault and the kind of release that has it; none in a sound run.
     broken: Option<(PlantedFault, Released)>,
-    /// What is looked at.
+    /// The kinds of releases that are scored.
     kinds: Vec<Released>,
 }
 
-/// One round: who was a canary, and what each prepared.
+/// One round: the canary that each honest member was, and what it prepared.
 struct Round {
     canaries: Vec<Canary>,
     contributions: Vec<Contribution>,
@@ -53,18 +53,18 @@ struct Running {
 }
 
 impl<'a> AuditedRounds<'a> {
-    /// Rounds in which nothing is wrong; every kind of release is looked at, and all of them together.
+    /// Rounds without a fault, in which every kind of release is scored, and all of them together.
     pub fn sound(planned: &'a AuditPlan) -> Self {
         Self { planned, broken: None, kinds: planned.kinds().collect() }
     }
 
-    /// Rounds with a fault in one kind of release, which alone is looked at. No other kind has noise, which takes most of the
-    /// time.
+    /// Rounds with a fault in one kind of release, which alone is scored. No other kind has noise, because
+    /// drawing it takes most of the time.
     pub fn with_fault(planned: &'a AuditPlan, fault: PlantedFault, released: Released) -> Self {
         Self { planned, broken: Some((fault, released)), kinds: vec![released] }
     }
 
-    /// What a member goes by; a fault may befall some members alone.
+    /// The settings that a member follows; some faults affect one member alone.
     fn settings_of(&self, member: usize) -> RoundSettings {
         match self.broken {
             None => self.planned.settings.clone(),
@@ -98,7 +98,8 @@ impl<'a> AuditedRounds<'a> {
         Ok(Round { canaries, contributions })
     }
 
-    /// Takes the noise off the last value of a kind of release: of a router, its consistency weight.
+    /// Removes the noise from the last value of a kind of release; of a router, that is its consistency
+    /// weight.
     fn bare(&self, contribution: &mut Contribution, known: &Contribution, released: Released) {
         let blocks = &self.planned.settings.blocks;
         let last = blocks.iter().rev().find(|block| Released::sum_of(block.shape.kind) == released);
@@ -130,8 +131,8 @@ impl<'a> AuditedRounds<'a> {
             .collect()
     }
 
-    /// What is seen of each kind of release before canaries are scored: the same members, each the same canary, in some
-    /// rounds.
+    /// The evidence of each kind of release before canaries are scored: in some rounds every member is the
+    /// same canary, so that only noise can differ between them.
     fn before_scores(&self, running: &mut Running) -> Result<Vec<CanaryEvidence>, LabError> {
         let canaries: Vec<Canary> = (0..HONEST).map(|number| Canary { number, included: true }).collect();
         let rounds =
@@ -145,7 +146,7 @@ impl<'a> AuditedRounds<'a> {
         Ok(all)
     }
 
-    /// `noise[round][member]` as what is judged of it.
+    /// Collects the tests of `noise[round][member]`.
     fn seen(&self, released: Released, noise: &[Vec<Vec<i64>>]) -> NoiseSeen {
         let mut seen = NoiseSeen::default();
         let (_, deviation) = self.planned.deviation(released);
@@ -153,7 +154,8 @@ impl<'a> AuditedRounds<'a> {
             let rounds: Vec<Vec<i64>> = noise.iter().map(|round| round[member].clone()).collect();
             seen.comparisons.push(Comparison::of_successive(&rounds));
             seen.constants.push(Constant::in_releases(&rounds));
-            // Sketches and counts are cut where their integers end. Noise of one round is independent, even if rounds reuse it.
+            // Sketches and counts are limited to their integers' range, so their squares fall short of the
+            // claim. One round alone is taken: if rounds reuse noise, their squares are not independent.
             if released.is_sum() {
                 let first: Vec<f64> = rounds[0].iter().map(|value| *value as f64).collect();
                 seen.squares.push(Squares::over_variance(&first, deviation));
@@ -172,8 +174,8 @@ impl<'a> AuditedRounds<'a> {
         CanaryEvidence { subject, claimed, moved, scores: Vec::new(), included: Vec::new(), noise }
     }
 
-    /// The scores of a round's canaries by releases of one kind. What the other members contributed is known, so that what is
-    /// seen is the canary's part with the noise that the release carries.
+    /// The scores of a round's canaries by releases of one kind. The attacker knows what the other members
+    /// contributed before noise, so it sees the canary's part with the noise that the release has.
     fn scores(&self, round: &Round, released: Released) -> Vec<f64> {
         let noise = self.noise(round, released);
         let sums: Vec<i64> =
@@ -181,13 +183,16 @@ impl<'a> AuditedRounds<'a> {
         let scored = round.canaries.iter().zip(&noise).take(scored(released));
         let mut scores = Vec::new();
         for (canary, noise) in scored {
+            // A sum has the noise of all honest members; a sketch or a count shows one member with its own
+            // noise alone.
             let carried = if released.is_sum() { &sums } else { noise };
             scores.push(self.score(*canary, carried, released));
         }
         scores
     }
 
-    /// The logarithm of how much likelier the release is with the canary than without it, assuming the claimed noise.
+    /// The log-likelihood ratio of the release with the canary over without it, under the claimed Gaussian
+    /// noise.
     fn score(&self, canary: Canary, noise: &[i64], released: Released) -> f64 {
         let [absent, present] = [false, true].map(|included| {
             self.planned.part(&self.planned.planted(Canary { included, ..canary }).protected, released)
@@ -235,6 +240,8 @@ impl AuditedMechanism for AuditedRounds<'_> {
             let mut together = 0.0;
             for (evidence, released) in all.iter_mut().zip(&self.kinds) {
                 let scores = self.scores(&round, *released);
+                // Log-likelihood ratios of independent noise add up. Member 0 is the one canary that every
+                // kind scores.
                 together += scores[0];
                 evidence.included.extend(&coins[..scores.len()]);
                 evidence.scores.extend(scores);
@@ -242,6 +249,8 @@ impl AuditedMechanism for AuditedRounds<'_> {
             whole.scores.push(together);
             whole.included.push(coins[0]);
         }
+        // With private training the contributions are not all of the round's charge, and a claim on
+        // everything would be too large to refute.
         if self.broken.is_none() && self.planned.is_whole() {
             all.push(whole);
         }
@@ -261,8 +270,9 @@ fn copy_last<T: Copy>(values: &mut [T], known: &[T]) {
     }
 }
 
-/// How many members' canaries are scored in a round. Those in routing and consistency weights are not orthogonal to each
-/// other: only one is guessed, by who knows the rest.
+/// How many members' canaries are scored in a round. Canaries in routing and in consistency weights are not
+/// orthogonal: three of them would not be independent guesses, so one is guessed by an attacker that knows
+/// the others.
 fn scored(released: Released) -> usize {
     match released {
         Released::RouterSum | Released::RoutingHistogram => 1,
@@ -270,7 +280,7 @@ fn scored(released: Released) -> usize {
     }
 }
 
-/// What the corrupt member contributes: zeros. Its sketches are as good as any.
+/// The corrupt member's contribution: zeros. Its sketches are copied, because no sum depends on them here.
 fn corrupt(honest: &Contribution) -> Contribution {
     let integers = honest.integers.map(|block| vec![0; block.len()]);
     Contribution { integers, sketches: honest.sketches.clone() }
@@ -279,7 +289,7 @@ fn corrupt(honest: &Contribution) -> Contribution {
 fn applied(block: &PlannedBlock, start: &[f32], sum: &[i64]) -> Vec<f32> {
     let mut parameters = start.to_vec();
     let total = CohortTotal { weight: MEMBERS as u64, max_weight: 1, noise_steps: block.noise_steps };
-    // As the protocol has it, a block whose sum is out of range stays as it is.
+    // A block whose sum is out of range stays as it is, as in the protocol, so the error is no failure.
     let _ = block.scale.apply(block.shape.kind, &mut parameters, sum, total);
     parameters
 }

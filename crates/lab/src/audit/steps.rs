@@ -1,8 +1,9 @@
 //! Steps of private training as a mechanism: the product's own draws, clipping, noise and divisor, over planted gradients.
 //!
-//! In each step every canary is an example that is drawn with probability ½, and the audit knows which were. Its gradient is
-//! longer than the clipping norm, and lies in two parameters together. So much for each canary is the Gaussian mechanism
-//! that the charge for a step starts from; sampling makes less of it, as a proof says and no canary shows.
+//! In each step every canary is an example that is drawn with probability ½, and the audit knows which were.
+//! Its gradient is longer than the clipping norm, and lies in two parameters together, so that clipping each
+//! parameter by itself would show. For each canary this is the Gaussian mechanism that the charge for a step
+//! starts from. Sampling lowers that charge, which is proved and which no canary can show.
 
 use cloister_experts::{PlantedGradients, PrivateTraining, ReleasedStep};
 use cloister_privacy::accountant::{Account, Mechanism as Charged};
@@ -18,16 +19,18 @@ use crate::error::LabError;
 
 /// Canaries of a step.
 const EXAMPLES: usize = 8;
-/// Coordinates without canaries, which show the size of the noise.
+/// Coordinates without canaries, which reveal the size of the noise.
 const SPARE: usize = 1000;
 /// Parameters that are trained together; each canary has a coordinate in the first two.
 const LENGTHS: [usize; 3] = [EXAMPLES, EXAMPLES, SPARE];
-/// What a step's sum is divided by: as many as are drawn in expectation.
+/// What a step's sum is divided by: the expected number of drawn examples. The number drawn would reveal who
+/// was.
 const DIVISOR: usize = EXAMPLES / 2;
 const CLIPPING_NORM: f64 = 1.0;
 /// Steps with every canary that are compared with each other.
 const COMPARED: usize = 20;
-/// Noise is compared in units of this share of its standard deviation: the accuracy of what is released.
+/// The grid on which noise is compared, as a share of its standard deviation. Finer than any equality by
+/// chance, coarser than the rounding of 32-bit gradients.
 const COMPARED_UNIT: f64 = 1.0 / 65536.0;
 
 /// Steps of private training.
@@ -57,6 +60,8 @@ impl AuditedSteps {
             .map(|canary| gradient(canary, long).into_iter().map(|value| value as f32).collect())
             .collect();
         let planted = PlantedGradients::new(&LENGTHS, &gradients)?;
+        // The lengths are measured on the product's own step, so clipping and its margin for rounding are in
+        // them.
         let everybody = PrivateTraining { sampling_probability: 1.0, ..fault.training(&promised) };
         let noise_multiplier = everybody.noise_multiplier * NO_NOISE;
         let no_noise = PrivateTraining { noise_multiplier, ..everybody };
@@ -83,7 +88,7 @@ impl AuditedSteps {
         Ok(step)
     }
 
-    /// A step's noise: its sum, without what is known of it.
+    /// A step's noise: its sum without the drawn canaries' known gradients.
     fn noise(&self, step: &ReleasedStep) -> Vec<f64> {
         let mut noise: Vec<f64> =
             step.gradient.iter().map(|value| f64::from(*value) * DIVISOR as f64).collect();
@@ -94,7 +99,7 @@ impl AuditedSteps {
         noise
     }
 
-    /// Whether noise is reused, in steps that draw everybody.
+    /// The tests for reused noise. Every step draws every canary, so that steps differ in noise alone.
     fn compared(&self, random: &mut ChaCha20Rng) -> Result<NoiseSeen, LabError> {
         let everybody = PrivateTraining { sampling_probability: 1.0, ..self.promised };
         let unit = self.deviation() * COMPARED_UNIT;
@@ -110,8 +115,7 @@ impl AuditedSteps {
         })
     }
 
-    /// How much likelier what is released is with the canary drawn than without, as a logarithm, were the noise what it is
-    /// said to be.
+    /// The log-likelihood ratio of the step with the canary drawn over without it, under the claimed noise.
     fn score(&self, step: &ReleasedStep, canary: usize) -> f64 {
         let length = self.lengths[canary];
         length * (along(step, canary) - length / 2.0) / self.deviation().powi(2)
@@ -131,6 +135,7 @@ impl AuditedMechanism for AuditedSteps {
         }
         let mut claimed = Account::default();
         let noise_multiplier = self.promised.noise_multiplier;
+        // Claimed without amplification, because the audit knows the draws.
         claimed.add(Charged::Gaussian { noise_multiplier, sampling_probability: 1.0 }, 1);
         let subject = AuditSubject::Release(Released::PrivateStep);
         let moved = self.lengths.iter().copied().fold(0.0, f64::max) / self.promised.clipping_norm;

@@ -133,7 +133,7 @@ impl Default for PartitionConfig {
     }
 }
 
-/// The limit of a quick run, for what has one already; 0 is none.
+/// The limit of a quick run; a limit of 0 means no limit.
 fn at_most(limit: usize, most: usize) -> usize {
     if limit == 0 { most } else { limit.min(most) }
 }
@@ -251,7 +251,7 @@ impl Config {
         Ok(())
     }
 
-    /// Rejects what would release of the texts what DP-SGD keeps training from releasing.
+    /// Rejects settings that would release about the texts what DP-SGD keeps training from releasing.
     fn check_private(&self) -> Result<(), String> {
         let Some(private) = &self.strategy.training.private else {
             return Ok(());
@@ -298,6 +298,7 @@ impl Config {
         Ok(())
     }
 
+    /// The conditions that a strategy has to be compatible with.
     fn conditions(&self) -> RunConditions {
         RunConditions {
             secure: self.secure,
@@ -307,10 +308,11 @@ impl Config {
     }
 }
 
-/// Where a ladder has its rows.
+/// The key of a ladder's rows.
 pub(crate) const ROWS: &str = "rows";
 
-/// Sets one value of a table; what is no TOML value is a string.
+/// Sets one value of a table. A value that is not valid TOML is taken as a string, so that a shell needs no
+/// quotes.
 fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
     let (key, value) = setting.split_once('=').ok_or("expected KEY=VALUE, like strategy.num_rounds=3")?;
     let value = format!("value = {value}")

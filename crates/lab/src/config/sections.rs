@@ -1,4 +1,4 @@
-//! What is trained, and how.
+//! The tables of heads, models and scoring.
 
 use std::path::PathBuf;
 
@@ -25,16 +25,16 @@ pub enum HeadKind {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeadConfig {
-    /// Which one.
+    /// How it is fitted.
     pub kind: HeadKind,
     /// The layers of MiniLM whose mean states are its features: 0 is the embeddings, 6 the last layer.
     pub layers: Vec<usize>,
     /// Windows of `data.max_tokens` tokens that the means are taken over; of several numbers, all their means are
     /// features, side by side.
     pub windows: Vec<usize>,
-    /// What is added to the covariance's diagonal, as a share of its mean.
+    /// Ridge on the covariance's diagonal, as a share of its mean.
     pub shrinkage: f64,
-    /// What its logits are multiplied by where the model is trained on top of it.
+    /// The factor on its logits when the model is trained on top of it.
     pub temper: f64,
     /// Noise on the sums, if any.
     pub noise: Option<HeadNoise>,
@@ -92,7 +92,7 @@ pub struct BaseModelConfig {
     /// A Hugging Face folder of a causal model with experts, which answers multiple-choice questions. Without one,
     /// MiniLM's experts classify texts, and `moe_layers` and `experts` say how it is upcycled.
     pub folder: Option<PathBuf>,
-    /// What members compute in.
+    /// Number format in which members compute.
     pub precision: ModelPrecision,
     /// Its modules with adapters besides the experts, such as `q_proj`.
     pub modules: Vec<String>,

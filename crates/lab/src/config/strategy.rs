@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::MemberTrainingConfig;
 use crate::strategy::StrategyKind;
 
-/// What is done in rounds.
+/// A strategy, and how members train.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Table", into = "Table")]
 pub struct StrategyConfig {
@@ -32,7 +32,8 @@ impl Default for StrategyConfig {
     }
 }
 
-/// Keys of [`MemberTrainingConfig`]; a test compares.
+/// Keys of [`MemberTrainingConfig`], compared with its fields by a test. They decide which part of the table
+/// a key is for.
 const TRAINING_KEYS: [&str; 9] = [
     "num_rounds",
     "local_epochs",

@@ -1,4 +1,4 @@
-//! What configurations say and refuse.
+//! Which configurations are accepted, and which are rejected with which reason.
 
 use super::*;
 

@@ -1,13 +1,15 @@
-//! Topics of texts that name none: k-means (Lloyd 1982) over the directions of their embeddings.
+//! Topics of texts that have no subject: k-means (Lloyd 1982) over the directions of their embeddings.
 
 use crate::linear::dot;
 use crate::shuffle::shuffled;
 
+/// The most iterations; they end earlier when no row changes its cluster.
 const ITERATIONS: usize = 25;
 
 /// The cluster of each row of `width` values, from 0; rows are compared by the cosine. Equal seeds give equal clusters.
 pub(crate) fn clusters(rows: &[f32], width: usize, count: usize, seed: u64) -> Vec<usize> {
     let rows: Vec<Vec<f64>> = rows.chunks_exact(width).map(unit).collect();
+    // Centres start at distinct rows, by the seed.
     let first = shuffled((0..rows.len()).collect(), seed);
     let mut centres: Vec<Vec<f64>> = first.iter().take(count).map(|&row| rows[row].clone()).collect();
     let mut assigned = vec![0; rows.len()];

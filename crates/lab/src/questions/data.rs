@@ -34,7 +34,7 @@ pub(crate) struct Questions {
     pub(crate) all: Vec<Question>,
     /// The right option of each.
     pub(crate) right: Vec<usize>,
-    /// Topic of each that is trained on: its subject, or its cluster.
+    /// Topic of each question that is trained on: its subject, or its cluster.
     pub(crate) topics: Vec<usize>,
     /// The file of each that is trained on.
     pub(crate) domains: Vec<usize>,
@@ -59,6 +59,7 @@ impl Questions {
             domains.resize(domains.len() + read.len(), domain);
             asked.extend(read);
         }
+        // Before the test file is read: clusters must not depend on the questions that are measured.
         let topics = topics(&asked, config, environment)?;
         if let Some(file) = &files.test {
             asked.extend(limited(read(file, &reader)?, data.limit_of_test()));
@@ -105,7 +106,7 @@ fn asked(row: &Row) -> Result<Asked, String> {
     let Some(right) = right.filter(|_| options.iter().all(|option| !option.trim().is_empty())) else {
         return Err("there is no option of the right one's number, or an option is empty".to_owned());
     };
-    // A space stands before each option, as it would in the middle of a text: tokens depend on it.
+    // A space before each option, as in the middle of a text: its tokens depend on that.
     let options = options.iter().map(|option| format!(" {}", option.trim())).collect();
     Ok(Asked { prompt, options, right, subject: row.text("subject")?.map(str::to_owned) })
 }
@@ -116,6 +117,7 @@ fn topics(
     config: &Config,
     environment: &RunEnvironment,
 ) -> Result<Vec<usize>, LabError> {
+    // All or none: clusters and subjects are different kinds of labels and are not mixed.
     let subjects: Option<Vec<&String>> = asked.iter().map(|(asked, _)| asked.subject.as_ref()).collect();
     if let Some(subjects) = subjects {
         let mut names = subjects.clone();
@@ -128,6 +130,7 @@ fn topics(
     let model = ModelConfig { max_tokens: 64, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) };
     let encoder = Encoder::open(&environment.minilm, model, 1, environment.device)?;
     let rows = encoder.embeddings(&notes, 1, &mut |_, _| ())?;
+    // A constant seed: topics are the data's labels, and must not differ between a run's seeds.
     Ok(clusters(&rows, EMBEDDING_WIDTH, config.partition.clusters, 0))
 }
 

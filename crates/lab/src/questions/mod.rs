@@ -23,7 +23,7 @@ use crate::results::{MeasuredRound, SeedOutcome};
 use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
 
-/// Options that pass through the model together when it answers.
+/// Options that pass through the model together when it answers: a limit on memory.
 const ANSWER_BATCH: usize = 64;
 
 /// What all seeds share: the questions and one model, which serves all members in turn.
@@ -102,13 +102,14 @@ impl<'a> QuestionRun<'a> {
 }
 
 impl Questions {
-    /// Questions with their right answers, to learn from.
+    /// Questions with their right answers, as training examples.
     fn lessons(&self, part: &[usize]) -> Vec<Example> {
         part.iter().filter_map(|&question| self.all[question].examples().nth(self.right[question])).collect()
     }
 }
 
-/// Members whose model answers questions.
+/// Members whose model answers questions. They share one loaded model, into which each member's parameters
+/// are loaded.
 struct Answerers<'a> {
     trainer: &'a mut RoundTrainer,
     parts: Vec<Vec<Example>>,

@@ -1,4 +1,4 @@
-//! All texts at one place: what federated strategies are measured against from above.
+//! All texts in one place: the upper bound that federated strategies are compared with.
 
 use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::fedavg::MeanByTexts;
 use super::{RunConditions, Strategy, StrategySettings, clear_only};
 
-/// One member with the texts of all.
+/// One member with every text. It has no settings of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Centralised {}

@@ -32,10 +32,11 @@ impl StrategySettings for FedAdam {
 const BETA_1: f64 = 0.9;
 /// Decay of the mean of their squares.
 const BETA_2: f64 = 0.99;
-/// Added to the root of the mean square, so that parameters that hardly change take no large steps.
+/// Added to the root of the mean square. Without it, a parameter whose updates are tiny would move by a whole
+/// learning rate.
 const TAU: f64 = 1e-3;
 
-/// FedAdam at work.
+/// FedAdam's state over the rounds of one seed.
 pub(super) struct ServerAdam {
     learning_rate: f64,
     /// Running means, and running means of squares, by block.
@@ -61,6 +62,8 @@ impl Strategy for ServerAdam {
         for (at, value) in sum.into_iter().enumerate() {
             means[at] = BETA_1 * means[at] + (1.0 - BETA_1) * value;
             squares[at] = BETA_2 * squares[at] + (1.0 - BETA_2) * value * value;
+            // No bias correction of the moments, as in Reddi et al. (2021). With these decay rates the first
+            // step is right without it: `(1 − β₁)/√(1 − β₂)` is 1.
             step.push(self.learning_rate * means[at] / (squares[at].sqrt() + TAU));
         }
         step

@@ -17,7 +17,7 @@ impl StrategySettings for FedAvg {
     }
 }
 
-/// FedAvg at work.
+/// FedAvg's state over rounds: none.
 pub(super) struct MeanByTexts;
 
 impl Strategy for MeanByTexts {

@@ -1,4 +1,4 @@
-//! FedProx: FedAvg whose members are held near the common model.
+//! FedProx: FedAvg whose local training is pulled towards the common model.
 
 use cloister_experts::LocalTraining;
 use cloister_params::plan::ScoringRule;

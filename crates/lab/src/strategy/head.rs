@@ -1,4 +1,4 @@
-//! The head from sums, and no training.
+//! The head that is fitted from sums, without any training.
 
 use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use super::{Strategy, StrategySettings};
 pub struct HeadAlone {}
 
 impl StrategySettings for HeadAlone {
-    /// Never asked to train.
+    /// Never called: [`StrategySettings::trains`] is false.
     fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTexts)
     }

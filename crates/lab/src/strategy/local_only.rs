@@ -1,4 +1,4 @@
-//! Each member alone: what federated strategies are measured against from below.
+//! Each member alone: the lower bound that federated strategies are compared with.
 
 use cloister_experts::BlockVectors;
 use cloister_params::block::{BlockKind, BlockShape};
@@ -23,9 +23,10 @@ impl StrategySettings for LocalOnly {
     }
 }
 
-/// Every member's model, by member and block.
+/// Every member's model. No update is summed, so the common parameters stay what all members started from.
 #[derive(Default)]
 pub(super) struct LocalModels {
+    /// Parameters by member and block; a member without an entry has not trained yet.
     models: StrategyMemory,
 }
 
@@ -39,7 +40,8 @@ impl Strategy for LocalModels {
 
     fn keep(&mut self, member: usize, start: &BlockVectors, updates: &BlockVectors) {
         for ((shape, values), update) in start.iter().zip(updates.values()) {
-            // A routing distribution is a measurement of a round, and no parameter.
+            // A routing distribution is measured anew in each round, so adding the round's values to the last
+            // ones would be wrong.
             if !matches!(shape.kind, BlockKind::Routing { .. }) {
                 self.models.insert((member, shape.id.0), added(values, update));
             }

@@ -1,9 +1,9 @@
-//! Strategies of federated training: what members start from, how they train, and what becomes of their updates.
+//! Strategies of federated training: what members start from, how they train, and how their updates are combined.
 //!
 //! A strategy is a module of this folder and a line of the list below. The module has the strategy's settings, as
 //! configuration files spell them ([`StrategySettings`]), and the strategy at work over the rounds of one seed
 //! ([`Strategy`]). The latter decides with which share each member's update enters each block ([`Strategy::shares`]).
-//! Strategies that use nothing but sums also run behind masks, where the protocol takes the place of the shares.
+//! Strategies that use only sums also run behind masks. There the protocol sums, and shares are not asked for.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -59,7 +59,7 @@ pub use fedadam::FedAdam;
 pub use fedalign::{CohortRule, ConsistencyOf, FedAlignMoE, RouterRule, Signal};
 pub use fedprox::FedProx;
 
-/// What else a run does, as far as a strategy has to agree with it.
+/// What a strategy has to be compatible with ([`StrategySettings::check`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunConditions {
     /// Whether rounds go through the protocol's state machines, which show sums alone.
@@ -110,9 +110,11 @@ pub trait StrategySettings: Debug {
     }
 }
 
-/// Rejects a strategy that needs more than sums, where nothing but sums is seen.
+/// Rejects a strategy that needs more than sums if the run is behind masks, where nobody sees more.
 fn clear_only(conditions: RunConditions, name: &str) -> Result<(), String> {
     match conditions.secure {
+        // One message for both reasons: Centralised and LocalOnly have no sum, FedMoE needs token counts of
+        // single members.
         true => Err(format!("{name} sums nothing, or needs what masks hide; set `secure = false`")),
         false => Ok(()),
     }
@@ -122,16 +124,17 @@ fn clear_only(conditions: RunConditions, name: &str) -> Result<(), String> {
 pub struct MemberUpdates<'a> {
     /// The model that they started from.
     pub global: &'a BlockVectors,
-    /// Texts of each member, divided by the mean over members.
+    /// Texts of each member, divided by the mean over members; so they add up to the number of members.
     pub sizes: &'a [f64],
     /// What each member's training yielded.
     pub results: &'a [LocalResult],
-    /// Numbers the rounds, from 1.
+    /// The round, from 1. Random cohorts are drawn again in each.
     pub round: usize,
 }
 
 impl MemberUpdates<'_> {
-    /// FedAvg's shares: the mean over members of updates that are scaled by their texts.
+    /// FedAvg's shares: the mean over members of updates that are scaled by their texts. Behind masks a
+    /// member can scale its own update, and nobody needs to know the total.
     fn by_texts(&self) -> Vec<f64> {
         self.sizes.iter().map(|size| size / self.sizes.len() as f64).collect()
     }
@@ -174,7 +177,8 @@ pub trait Strategy {
     /// Called with what each member trained, before any sum.
     fn keep(&mut self, _member: usize, _start: &BlockVectors, _updates: &BlockVectors) {}
 
-    /// What it remembers from one round to the next, for a checkpoint.
+    /// What it remembers from one round to the next, for a checkpoint. Whatever is missing here makes a
+    /// resumed run differ from one that was not interrupted.
     fn memory(&self) -> StrategyMemory {
         StrategyMemory::new()
     }
@@ -182,7 +186,8 @@ pub trait Strategy {
     /// Restores what [`memory`](Self::memory) gave.
     fn recall(&mut self, _memory: StrategyMemory) {}
 
-    /// Whether each member ends with a model of its own; the accuracy is then the mean over members.
+    /// Whether each member ends with a model of its own. Then all of them are measured, and the accuracy is
+    /// their mean.
     fn is_personal(&self) -> bool {
         false
     }
@@ -195,7 +200,8 @@ pub trait Strategy {
     /// The share with which each member's update enters this block.
     fn shares(&mut self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64>;
 
-    /// What is added to a block, given the sum of updates by their shares.
+    /// What is added to a block, given the sum of updates by their shares. It needs the opened sum alone, so
+    /// it works behind masks, too.
     fn step(&mut self, _block: &BlockShape, sum: Vec<f64>) -> Vec<f64> {
         sum
     }
@@ -207,7 +213,7 @@ pub trait Strategy {
         Vec::new()
     }
 
-    /// Whether experts' cohorts are chosen behind masks, rather than everyone.
+    /// Whether a cohort is chosen for each expert behind masks. If not, every expert is summed over everyone.
     fn aligns(&self) -> bool {
         false
     }
@@ -218,7 +224,7 @@ pub trait Strategy {
     }
 }
 
-/// FedAvg's training: by the configuration, without the routing regulariser.
+/// FedAvg's training: the configuration's settings, without the routing regulariser.
 fn local_training(config: &MemberTrainingConfig) -> LocalTraining {
     LocalTraining {
         epochs: config.local_epochs,

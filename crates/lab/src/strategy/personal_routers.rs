@@ -1,4 +1,5 @@
-//! Routers that stay with their members, wholly or in part; strategies and FedAlign-MoE's local gate use them.
+//! Routers that stay with their members, in whole or in part. PFL-MoE, LocalRouters and FedAlign-MoE's local
+//! gate use them.
 
 use cloister_experts::BlockVectors;
 use cloister_params::block::{BlockKind, BlockShape};
@@ -64,13 +65,15 @@ impl Strategy for PersonalRouters {
 
     fn shares(&mut self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
         match block.kind {
+            // A router that is mixed still needs a common part, so it is summed.
             BlockKind::Router { .. } if self.keeps_routers() => updates.none(),
             _ => updates.by_texts(),
         }
     }
 }
 
-/// Parameters after training, in the 32-bit arithmetic of the trainer.
+/// Parameters after training. They are added in 32 bits, as the trainer adds them: a sum in 64 bits would
+/// differ from the model that the member really has.
 pub(super) fn added(values: &[f32], update: &[f32]) -> Vec<f64> {
     values.iter().zip(update).map(|(value, change)| f64::from(value + change)).collect()
 }

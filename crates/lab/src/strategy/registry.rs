@@ -26,7 +26,7 @@ macro_rules! strategies {
                 }
             }
 
-            /// What the strategy says of itself, whichever it is.
+            /// The strategy's settings behind their common interface.
             pub fn settings(&self) -> &dyn StrategySettings {
                 match self {
                     $(Self::$name(settings) => settings,)+

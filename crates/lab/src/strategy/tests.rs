@@ -16,7 +16,7 @@ fn model() -> ModelConfig {
     ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) }
 }
 
-/// Members that agree but for the last, whose experts have the opposite role.
+/// Results of members that agree, except for the last, whose experts have the opposite role.
 fn results() -> Vec<LocalResult> {
     let initial = initial_blocks(&model());
     let result_of = |member: usize| {
@@ -43,7 +43,7 @@ fn results() -> Vec<LocalResult> {
     (0..MEMBERS).map(result_of).collect()
 }
 
-/// The strategy of these settings at work.
+/// The strategy of these settings, before its first round.
 fn started(settings: &dyn StrategySettings, shared_cohort: SharedCohort) -> Box<dyn Strategy> {
     settings.start(ScoringRule { shared_cohort, ..rule() }, 0)
 }
@@ -54,6 +54,7 @@ fn shares(settings: &dyn StrategySettings, kind: BlockKind) -> Vec<f64> {
 
 fn shares_with(shared_cohort: SharedCohort, settings: &dyn StrategySettings, kind: BlockKind) -> Vec<f64> {
     let (global, results) = (initial_blocks(&model()), results());
+    // They add up to the number of members, as relative sizes do.
     let sizes = [0.5, 1.5, 1.0, 1.0, 1.0, 1.0];
     let updates = MemberUpdates { global: &global, sizes: &sizes, results: &results, round: 1 };
     let block = global.table().iter().find(|shape| shape.kind == kind).expect("the block is there");

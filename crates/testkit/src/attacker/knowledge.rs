@@ -1,4 +1,4 @@
-//! What an attacker knows of one round, and the proposals that it can make of it.
+//! What an attacker knows about one round, and the proposals that it can derive from that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,14 +26,15 @@ enum Proposal {
     Closing(Vec<u8>),
 }
 
-/// What the attacker knows of the present round.
+/// What the attacker knows about the present round.
 #[derive(Debug)]
 pub(super) struct Knowledge {
     pub(super) context: RoundContext,
     pub(super) plan: Message,
     pub(super) announcements: Announcements,
     sealed: Option<SealedManifest>,
-    /// What was revealed, and what members said of their uploads, as the coordinator shows it.
+    /// Reveals, late sketches and answers, as the coordinator shows them: a custodian signs no closing before
+    /// it has them.
     pub(super) shown: Vec<Message>,
     pub(super) uploads: BTreeMap<PartyId, Signed<Upload>>,
     proposals: BTreeMap<Digest, Proposal>,
@@ -63,7 +64,8 @@ impl Knowledge {
         self.sealed = sealed.or(self.sealed.take());
     }
 
-    /// A closing that hides all sums of an honest one, after everything that custodians must have seen for either.
+    /// A closing that hides all sums of an honest one, preceded by everything that custodians must have seen
+    /// for either.
     pub(super) fn hide_sums(&mut self, honest: &[u8]) -> Vec<Message> {
         let Ok(honest) = codec::decode::<Closing>(honest) else { return Vec::new() };
         let body = Closing {
@@ -83,6 +85,7 @@ impl Knowledge {
     fn without_one(&self, choice: u32) -> Announcements {
         let mut members = self.announcements.clone();
         let left_out = members.keys().nth(choice as usize % members.len().max(1)).copied();
+        // Two manifests that differ in one member would open two sums whose difference is its update.
         members.retain(|member, _| Some(*member) != left_out);
         members
     }
@@ -97,12 +100,13 @@ impl Knowledge {
         Some(Message::ProposeSeal1 { manifest: bytes, seal })
     }
 
-    /// A manifest whose first cohort is cut down to one member.
+    /// A manifest whose first cohort is reduced to one member, whose sum would be that member's update.
     pub(super) fn thin_cohort(&self, choice: u32) -> Option<Message> {
         let mut body = manifest::write(&self.context, &self.announcements);
         let blocks = body.cohorts.len();
         body.cohorts.get_mut(choice as usize % blocks)?.members.truncate(1);
         let manifest = codec::encode(&body);
+        // The seal is otherwise correct, so that custodians can object to nothing but the cohort.
         let mut log = RoundLog::default();
         log.push(EntryKind::Plan, PartyId::COORDINATOR, self.context.plan_bytes().to_vec());
         for (member, announcement) in &self.announcements {
@@ -121,10 +125,13 @@ impl Knowledge {
         Some(Message::ProposeSeal1 { manifest, seal })
     }
 
-    /// A second seal over the uploads that came so far, without one of them or with one alone.
+    /// A second seal over the uploads so far, without this many of them. Two of these seals would open sums
+    /// over different members, and their difference is an update.
     pub(super) fn second_seal2(&mut self, choice: u32, left_out: usize, epoch: &Epoch) -> Option<Message> {
         let sealed = self.sealed.clone()?;
         let mut uploads = self.uploads.clone();
+        // Uploads for another first seal would make the proposal invalid for a reason that is not the one
+        // under test.
         uploads.retain(|_, signed| signed.parse().is_ok_and(|body| body.seal1 == sealed.digest()));
         for _ in 0..left_out.min(uploads.len().saturating_sub(1)) {
             let member = *uploads.keys().nth(choice as usize % uploads.len())?;
@@ -178,12 +185,13 @@ impl Knowledge {
         let seals: Vec<&Vec<u8>> = seals.collect();
         let seal = *seals.get(choice as usize % seals.len().max(1))?;
         let mut votes = self.votes_for(&body_digest(seal));
+        // The length is right, so only a check for distinct custodians can reject it.
         let filler = *votes.first()?;
         votes.resize(quorum, filler);
         Some(Message::Sealed2 { certificate: Certificate::new(seal.clone(), votes) })
     }
 
-    /// Certificates of own proposals that a quorum has signed and that were not used before.
+    /// Certificates of the attacker's own proposals that a quorum has signed and that were not used before.
     pub(super) fn certified(&mut self, epoch: &Epoch) -> Vec<Message> {
         let fresh: Vec<(Digest, Proposal)> = self
             .proposals
@@ -225,6 +233,8 @@ fn uploaded_member((member, upload): (&PartyId, &Verified<Upload>)) -> UploadedM
 
 fn quorum<T: Body>(body: Vec<u8>, mut votes: Vec<Vote>, epoch: &Epoch) -> Option<Certificate<T>> {
     votes.retain(|vote| check_vote::<T>(vote, &body, epoch).is_ok());
+    // Counted after checking: an attacker that sent certificates with invalid votes would only test the
+    // signature check.
     let enough = votes.len() >= epoch.consortium().floors().seal_quorum;
     enough.then(|| Certificate::new(body, votes))
 }

@@ -1,5 +1,5 @@
-//! A byzantine coordinator beside the real one: it sees every frame, holds the coordinator's key, and proposes
-//! whatever could split the custodians.
+//! A malicious coordinator next to the real one: it sees every frame, has the coordinator's key, and proposes
+//! whatever could make custodians disagree.
 
 mod knowledge;
 
@@ -21,17 +21,17 @@ use crate::world::Observation;
 use cloister_cluster::consortium::TestConsortium;
 use knowledge::Knowledge;
 
-/// Frames that are remembered for replays.
+/// How many frames are remembered for replays; older ones are overwritten.
 const REMEMBERED: usize = 600;
 
-/// A custodian, and what was sealed to it.
+/// A custodian, and the letter that was encrypted for it.
 type Letter = (PartyId, Vec<u8>);
 
-/// Frames and whom they go to.
+/// Frames, each with its receiver.
 pub type Frames = Vec<(PartyId, Frame)>;
 
-/// The attacker. Every attack gives the message that makes it, or none while it cannot be made; `choice` picks among
-/// variants.
+/// The attacker. Every attack returns its message, or none while what it needs is not known yet; `choice`
+/// selects a variant.
 #[derive(Debug)]
 pub struct Attacker {
     epoch: Arc<Epoch>,
@@ -42,7 +42,7 @@ pub struct Attacker {
     round: Option<Knowledge>,
     /// The last announcement of each member, with one letter of it.
     dealt: BTreeMap<PartyId, (Signed<Announcement>, Option<Letter>)>,
-    /// Whom it last accused of dealing badly.
+    /// The member that it accused of dealing badly last, which it then tries to bar.
     accused: Option<PartyId>,
 }
 
@@ -88,6 +88,7 @@ impl Attacker {
         if self.frames.len() < REMEMBERED {
             self.frames.push((to, frame.clone()));
         } else {
+            // A ring: old frames make way, so that long simulations keep their memory.
             self.frames[self.seen % REMEMBERED] = (to, frame.clone());
         }
         self.seen += 1;
@@ -128,6 +129,7 @@ impl Attacker {
             }
             Message::Letter { custodian, sealed, .. } => {
                 if let Some((_, letter)) = self.dealt.get_mut(&member) {
+                    // One letter is enough for false evidence.
                     letter.get_or_insert((*custodian, sealed.clone()));
                 }
             }
@@ -149,8 +151,9 @@ impl Attacker {
         }
     }
 
-    /// Everyone, or those whose bit is set.
+    /// All parties, or those whose bit in `choice` is set.
     pub fn some(&self, choice: u32) -> Vec<PartyId> {
+        // A third of the choices reach everyone, so that attacks that need a quorum are not rare.
         if choice.is_multiple_of(3) {
             return self.parties.clone();
         }
@@ -185,13 +188,14 @@ impl Attacker {
         self.round.as_ref()?.short_certificate(choice)
     }
 
-    /// An old frame once more.
+    /// An old frame once more, to its receiver.
     pub fn replayed(&self, choice: u32) -> Frames {
         let at = choice as usize % self.frames.len().max(1);
         self.frames.get(at).cloned().into_iter().collect()
     }
 
-    /// Evidence that shows nothing, of a good letter. The member is accused from then on.
+    /// Evidence against a good letter, with a proof that proves nothing. The member counts as accused from
+    /// then on.
     pub fn false_evidence(&mut self, choice: u32) -> Option<Message> {
         let place = choice as usize % self.dealt.len().max(1);
         let (dealer, (announcement, letter)) = self.dealt.iter().nth(place)?;
@@ -222,7 +226,7 @@ impl Attacker {
         })
     }
 
-    /// A second seal over the uploads that came so far, without so many of them.
+    /// A second seal over the uploads so far, without `left_out` of them.
     pub fn second_seal2(&mut self, choice: u32, left_out: usize) -> Option<Message> {
         let epoch = self.epoch.clone();
         self.round.as_mut()?.second_seal2(choice, left_out, &epoch)
@@ -241,7 +245,7 @@ impl Attacker {
         Some(Message::SeedSharesRequest { round: round.context.round(), dealer })
     }
 
-    /// What a quorum has signed of the attacker's own proposals goes to everyone.
+    /// Sends everyone the attacker's proposals that a quorum has signed.
     pub fn use_certificates(&mut self) -> Frames {
         let Some(round) = &mut self.round else {
             return Vec::new();

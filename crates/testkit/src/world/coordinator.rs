@@ -9,7 +9,7 @@ use cloister_wire::message::{Ending, Message};
 
 use super::{Observation, StateMachine, World};
 
-/// What the coordinator keeps on disk: what its round began with, and what reached it since.
+/// The coordinator's disk: the state at the start of its round, and the inputs since.
 #[derive(Clone, Debug)]
 pub struct CoordinatorDisk {
     start: CoordinatorCheckpoint,
@@ -17,7 +17,7 @@ pub struct CoordinatorDisk {
 }
 
 impl CoordinatorDisk {
-    /// After a round has ended: its inputs are gone.
+    /// The disk after a round has ended. Its inputs are gone, except for who is connected.
     pub(super) fn new(coordinator: &Coordinator, now: Time) -> Self {
         let present = coordinator.connected().iter().copied().map(Input::Connected);
         Self { start: coordinator.checkpoint(), inputs: present.map(|input| (input, now)).collect() }
@@ -34,7 +34,7 @@ impl CoordinatorDisk {
 }
 
 impl World {
-    /// Begins the next round; false while one is under way.
+    /// Starts the next round; false while one is in progress.
     pub fn start_round(&mut self) -> bool {
         if self.coordinator.is_busy() {
             return false;
@@ -42,10 +42,11 @@ impl World {
         self.tell_coordinator(Input::StartRound(Box::new(self.template.clone()))).is_ok()
     }
 
-    /// Gives the coordinator an input, and keeps it if it is taken.
+    /// Gives the coordinator an input, and writes it to disk if it is accepted.
     pub(super) fn tell_coordinator(&mut self, input: Input) -> Result<(), Fault> {
         let before = self.before_input(StateMachine::Coordinator);
         let result = self.coordinator.handle(input.clone(), self.now);
+        // A rejected input changes nothing, so the journal need not have it.
         if result.is_ok() && input.is_kept() {
             self.disk.inputs.push((input, self.now));
         }
@@ -56,13 +57,14 @@ impl World {
         result
     }
 
-    /// Puts a model on a party's link, unless one is on it.
+    /// Puts a model on a party's link, unless one is on its way already.
     pub(super) fn send_model(&mut self, to: PartyId, model: &Model) {
         let link = self.links.get(&(PartyId::COORDINATOR, to));
         let is_part =
             |bytes: &Vec<u8>| matches!(Frame::decode(bytes), Ok(Frame::Message(Message::ModelPart(_))));
         let is_sent = !link.is_some_and(|waiting| waiting.iter().any(is_part));
         let under_way = self.models.entry(to).or_default();
+        // A link without a part of the model on it has delivered or lost the last one.
         if is_sent {
             under_way.end();
         }
@@ -74,22 +76,23 @@ impl World {
         }
     }
 
-    /// The inputs of the round under way that the coordinator keeps on disk.
+    /// The inputs of the round in progress that are on the coordinator's disk.
     pub fn kept_inputs(&self) -> impl Iterator<Item = &Input> {
         self.disk.inputs.iter().map(|(input, _)| input)
     }
 
-    /// Ends the coordinator's process and starts it again from what it kept; every link is lost.
+    /// Ends the coordinator's process and starts it again from its disk. Every link is lost.
     ///
     /// # Panics
-    /// When it does not come back as it was (`ROUND-27`).
+    /// If the restored coordinator differs from the one before (`ROUND-27`).
     pub fn restart_coordinator(&mut self) {
         let back = self.coordinator_from_disk();
         assert_eq!(format!("{back:?}"), format!("{:?}", self.coordinator), "it came back as another");
         self.begin_again_with(back);
     }
 
-    /// The same for a coordinator without a journal: it knows how the last round ended, and nothing since.
+    /// The same for a coordinator that lost its journal: it knows how the last round ended, and nothing after
+    /// that.
     pub fn restart_coordinator_without_journal(&mut self) {
         self.disk.inputs.clear();
         let back = self.coordinator_from_disk();
@@ -108,8 +111,8 @@ impl World {
         self.begin_again_with(back);
     }
 
-    /// Ends the round under way with an ending that the coordinator's program did not make, though a quorum has signed it: the
-    /// coordinator goes on as one whose chain has it. Links stay.
+    /// Ends the round in progress with an ending that a quorum signed but this coordinator did not propose.
+    /// It continues like one whose chain has that ending. Links stay.
     pub fn end_round_with(&mut self, ending: Ending) {
         let start = CoordinatorCheckpoint {
             last_ending: Some(ending),
@@ -124,10 +127,12 @@ impl World {
     fn coordinator_from_disk(&self) -> Coordinator {
         let key = self.consortium.keys[&PartyId::COORDINATOR].clone();
         let inputs = self.disk.inputs.iter().map(|(input, now)| {
+            // Through the encoding of the journal, so that what it does not carry is missed here.
             Input::decode(&input.encode(*now)).expect("an input that was written can be read")
         });
         let back = Coordinator::restore(key, self.consortium.epoch.clone(), self.disk.start.clone(), inputs);
         let mut back = back.expect("what was taken once is taken again");
+        // Outputs of inputs that were handled before were sent before.
         while back.poll_output().is_some() {}
         back
     }
@@ -135,8 +140,9 @@ impl World {
     fn begin_again_with(&mut self, coordinator: Coordinator) {
         self.coordinator = coordinator;
         self.links.clear();
+        // The restored state still has everybody connected, and every party has yet to return.
         self.unlinked = self.coordinator.connected().clone();
-        // The process has a clock of its own.
+        // A new process has another clock, which need not be later: deadlines must not depend on the old one.
         self.now = Time(self.now.0 % 1_000);
         let result = self.tell_coordinator(Input::Restarted);
         self.note(PartyId::COORDINATOR, result);

@@ -1,5 +1,5 @@
-//! Checks that a fault leaves a state machine as it was ([`Fault`]): its debug text is taken before each input, and again after
-//! an input that it rejects.
+//! Checks that a fault leaves a state machine unchanged ([`Fault`]): its debug text is taken before each
+//! input, and again after an input that it rejects.
 //!
 //! Secrets are not in debug texts, so a change of secrets alone is not noticed. A refusal that is sent is taken out before.
 
@@ -19,27 +19,27 @@ pub enum StateMachine {
     Custodian(PartyId),
 }
 
-/// A state machine that an input changed which it refused.
+/// A state machine that changed although it rejected the input.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChangedByFault {
     /// Which one.
     pub machine: StateMachine,
-    /// Why it refused the input.
+    /// Why it rejected the input.
     pub fault: Fault,
-    /// What it printed before and after, from shortly before where the two differ.
+    /// Its debug text before and after, from shortly before the first difference.
     pub change: [String; 2],
 }
 
-/// Characters of a change that are kept.
+/// How many characters of a change are stored.
 const EXCERPT: usize = 240;
 
 impl World {
-    /// Prints state machines before and after what they refuse, from now on. This is slow.
+    /// From now on, compares state machines before and after an input that they reject. This is slow.
     pub fn watch_faults(&mut self) {
         self.watches_faults = true;
     }
 
-    /// What a state machine prints, if anybody compares it later.
+    /// A state machine's debug text, if it will be compared.
     pub(super) fn before_input(&self, machine: StateMachine) -> Option<String> {
         self.watches_faults.then(|| self.print(machine))
     }
@@ -56,13 +56,14 @@ impl World {
         }
     }
 
-    /// Compares a state machine with what it was before an input that it refused.
+    /// Compares a state machine with its debug text before an input that it rejected.
     pub(super) fn after_fault(&mut self, machine: StateMachine, before: Option<String>, fault: &Fault) {
         let Some(before) = before else { return };
         let after = self.print(machine);
         if before == after {
             return;
         }
+        // Debug texts of whole state machines are long; a failure should show the place.
         let same = before.chars().zip(after.chars()).take_while(|(one, other)| one == other).count();
         let start = same.saturating_sub(EXCERPT / 2);
         let change = [before, after].map(|printed| printed.chars().skip(start).take(EXCERPT).collect());
@@ -79,7 +80,7 @@ mod tests {
     const MACHINES: [StateMachine; 3] =
         [StateMachine::Coordinator, StateMachine::Member(PartyId(2)), StateMachine::Custodian(PartyId(2))];
 
-    /// The state machines that are said to have changed by a fault, when this happens before it is raised.
+    /// The state machines that are reported as changed by a fault if this happens before it is raised.
     fn changed_by(happens: impl Fn(&mut World)) -> Vec<StateMachine> {
         let mut world = World::new(consortium(&[1; 5]), template(1, 4, 15), 2);
         world.watch_faults();

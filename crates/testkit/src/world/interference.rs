@@ -1,4 +1,4 @@
-//! What a corrupt coordinator and the members on its side do to the frames of a [`World`].
+//! What a corrupt coordinator, and the members on its side, do to the frames of a [`World`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,12 @@ use cloister_wire::statement::{Announcement, Signed};
 
 use super::World;
 
-/// Who is interfered with.
+/// Which parties are interfered with, and how.
 #[derive(Debug, Default)]
 pub(super) struct Interference {
-    /// Members whose next announcement has another mask key than their letters share.
+    /// Members whose next announcement has a mask key other than the one that their letters share.
     dealing_wrong_keys: BTreeSet<PartyId>,
-    /// The last announcement of each member: the body that it made, and what it sent.
+    /// The last announcement of each member: the body as the member wrote it, and what was sent instead.
     announced: BTreeMap<PartyId, (Vec<u8>, Signed<Announcement>)>,
     /// Members that get no frame until the round ends.
     left_out: BTreeSet<PartyId>,
@@ -25,7 +25,7 @@ pub(super) struct Interference {
     without_sketches: BTreeSet<PartyId>,
     /// Members that do not get the next ending.
     without_ending: BTreeSet<PartyId>,
-    /// Members that did not get the last ending: the next plan brings it.
+    /// Members that did not get the last ending. The next plan carries it.
     missing_ending: BTreeSet<PartyId>,
 }
 
@@ -55,7 +55,7 @@ impl Interference {
         matches!(frame, Frame::Message(Message::LateSketches(_))) && self.without_sketches.contains(&from)
     }
 
-    /// What lasted for a round is over.
+    /// Ends every interference that lasts for one round.
     pub(super) fn end_round(&mut self) {
         self.left_out.clear();
         self.without_sketches.clear();
@@ -63,8 +63,8 @@ impl Interference {
 }
 
 impl World {
-    /// Lets a member announce, the next time that it does, another mask key than its letters share. It gets no frame
-    /// any more in that round, so that it does not upload.
+    /// Lets a member's next announcement have a mask key other than the one that its letters share. The
+    /// member then gets no frame until the round ends, so that it does not upload.
     pub fn deal_wrong_key(&mut self, member: PartyId) {
         self.interference.dealing_wrong_keys.insert(member);
     }
@@ -84,7 +84,7 @@ impl World {
         self.interference.without_ending.insert(member);
     }
 
-    /// What a member sends in place of this frame.
+    /// The frame that a member sends in place of this one.
     pub(super) fn as_sent(&mut self, member: PartyId, frame: Frame) -> Frame {
         match frame {
             Frame::Message(Message::Announcement(signed)) => {
@@ -95,7 +95,8 @@ impl World {
         }
     }
 
-    /// An announcement that is sent again is the same again.
+    /// The announcement in place of this one. If the member sends it again, the replacement is the same: two
+    /// different ones would prove equivocation.
     fn announcement_as_sent(
         &mut self,
         member: PartyId,

@@ -50,9 +50,9 @@ pub struct World {
     pub changed_by_faults: Vec<ChangedByFault>,
     /// The coordinator's events.
     pub events: Vec<Event>,
-    /// What these members contribute to every round, instead of random integers.
+    /// Contributions of these members to every round, instead of random integers.
     pub fixed_contributions: BTreeMap<PartyId, Contribution>,
-    /// Whether training twice from one model gives different integers, as with a hospital's own randomness.
+    /// Whether a second training from one model gives other integers, as with a hospital's own randomness.
     pub trains_afresh: bool,
     watches_faults: bool,
     training: Training,
@@ -112,12 +112,12 @@ impl World {
         self.consortium.epoch.consortium().parties().map(|party| party.id).collect()
     }
 
-    /// What rounds do from the next one on.
+    /// The settings of the next round and all later ones.
     pub fn template_mut(&mut self) -> &mut RoundSettings {
         &mut self.template
     }
 
-    /// Replaces custodians by such as sign and reveal everything.
+    /// Replaces a custodian by one that signs and reveals everything.
     pub fn corrupt_custodian(&mut self, id: PartyId) {
         let byzantine =
             ByzantineCustodian::new(id, self.consortium.keys[&id].clone(), self.consortium.epoch.clone());
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// A member as it starts with this journal, from the first model.
+    /// A member as it starts with this journal, from the initial model.
     pub fn fresh_member(&self, id: PartyId, journal: &PartyDisk) -> Member {
         Member::new(MemberConfig {
             id,
@@ -166,7 +166,8 @@ impl World {
         })
     }
 
-    /// Ends a party's process and starts it again from its journal, without a link. Byzantine custodians stay.
+    /// Ends a party's process and starts it again from its journal, without a link. A byzantine custodian
+    /// keeps its state.
     pub fn restart(&mut self, party: PartyId) {
         self.disconnect(party);
         let Some(journal) = self.nodes.get(&party).map(|node| node.journal.clone()) else {
@@ -188,7 +189,7 @@ impl World {
         }
     }
 
-    /// What can happen next, in a fixed order.
+    /// The possible next steps, in a fixed order.
     pub fn steps(&self) -> Vec<WorldStep> {
         let links = self.links.iter().filter(|(_, queue)| !queue.is_empty());
         let deliveries = links.map(|((from, to), _)| WorldStep::Deliver { from: *from, to: *to });
@@ -210,7 +211,7 @@ impl World {
         Some(frame)
     }
 
-    /// Lets a step happen.
+    /// Takes a step.
     pub fn take(&mut self, step: WorldStep) {
         match step {
             WorldStep::Train(party) => self.finish_training(party),
@@ -229,8 +230,8 @@ impl World {
         }
     }
 
-    /// Lets everything happen that can, the first step first, until nothing is left or `stop` says so before a
-    /// delivery; the frame before which it stopped.
+    /// Takes the first possible step until none is left, or until `stop` holds before a delivery. Returns the
+    /// frame at which it stopped.
     pub fn run_until(
         &mut self,
         stop: impl Fn(PartyId, PartyId, &Frame) -> bool,
@@ -247,7 +248,7 @@ impl World {
         None
     }
 
-    /// Lets everything happen that can, without any deadline passing.
+    /// Takes every possible step, without letting a deadline pass.
     pub fn settle(&mut self) {
         self.run_until(|_, _, _| false);
     }
@@ -290,7 +291,7 @@ impl World {
         self.note_fault(StateMachine::Custodian(to), custodian, of_custodian);
     }
 
-    /// Notes what a party refused, and whether it is as it was before.
+    /// Records what a party rejected, and whether that changed it.
     fn note_fault(&mut self, machine: StateMachine, before: Option<String>, result: Result<(), Fault>) {
         let (StateMachine::Member(party) | StateMachine::Custodian(party)) = machine else { return };
         if let Err(fault) = &result {
@@ -383,7 +384,7 @@ impl World {
         }
     }
 
-    /// Puts a frame on a link that is open; on a closed one it is lost.
+    /// Puts a frame on an open link. On a closed one it is lost.
     fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
         let party = if from == PartyId::COORDINATOR { to } else { from };
         if self.is_connected(party) && !self.interference.is_kept_back(from, frame) {

@@ -1,4 +1,4 @@
-//! What the members of a [`World`] train, and what of it they upload.
+//! What the members of a [`World`] train, and what of that they upload.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use rand_core::SeedableRng;
 use super::{StateMachine, World};
 use cloister_cluster::plan;
 
-/// What was trained so far.
+/// All trainings so far.
 #[derive(Debug, Default)]
 pub(super) struct Training {
-    /// How often any member has trained.
+    /// How many trainings any members have finished.
     count: u64,
     /// What each member trained last.
     last: BTreeMap<PartyId, Contribution>,
@@ -26,13 +26,13 @@ pub(super) struct Training {
 }
 
 impl World {
-    /// What a member contributed to a round that it uploaded in.
+    /// The contribution that a member uploaded in a round.
     pub fn uploaded(&self, member: PartyId, round: Round) -> Option<&Contribution> {
         self.training.uploaded.get(&(member, round))
     }
 
-    /// What a member contributes to a model, of which this is the digest of each block's parameters. A block's integers are the
-    /// same whenever its parameters are, or others each time.
+    /// A member's contribution to a model that is given by the digests of its blocks' parameters. A block's
+    /// integers are the same whenever its parameters are the same, unless [`World::trains_afresh`] is set.
     pub fn contribution(&self, member: PartyId, parameters: &PerBlock<Digest>) -> Contribution {
         if let Some(fixed) = self.fixed_contributions.get(&member) {
             return fixed.clone();
@@ -46,8 +46,10 @@ impl World {
         contribution
     }
 
-    /// What a member's training from some parameters is drawn from.
+    /// The generator of a member's training from these parameters.
     fn random_of(&self, member: PartyId, parameters: Digest) -> ChaCha20Rng {
+        // From the parameters and not from the round: a member that trains again after an abort gets the same
+        // integers.
         let mut seed = parameters.0;
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..12].copy_from_slice(&member.0.to_le_bytes());
@@ -64,7 +66,7 @@ impl World {
         }
     }
 
-    /// Takes a member's training away: the digest of the plan that it is for, and what it yields.
+    /// Takes a member's training away: the digest of its plan, and its result.
     pub fn take_training(&mut self, party: PartyId) -> Option<(Digest, Contribution)> {
         let (digest, plan) = self.nodes.get_mut(&party)?.training.take()?;
         self.training.count += 1;
@@ -96,7 +98,8 @@ impl World {
         result
     }
 
-    /// Notes what a member uploads: the last that it trained, in this round or, after an abort, in one before.
+    /// Records a member's upload: what it trained last, for this round or, after an abort, for an earlier
+    /// one.
     pub(super) fn note_upload(&mut self, member: PartyId, frame: &Frame) {
         if let Frame::Message(Message::Uploaded(signed)) = frame
             && let Some(trained) = self.training.last.get(&member)

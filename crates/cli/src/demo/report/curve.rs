@@ -1,19 +1,20 @@
-//! Held-out accuracy over the rounds, beside the mean of models trained alone.
+//! Held-out accuracy over the rounds, next to the mean of models trained alone.
 
 use super::html::drawing;
 use crate::demo::format::{percent, percent_or_none};
 use crate::demo::result::{DemoResult, RoundResult};
 
+/// Sizes in pixels.
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 56.0;
-/// Room at the right for the names of the lines.
+/// Space at the right for the names of the lines.
 const RIGHT: f64 = 150.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 54.0;
-/// Lines' names are at least this far apart.
+/// The smallest distance between the names of two lines.
 const NAME_DISTANCE: f64 = 36.0;
-/// At most this many rounds carry a label.
+/// The largest number of rounds that have a label.
 const MOST_LABELS: usize = 12;
 
 /// The curve as a figure.
@@ -41,7 +42,7 @@ fn description(result: &DemoResult) -> String {
     format!("Federated model: {}. Mean of models trained on one hospital alone: {local}.", rounds.join(", "))
 }
 
-/// Where things are in the drawing.
+/// The data of the curve, and the scale of its axes.
 struct Curve<'a> {
     rounds: &'a [RoundResult],
     local: Option<f64>,
@@ -57,6 +58,7 @@ impl<'a> Curve<'a> {
 
     fn x(&self, index: usize) -> f64 {
         let room = WIDTH - LEFT - RIGHT;
+        // In the middle of equal columns, so that a single round is not on the axis.
         LEFT + room * (index as f64 + 0.5) / self.rounds.len() as f64
     }
 
@@ -69,6 +71,7 @@ impl<'a> Curve<'a> {
         let lines: String = ticks(self.floor).into_iter().map(|tick| self.tick(tick)).collect();
         let stride = self.rounds.len().div_ceil(MOST_LABELS).max(1);
         let labels: String =
+            // From the end, so that the last round always has a label.
             (0..self.rounds.len()).rev().step_by(stride).map(|index| self.round_label(index)).collect();
         let (middle, bottom) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 4.0);
         format!(
@@ -124,7 +127,7 @@ impl<'a> Curve<'a> {
         format!("<polyline class=\"federated\" points=\"{}\"/>{marks}{values}", path.join(" "))
     }
 
-    /// The lines' names at their right ends, pushed apart where they would touch.
+    /// The lines' names at their right ends, moved apart where they would touch.
     fn names(&self) -> String {
         let Some((_, last)) = points(self.rounds).last() else {
             return String::new();
@@ -146,8 +149,8 @@ fn points(rounds: &[RoundResult]) -> impl Iterator<Item = (usize, f64)> {
     closed.filter_map(|(index, round)| Some((index, round.accuracy?)))
 }
 
-/// Where the axis of accuracies begins: a full ten below the least value, and never so high that small differences
-/// look large.
+/// Where the axis of accuracies begins: at least ten points below the least value, and at most at 70 %, so
+/// that small differences do not look large.
 fn floor(least: f64) -> f64 {
     let ten_below = ((least * 10.0).floor() - 1.0) / 10.0;
     ten_below.clamp(0.0, 0.7)

@@ -1,4 +1,4 @@
-//! The few HTML elements that the report is made of.
+//! The few HTML elements of the report.
 
 /// Text as HTML, safe between tags and in quoted attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -15,17 +15,18 @@ pub(super) fn escape(text: &str) -> String {
     })
 }
 
-/// A figure in running text, from text.
+/// A figure in running text. The text is escaped.
 pub(super) fn strong(text: &str) -> String {
     format!("<strong>{}</strong>", escape(text))
 }
 
-/// A section with its heading; both are HTML.
+/// A section with its heading. Both are HTML, and the caller escapes what is in them.
 pub(super) fn section(heading: &str, content: &str) -> String {
     format!("<section><h2>{heading}</h2>\n{content}</section>")
 }
 
-/// A drawing of its natural size in pixels, with what it shows in words; the content is SVG, the words are text.
+/// A drawing in its natural size in pixels, with a description for screen readers. `content` is SVG; title
+/// and description are text, and are escaped.
 pub(super) fn drawing(width: f64, height: f64, title: &str, description: &str, content: &str) -> String {
     format!(
         "<svg viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" \
@@ -37,9 +38,9 @@ pub(super) fn drawing(width: f64, height: f64, title: &str, description: &str, c
 
 /// A column of a table.
 pub(super) struct Column {
-    /// Its head.
+    /// Its heading.
     pub(super) head: &'static str,
-    /// Whether it holds figures, to be set flush right.
+    /// Whether it has figures, which are aligned right.
     pub(super) is_number: bool,
 }
 
@@ -53,7 +54,7 @@ pub(super) const fn number(head: &'static str) -> Column {
     Column { head, is_number: true }
 }
 
-/// A table whose cells are HTML.
+/// A table. Its cells are HTML, and the caller escapes what is in them.
 pub(super) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     let heads: String = columns
         .iter()

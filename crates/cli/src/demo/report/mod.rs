@@ -10,6 +10,8 @@ use super::format::{bytes, counted, percent, seconds};
 use super::result::{DemoResult, MemberResult};
 
 const STYLE: &str = include_str!("style.css");
+/// The page's Content-Security-Policy: no script runs and nothing is loaded, even if an escape were
+/// forgotten.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const VISIBILITY: &str = include_str!("visibility.html");
 
@@ -85,7 +87,7 @@ fn accuracies(result: &DemoResult) -> String {
     }
 }
 
-/// Who was killed, and who was missing at the end for another reason.
+/// The hospitals that were killed, and those that were missing at the end for another reason.
 fn lost(result: &DemoResult) -> String {
     let killed: Vec<String> = result
         .members
@@ -105,10 +107,11 @@ fn lost(result: &DemoResult) -> String {
     }
 }
 
-/// Hospitals that nobody killed and whose uploads are not in the last closed round.
+/// Hospitals that were not killed on purpose, but whose uploads are not in the last closed round.
 fn missing(result: &DemoResult) -> impl Iterator<Item = &MemberResult> {
     let last = result.last_closed();
     result.members.iter().filter(move |member| {
+        // A hospital that was killed is listed as such, and would otherwise be named twice.
         member.killed_in.is_none() && last.is_some_and(|round| !round.uploaded.contains(&member.party))
     })
 }

@@ -9,9 +9,9 @@ use crate::demo::summary::ROUND_COLUMNS;
 const BAR_WIDTH: f64 = 240.0;
 /// Height of a case-mix bar in pixels.
 const BAR_HEIGHT: f64 = 18.0;
-/// A part of a bar at least this wide holds its number of notes.
+/// The smallest width of a bar's part that has space for its number of notes.
 const LABELLED_WIDTH: f64 = 22.0;
-/// How many colours there are for classes; further classes take them again, lighter.
+/// How many colours there are for classes; further classes get the same colours, lighter.
 const COLOURS: usize = 8;
 
 const HOSPITAL_COLUMNS: [Column; 8] = [
@@ -93,6 +93,7 @@ fn case_mix(result: &DemoResult, member: &MemberResult) -> String {
         .enumerate()
         .map(|(class, (count, name))| (class, name, *count))
         .collect();
+    // Every bar is as wide as the others: it shows the mix, and the column next to it the number.
     let scale = BAR_WIDTH / member.notes().max(1) as f64;
     let mut left = 0.0;
     let mut content = String::new();

@@ -4,11 +4,11 @@ use crate::demo::format::{NONE, fit, percent_or_none, points, points_or_none, ra
 use crate::demo::result::{DemoResult, ExpertResult, MemberResult, RoundResult};
 use crate::demo::summary::ROUND_COLUMNS;
 
-/// No line of a table is longer.
+/// The largest number of characters in a table's line.
 const WIDTH: usize = 100;
 
-/// What a run ends with: accuracy of each hospital alone and federated, the cohorts of the last closed round, and
-/// where the files are. Lines have at most 100 characters; paths are never cut.
+/// The tables at the end of a run: accuracy of each hospital alone and federated, the cohorts of the last
+/// closed round, and the paths of the files. Lines have at most 100 characters, but paths are never cut.
 pub(crate) fn closing_table(result: &DemoResult) -> String {
     let cohorts = match result.last_closed() {
         Some(round) => cohorts(round),
@@ -100,7 +100,7 @@ fn cohort_lines(round: &RoundResult, expert: &ExpertResult) -> Vec<String> {
     hang(&lead, &ranges(&summed))
 }
 
-/// Breaks a list at its commas so that it hangs beside its lead.
+/// Breaks a list at its commas, and indents further lines to the end of its lead.
 fn hang(lead: &str, list: &str) -> Vec<String> {
     let indent = lead.chars().count();
     let mut lines = vec![lead.to_owned()];

@@ -1,6 +1,7 @@
-//! What a run shows while it lasts: what each hospital is doing, and a line for each round.
+//! The display of a run in progress: what each hospital is doing, and a line for each round.
 //!
-//! Everything goes to stderr. Without a terminal, or with `--quiet`, only milestones are shown, each on a line.
+//! Everything goes to stderr. Without a terminal, or with `--quiet`, only milestones are shown, each on a
+//! line.
 
 mod closing;
 mod tracker;
@@ -18,12 +19,13 @@ use super::result::RoundResult;
 
 pub(crate) use self::closing::closing_table;
 
-/// Above this number of hospitals one line stands for all.
+/// The largest number of hospitals that have a line each; more of them share one.
 const MOST_LINES: usize = 16;
-/// Characters of a hospital's name on its line.
+/// How many characters of a hospital's name its line has.
 const NAME_WIDTH: usize = 24;
 
-/// The display of a run. All methods may be called from any thread. Hospitals that it was not given at the start are ignored.
+/// The display of a run. All methods may be called from any thread. Hospitals that it was not given at the
+/// start are ignored.
 pub(crate) struct Screen {
     names: BTreeMap<u32, String>,
     tracker: Mutex<Tracker>,
@@ -100,6 +102,7 @@ impl Screen {
 
     /// A hospital is gone. This is shown once, until it trains again.
     pub(crate) fn lost(&self, party: u32, why: &str) {
+        // A killed hospital is reported by the demo first and by the coordinator when the link times out.
         if locked(&self.tracker).is_lost(party) {
             return;
         }
@@ -153,14 +156,15 @@ impl Screen {
 
     /// Prints a line above the bars. A closed stderr must not end the run.
     fn print(&self, line: &str) {
+        // Suspended, or the line would be drawn over by the next redraw of the bars.
         self.bars.suspend(|| {
             let _ = writeln!(std::io::stderr(), "{line}");
         });
     }
 }
 
-/// The library redraws bars at a limited rate and only at calls. The next call after a change of phase can be minutes away,
-/// so a change is drawn at once.
+/// Draws a hospital's bar. The library redraws bars at a limited rate and only when called. The next call
+/// after a change of phase can be minutes away, so such a change is drawn at once.
 fn draw(bar: &ProgressBar, phase: Phase, is_new: bool) {
     let (position, length) = phase.progress();
     bar.set_length(length);
@@ -177,6 +181,7 @@ fn draw_summary(bar: &ProgressBar, tracker: &Tracker) {
 }
 
 fn member_bar(bars: &MultiProgress, (party, name): &(u32, String)) -> ProgressBar {
+    // The convention of no-color.org: any value but an empty one.
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let template =
         if is_plain { "{prefix} {bar:20} {wide_msg}" } else { "{prefix} {bar:20.cyan/dim} {wide_msg}" };
@@ -190,7 +195,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is one of ours").progress_chars("━╸─")
 }
 
-/// What a lock guards, also after a panic in another thread: no caller leaves it half changed.
+/// The guarded value, even after a panic in another thread: no caller leaves it half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What each hospital is doing, kept apart from how it is drawn.
+//! What each hospital is doing, separate from how it is drawn.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ impl Phase {
         }
     }
 
-    /// How far its bar reaches: position and length.
+    /// Position and length of its bar.
     pub(super) fn progress(self) -> (u64, u64) {
         match self {
             Self::Reading { done, total }
@@ -52,7 +52,7 @@ impl Phase {
         }
     }
 
-    /// One word, the same for all hospitals in the phase.
+    /// The phase's name without numbers, by which hospitals are counted.
     fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -73,9 +73,9 @@ pub(super) struct Tracker {
     round: u64,
     announced: BTreeSet<u32>,
     all_announced: bool,
-    /// The share of its training alone that each hospital has done, from 0 to 1.
+    /// How much of its training alone each hospital has done, from 0 to 1.
     trained_alone: BTreeMap<u32, f64>,
-    /// Tenths of all trainings alone that were already reported.
+    /// How many tenths of all trainings alone were reported; none before the first report.
     reported_tenths: Option<u32>,
 }
 
@@ -92,8 +92,9 @@ impl Tracker {
         }
     }
 
-    /// Records a hospital's phase. Returns whether it is another phase than before, and the milestone that the run reaches by
-    /// it. Events from before a hospital was lost may arrive late, so only new training brings a lost hospital back.
+    /// Records a hospital's phase. Returns whether it is a new phase, and the milestone that the run reaches
+    /// with it, if any. Events from before a hospital was lost may arrive late, so only new training ends
+    /// that phase.
     pub(super) fn enter(&mut self, party: u32, phase: Phase) -> (bool, Option<String>) {
         let Some(current) = self.phases.get_mut(&party) else {
             return (false, None);
@@ -108,6 +109,7 @@ impl Tracker {
                 self.announced.insert(party);
                 self.all_have_announced()
             }
+            // The lost hospital may have been the only one that was still missing.
             Phase::Lost => self.all_have_announced(),
             Phase::TrainingAlone { done, total } => {
                 self.trained_alone.insert(party, done.min(total) as f64 / total.max(1) as f64);
@@ -156,8 +158,8 @@ impl Tracker {
         self.phases.iter().filter(|(_, phase)| **phase != Phase::Lost).map(|(party, _)| *party)
     }
 
-    /// The milestone that another tenth of all trainings alone is done. They take minutes on a busy machine, and all end at
-    /// about the same time, so lines for single hospitals would come too late.
+    /// The milestone that another tenth of all trainings alone is done. They take minutes on a busy machine
+    /// and end at about the same time, so a line for each hospital would come too late.
     fn next_tenth_alone(&mut self) -> Option<String> {
         let hospitals = self.present().count();
         let done: f64 = self.present().filter_map(|party| self.trained_alone.get(&party)).sum();
@@ -172,7 +174,7 @@ impl Tracker {
         })
     }
 
-    /// The milestone that every hospital that is not lost has announced. It comes once a round.
+    /// The milestone that every hospital that is not lost has announced; at most once a round.
     fn all_have_announced(&mut self) -> Option<String> {
         if self.all_announced || self.announced.is_empty() {
             return None;

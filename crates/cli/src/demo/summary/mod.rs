@@ -1,4 +1,4 @@
-//! Figures that follow from a run's result, named on the screen and in the report alike.
+//! Figures derived from a run's result, the same on the screen and in the report.
 
 #[cfg(test)]
 pub(crate) mod sample;
@@ -16,11 +16,12 @@ impl DemoResult {
         self.rounds.iter().rev().find(|round| round.closed)
     }
 
-    /// Held-out accuracy of the federated model at the end, on all held-out notes; if nobody got so far, what is
-    /// known of the last round.
+    /// Held-out accuracy of the final federated model, on all held-out notes. If no hospital finished, that
+    /// of the last round that has one.
     pub(crate) fn federated_accuracy(&self) -> Option<f64> {
         let of_round =
             || self.rounds.iter().rev().filter(|round| round.closed).find_map(|round| round.accuracy);
+        // All hospitals hold the same model and evaluate it on the same notes, so their mean is its accuracy.
         mean(self.members.iter().filter_map(|member| member.federated_accuracy)).or_else(of_round)
     }
 
@@ -46,14 +47,15 @@ impl MemberResult {
         self.notes_by_class.iter().sum()
     }
 
-    /// What the federation gained it, as a share of 1.
+    /// Federated minus local accuracy, as a share of 1; none if either is missing.
     pub(crate) fn gain(&self) -> Option<f64> {
         Some(self.federated_accuracy? - self.local_accuracy?)
     }
 }
 
 impl RoundResult {
-    /// The members of an expert's cohort whose updates are in its sum; none where it was not opened.
+    /// The members of an expert's cohort whose updates are in its sum; empty if it was not opened. A member
+    /// that was lost between sealing and upload is in the cohort and not in the sum.
     pub(crate) fn summed(&self, expert: &ExpertResult) -> Vec<u32> {
         if !expert.opened {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! A made-up run for tests: plausible, and the same each time.
+//! An invented run for tests: plausible, and always the same.
 
 use crate::demo::result::{DemoResult, ExpertResult, MemberResult, RoundResult, WrittenFile};
 
@@ -29,7 +29,7 @@ const EXPERTS: u16 = 8;
 /// The hospital that is lost, in round 3 while it uploads.
 const LOST: u32 = 7;
 
-/// A number in `[0, 1)` that depends on all of its parts.
+/// A number in `[0, 1)` that depends on all of its parts (an FNV hash), so that samples need no generator.
 fn chance(parts: [u32; 4]) -> f64 {
     let mixed = parts
         .iter()
@@ -97,7 +97,7 @@ fn member(party: u32, rounds: u64) -> MemberResult {
     }
 }
 
-/// Each hospital has a main specialty, and of some it has no notes.
+/// Each hospital has a main specialty, and no notes of some others.
 fn notes(party: u32, class: u32) -> usize {
     if (party - 1) % 8 == class { 90 } else { (32.0 * chance([party, class, 7, 0]).powi(2)) as usize }
 }

@@ -6,7 +6,7 @@ mod hellaswag;
 mod mmlu;
 mod piqa;
 
-/// A format of questions, which is known by its fields.
+/// A format of questions, which is recognised by its fields.
 pub(super) struct QuestionFormat {
     /// The fields that a row of it has.
     pub(super) fields: &'static [&'static str],
@@ -24,7 +24,7 @@ pub(super) struct WrittenQuestion {
     pub(super) right: Option<usize>,
 }
 
-/// Every format; of several whose fields a row has, the first.
+/// Every format. If a row has the fields of several, the first is taken.
 pub(super) const FORMATS: [QuestionFormat; 3] = [piqa::FORMAT, hellaswag::FORMAT, mmlu::FORMAT];
 
 impl QuestionFormat {
@@ -41,7 +41,7 @@ pub(super) fn columns() -> Vec<&'static str> {
     columns
 }
 
-/// A question that is not a text to be continued.
+/// A prompt for a question; HellaSwag's texts are continued as they are.
 fn as_question(text: &str) -> String {
     format!("Question: {text}\nAnswer:")
 }

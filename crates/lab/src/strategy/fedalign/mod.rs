@@ -28,6 +28,8 @@ impl StrategySettings for FedAlignMoE {
     }
 
     fn has_cohorts_for_the_head(&self, conditions: RunConditions) -> bool {
+        // Behind masks `everyone` is planned as a slack that no cohort reaches, and the slack holds for the
+        // head as well.
         !(conditions.secure && self.cohorts == CohortRule::Everyone)
     }
 
@@ -61,7 +63,7 @@ impl StrategySettings for FedAlignMoE {
     }
 }
 
-/// FedAlign-MoE at work.
+/// FedAlign-MoE's state over the rounds of one seed.
 struct Alignment {
     settings: FedAlignMoE,
     rule: ScoringRule,
@@ -89,7 +91,7 @@ impl Alignment {
         score(roles, &common, &self.rule, self.settings.signal.gate())
     }
 
-    /// The scores of a block; `None` for one that is no expert.
+    /// The scores of a block; `None` for a block that is not an expert, because only experts are scored.
     fn scores_of(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Option<ExpertScores> {
         match block.kind {
             BlockKind::Expert { layer, expert } => {
@@ -125,12 +127,13 @@ impl Alignment {
         let weights: Vec<f64> =
             results.map(|result| consistency_weight(result, layer, updates.global, what)).collect();
         let total: f64 = weights.iter().sum();
+        // Not divided by the total of sizes too: the protocol divides by the opened sum of weights alone.
         updates.sizes.iter().zip(&weights).map(|(size, weight)| size * weight / total).collect()
     }
 }
 
-/// The consistency weight `omega` of a member's router (`ALIGN-11`), or what is left of it without margins (all of them 1)
-/// or without overlap (the member's distribution is the published one).
+/// The consistency weight `omega` of a member's router (`ALIGN-11`). As an ablation it counts overlap alone
+/// (all margins are 1) or margins alone (the member's distribution is the published one).
 pub(super) fn consistency_weight(
     result: &LocalResult,
     layer: u16,
@@ -191,6 +194,8 @@ impl Strategy for Alignment {
             (BlockKind::Router { layer }, RouterRule::Weighted(what)) => {
                 self.router_shares(layer, what, updates)
             }
+            // The head may follow the majority although experts are summed over everyone: an ablation that
+            // only the clear has.
             (BlockKind::Shared, _) if self.rule.shared_cohort == SharedCohort::Majority => {
                 self.majority_shares(updates)
             }

@@ -41,7 +41,7 @@ pub enum ConsistencyOf {
     Margin,
 }
 
-/// What becomes of members' routers.
+/// How members' routers are combined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RouterRule {
     /// They are summed by texts and consistency weights (`ALIGN-12`).
@@ -60,13 +60,13 @@ pub struct FedAlignMoE {
     pub routing_penalty: f64,
     /// What the regulariser compares.
     pub routing_form: RoutingForm,
-    /// What becomes of members' routers.
+    /// How members' routers are combined.
     pub routers: RouterRule,
     /// Who is summed for an expert.
     pub cohorts: CohortRule,
-    /// Which signals count.
+    /// Which signals open the gate between two members.
     pub signal: Signal,
-    /// What members announce of their experts' regions.
+    /// How a member computes its experts' regions, which it announces as sketches.
     pub region_form: RegionForm,
 }
 
@@ -83,7 +83,8 @@ impl Default for FedAlignMoE {
     }
 }
 
-/// The same as keys of a file. Three of them say together what becomes of routers.
+/// The same as keys of a file. Three keys together are one [`RouterRule`]: published configurations have them
+/// so, and an enum has no state for their contradictions.
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct FedAlignTable {
@@ -141,6 +142,8 @@ impl From<FedAlignMoE> for FedAlignTable {
         Self {
             routing_penalty,
             routing_form,
+            // A local gate is written with `consistency = true`, its default: reading it back must not be a
+            // contradiction.
             consistency: routers != RouterRule::Averaged,
             consistency_of,
             local_gate: routers == RouterRule::Local,

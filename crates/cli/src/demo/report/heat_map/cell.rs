@@ -8,7 +8,7 @@ const SHADES: u32 = 5;
 /// Side of a legend's cell in pixels.
 const SIDE: f64 = 18.0;
 
-/// What a hospital is to an expert in a round.
+/// What a cell shows: the part that a hospital has in an expert's sum of a round.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Look {
     /// It did not announce, or its upload did not arrive.
@@ -20,9 +20,10 @@ pub(super) enum Look {
 }
 
 impl Look {
-    /// What a hospital is to an expert of a round.
+    /// The look of a hospital's cell for an expert of a round.
     pub(super) fn in_round(round: &RoundResult, expert: &ExpertResult, party: u32) -> Self {
         let place = round.announced.iter().position(|announced| *announced == party);
+        // Consensus is listed in the order of announcements, so the place there is the index.
         let Some(place) = place.filter(|_| round.uploaded.contains(&party)) else {
             return Self::Lost;
         };
@@ -52,8 +53,9 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// The cell as SVG: shaded by consensus up to `most`, crossed where the hospital is lost, struck where it has too
-    /// few tokens, and with a dot where it is in the sum.
+    /// The cell as SVG: shaded by consensus up to `most`, crossed out if the hospital is lost, struck through
+    /// if it has too few tokens, and with a dot if it is in the sum. Marks as well as colours, for readers
+    /// who cannot tell colours apart.
     pub(super) fn draw(&self, look: Look, most: f64, is_summed: bool) -> String {
         let drawn = match look {
             Look::Lost => self.frame("lost", 1.0) + &stroke(&(self.rising() + &self.falling())),
@@ -92,7 +94,7 @@ fn stroke(path: &str) -> String {
     format!("<path class=\"cross\" d=\"{path}\"/>")
 }
 
-/// No consensus is faintly shaded too, so that it is not taken for an empty cell.
+/// A consensus of 0 is shaded faintly, so that it is not taken for an empty cell.
 fn opacity(consensus: f64, most: f64) -> f64 {
     let share = if most > 0.0 { consensus / most } else { 0.0 };
     0.04 + 0.96 * share

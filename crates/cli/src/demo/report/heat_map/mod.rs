@@ -7,7 +7,7 @@ use super::html::{drawing, escape};
 use crate::demo::format::{NONE, fit};
 use crate::demo::result::{DemoResult, ExpertResult, MemberResult, RoundResult};
 
-/// At most so many small maps are drawn.
+/// The largest number of small maps.
 const MOST_SMALL: usize = 24;
 
 /// The map of the last closed round, its legend, and small maps of the other rounds.
@@ -27,7 +27,7 @@ pub(super) fn figures(result: &DemoResult) -> String {
     )
 }
 
-/// Small maps of the rounds that are not `shown`, evenly picked where they are many.
+/// Small maps of the rounds other than `shown`; of many rounds every n-th.
 fn other_rounds(result: &DemoResult, shown: u64, most: f64) -> String {
     let others: Vec<&RoundResult> = result.rounds.iter().filter(|round| round.round != shown).collect();
     if others.is_empty() {
@@ -51,7 +51,7 @@ fn small_figure(result: &DemoResult, round: &RoundResult, most: f64) -> String {
     format!("<figure><figcaption>Round {}</figcaption>{map}</figure>", round.round)
 }
 
-/// The largest consensus of all rounds: one scale for all maps.
+/// The largest consensus of all rounds, so that all maps have one scale.
 fn most_consensus(result: &DemoResult) -> f64 {
     let experts = result.rounds.iter().flat_map(|round| &round.experts);
     experts.flat_map(|expert| expert.consensus.iter().flatten().copied()).fold(0.0, f64::max)
@@ -62,7 +62,7 @@ struct Size {
     cell_width: f64,
     cell_height: f64,
     layer_gap: f64,
-    /// Room for hospitals' names; 0 leaves out all words.
+    /// Space for hospitals' names; 0 leaves out all words.
     names: f64,
 }
 
@@ -116,7 +116,7 @@ impl Map<'_> {
         experts.join("; ")
     }
 
-    /// The experts with their columns' left edges; layers stand apart.
+    /// The experts with the left edges of their columns, with a gap between layers.
     fn columns(&self) -> Vec<(f64, &ExpertResult)> {
         let mut left = self.size.names;
         let mut before = None;

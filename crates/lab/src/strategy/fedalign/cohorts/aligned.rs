@@ -1,4 +1,4 @@
-//! The members that align, as `protocols/alignment.md` has them.
+//! The aligned members, as in `protocols/alignment.md`.
 
 use super::{ScoredExpert, shares_of_cohort};
 

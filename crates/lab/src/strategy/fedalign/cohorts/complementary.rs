@@ -7,6 +7,7 @@ pub(super) fn shares(expert: &ScoredExpert<'_>) -> Vec<f64> {
     for (member, consensus) in expert.scores.consensus.iter().enumerate() {
         by_consensus.extend(consensus.map(|consensus| (consensus, member)));
     }
+    // The sort is stable, so members of equal consensus stay in order and a run can be repeated.
     by_consensus.sort_by(|one, other| one.0.total_cmp(&other.0));
     let least: Vec<usize> =
         by_consensus.into_iter().take(expert.aligned_count()).map(|(_, member)| member).collect();
