@@ -95,7 +95,11 @@ fn zstd_is_read_with_skippable_frames_and_long_windows_up_to_a_limit() {
 fn what_is_within_is_told_too() {
     let (lines, _) = four();
     rejected("twice.gz", gzip(&zstd(lines.as_bytes())), &["a compressed file inside a compressed file"]);
-    rejected("parquet.gz", gzip(b"PAR1\x15\x04 and more"), &["holds a compressed Parquet file; decompress it"]);
+    rejected(
+        "parquet.gz",
+        gzip(b"PAR1\x15\x04 and more"),
+        &["holds a compressed Parquet file; decompress it"],
+    );
     let mut tar = vec![0; 1024];
     tar[257..262].copy_from_slice(b"ustar");
     rejected("notes.tar.gz", gzip(&tar), &["is a tar archive; unpack it and give one of its files"]);
