@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -18,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long to wait for the rest of its output after it has ended. A process that it started and that left its group may
 /// hold the streams open.
 const WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// Reports of progress that may wait to be shown. A program that prints faster waits for its pipe, and takes no memory.
+const WAITING_LINES: usize = 64;
 /// Environment variables that every program gets, if this process has them.
 const PASSED_ON: &[&str] = &["PATH", "LANG", "LC_ALL", "TZ"];
 
@@ -115,7 +117,10 @@ pub(crate) fn run(
     let output = read_streams(&mut group.0);
     let mut words = String::new();
     let status = loop {
-        while let Ok(output) = output.recv_timeout(LOOK_EVERY) {
+        // The clock is looked at between two lines, or a program that never stops printing would never be stopped.
+        while started.elapsed() < program.timeout
+            && let Ok(output) = output.recv_timeout(LOOK_EVERY)
+        {
             take(output, &mut words, steps);
         }
         match group.0.try_wait() {
@@ -127,7 +132,12 @@ pub(crate) fn run(
     };
     // After success too: what the program started must not outlive the job and its folder.
     group.kill();
-    while let Ok(output) = output.recv_timeout(WORDS_WITHIN) {
+    // A process that left the group may hold the streams and go on printing.
+    let end = Instant::now() + WORDS_WITHIN;
+    while let left = end.saturating_duration_since(Instant::now())
+        && !left.is_zero()
+        && let Ok(output) = output.recv_timeout(left)
+    {
         take(output, &mut words, steps);
     }
     let words = if words.trim().is_empty() { "none".to_owned() } else { words.trim().to_owned() };
@@ -164,7 +174,7 @@ fn command_of(program: &TrainerProgram, folder: &Path, threads: usize) -> Comman
 
 /// Reads each stream on a thread of its own, because a program that fills one pipe would wait for ever.
 fn read_streams(child: &mut Child) -> Receiver<ProgramOutput> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(WAITING_LINES);
     if let Some(stdout) = child.stdout.take() {
         let sender = sender.clone();
         std::thread::spawn(move || read_progress(stdout, &sender));
@@ -177,7 +187,7 @@ fn read_streams(child: &mut Child) -> Receiver<ProgramOutput> {
     receiver
 }
 
-fn read_progress(stdout: impl Read, sender: &Sender<ProgramOutput>) {
+fn read_progress(stdout: impl Read, sender: &SyncSender<ProgramOutput>) {
     for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
         if let Ok(progress) = serde_json::from_slice(&line) {
             let _ = sender.send(ProgramOutput::Progress(progress));
@@ -237,5 +247,21 @@ mod tests {
         assert_eq!((&ready, child.try_wait().expect("it is our child")), (b"ready\n", None));
         drop(stdin);
         assert_eq!(child.wait().expect("it is our child").code(), Some(1));
+    }
+
+    /// TRAIN-02
+    #[test]
+    fn a_program_that_never_stops_printing_is_stopped() {
+        let line = "while :; do echo '{\"step\": 1, \"steps\": 2}'; done";
+        let program = TrainerProgram {
+            command: ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
+            timeout: Duration::from_secs(1),
+            environment: vec![],
+            folder: std::env::temp_dir(),
+        };
+        let started = Instant::now();
+        let stopped = run(&program, &program.folder, 1, &mut |_, _| ());
+        assert!(matches!(stopped, Err(ProgramError::TooLong { seconds: 1, .. })), "{stopped:?}");
+        assert!(started.elapsed() < Duration::from_secs(30), "it had a second, and its last words two more");
     }
 }
