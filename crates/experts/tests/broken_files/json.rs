@@ -138,3 +138,18 @@ fn reading_goes_on_after_lines_that_are_no_rows() {
         assert_eq!(faults.len(), expected.len());
     }
 }
+
+/// The last character of a file may be cut off, in any encoding. Reading ends there, after one fault.
+#[test]
+fn a_file_that_ends_within_a_character_has_one_fault() {
+    let good = "{\"text\": \"a note\", \"label\": \"heart\"}\n";
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for (name, bytes) in [
+        ("cut-utf-8.jsonl", [good.as_bytes(), b"{\"text\": \"\xc3"].concat()),
+        ("cut-utf-16.jsonl", [wide(good), wide("{\"te"), b"x".to_vec()].concat()),
+        ("cut-pair.jsonl", [wide(good), wide("{\"te"), b"\x3d\xd8".to_vec()].concat()),
+    ] {
+        let rows: Vec<_> = NoteReader::open(write(name, bytes)).expect("a file of rows").collect();
+        assert_eq!((rows.len(), rows[0].is_ok(), rows[1].is_err()), (2, true, true), "{name}");
+    }
+}
