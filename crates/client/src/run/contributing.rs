@@ -34,7 +34,7 @@ pub(super) async fn wait_until_ready(
                 return Ok((rows, table));
             }
             WorkerReport::Failed(error) => return Err(ClientError::Setup(error)),
-            other => event_of(other).into_iter().for_each(&mut *events),
+            not_awaited => event_of(not_awaited).into_iter().for_each(&mut *events),
         }
     }
     Err(ClientError::Training("the training thread ended".into()))
@@ -107,8 +107,6 @@ impl Client<'_> {
 
     pub(super) fn handle_report(&mut self, report: WorkerReport) -> Result<(), ClientError> {
         match report {
-            // `finish` alone asks for it, and does not pass it on to here.
-            WorkerReport::Finished(_) => {}
             WorkerReport::Trained(digest, trained) => {
                 let Some(training) = self.take_training(digest) else { return Ok(()) };
                 if let Some(report) = trained.private {
@@ -122,7 +120,8 @@ impl Client<'_> {
                 }
             }
             WorkerReport::Failed(error) => return Err(ClientError::Training(error.to_string())),
-            other => event_of(other).into_iter().for_each(&mut *self.events),
+            // Shown if it is a figure. `Ready` and `Finished` are awaited elsewhere, and change nothing here.
+            not_awaited => event_of(not_awaited).into_iter().for_each(&mut *self.events),
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The hospital's loop: one link, a member, a custodian, and the training thread.
 
 mod contributing;
+mod life_cycle;
 mod phase;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use cloister_params::plan::TrainingPlan;
 use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
-use cloister_transport::{ConnectError, Fingerprint, FrameReceiver, FrameSender, Link, connect};
+use cloister_transport::{ConnectError, Fingerprint, Link, connect};
 use cloister_wire::frame::Frame;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -30,6 +31,7 @@ use crate::outgoing::{Outgoing, write_frames};
 use crate::training::{Job, LocalSeed, WorkerReport, spawn};
 
 use contributing::wait_until_ready;
+use life_cycle::LifeCycle;
 use phase::ContributionPhase;
 
 /// How long to wait before the next try to connect.
@@ -72,14 +74,6 @@ impl Records {
     }
 }
 
-/// How a link ended.
-enum LinkEnd {
-    /// The coordinator closed it: the last round has ended.
-    Finished,
-    /// It broke, for this reason.
-    Lost(String),
-}
-
 /// Runs a hospital until the coordinator says that the last round has ended.
 ///
 /// # Errors
@@ -95,25 +89,19 @@ pub async fn run(
     let warning = rows.and_then(|rows| warning_about_delta(&config.policy, rows.records));
     warning.into_iter().map(ClientEvent::Warning).for_each(&mut *events);
     let mut client = Client::new(&config, records, (jobs, blocks), events);
+    let mut stage = LifeCycle::Connecting;
     loop {
-        let (sender, receiver) = client.reach_coordinator().await?;
-        match client.serve(sender, receiver, &mut reports).await? {
-            LinkEnd::Finished => break,
-            LinkEnd::Lost(reason) => {
+        stage = match stage {
+            LifeCycle::Connecting => LifeCycle::Serving(Box::new(client.reach_coordinator().await?)),
+            LifeCycle::Serving(link) => client.serve(*link, &mut reports).await?,
+            LifeCycle::Disconnected(reason) => {
                 (client.events)(ClientEvent::Reconnecting(reason));
                 tokio::time::sleep(RETRY_AFTER).await;
+                LifeCycle::Connecting
             }
-        }
+            LifeCycle::Finishing => return client.finish(&mut reports).await,
+        };
     }
-    if client.member.as_ref().is_some_and(|member| !member.is_current()) {
-        return Err(ClientError::Behind);
-    }
-    let (refused, failed) = (client.privacy_refusal.take(), client.training_failure.take());
-    client.finish(&mut reports).await?;
-    if let Some((round, reason)) = refused {
-        return Err(ClientError::PrivacyRefused { round, reason });
-    }
-    failed.map_or(Ok(()), |why| Err(ClientError::Training(why)))
 }
 
 impl<'a> Client<'a> {
@@ -167,7 +155,7 @@ impl<'a> Client<'a> {
 
     /// Tries to connect until the coordinator answers, for as long as the configuration says. A coordinator that answers and
     /// rejects this hospital ends it.
-    async fn reach_coordinator(&mut self) -> Result<(FrameSender, FrameReceiver), ClientError> {
+    async fn reach_coordinator(&mut self) -> Result<Link, ClientError> {
         let config = self.config;
         let pinned = Fingerprint(config.epoch.consortium().coordinator().certificate.0);
         let limit = tokio::time::Instant::now() + config.reach_within;
@@ -175,7 +163,7 @@ impl<'a> Client<'a> {
             match self.connect(pinned).await {
                 Ok(link) => {
                     (self.events)(ClientEvent::Connected);
-                    return Ok(link.split());
+                    return Ok(link);
                 }
                 Err(ConnectError::Unreachable { .. } | ConnectError::Name { .. })
                     if tokio::time::Instant::now() < limit =>
@@ -203,13 +191,13 @@ impl<'a> Client<'a> {
         outcome
     }
 
-    /// Carries frames and reports until the link ends.
+    /// Carries frames and reports until the link ends. Returns what follows the link.
     async fn serve(
         &mut self,
-        sender: FrameSender,
-        mut receiver: FrameReceiver,
+        link: Link,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
-    ) -> Result<LinkEnd, ClientError> {
+    ) -> Result<LifeCycle, ClientError> {
+        let (sender, mut receiver) = link.split();
         // One place: all other frames wait in `to_send`, which counts them.
         let (frames, queue) = mpsc::channel(1);
         let (progress, mut sent) = mpsc::unbounded_channel();
@@ -220,8 +208,8 @@ impl<'a> Client<'a> {
             tokio::select! {
                 received = receiver.recv(), if self.to_send.has_room() => match received {
                     Ok(Some(bytes)) => self.handle_bytes(&bytes)?,
-                    Ok(None) => return Ok(LinkEnd::Finished),
-                    Err(error) => return Ok(LinkEnd::Lost(error.to_string())),
+                    Ok(None) => return Ok(LifeCycle::Finishing),
+                    Err(error) => return Ok(LifeCycle::Disconnected(error.to_string())),
                 },
                 // A place is reserved before a frame is taken: a branch that loses the race drops its
                 // future, and a frame in it would be lost.
@@ -232,7 +220,7 @@ impl<'a> Client<'a> {
                 }
                 Some(report) = reports.recv() => self.handle_report(report)?,
                 Some((sent, total)) = sent.recv() => (self.events)(ClientEvent::Uploading { sent, total }),
-                _ = &mut writer => return Ok(LinkEnd::Lost("the link cannot be written".into())),
+                _ = &mut writer => return Ok(LifeCycle::Disconnected("the link cannot be written".into())),
             }
         }
     }
@@ -314,8 +302,25 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// After the last round: has the thread write and evaluate the model, and train alone for comparison.
+    /// Ends the client after the last round. What kept this hospital out of rounds is reported last, because the final model
+    /// is of use all the same.
     async fn finish(
+        mut self,
+        reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
+    ) -> Result<(), ClientError> {
+        if self.member.as_ref().is_some_and(|member| !member.is_current()) {
+            return Err(ClientError::Behind);
+        }
+        let (refused, failed) = (self.privacy_refusal.take(), self.training_failure.take());
+        self.finish_training(reports).await?;
+        if let Some((round, reason)) = refused {
+            return Err(ClientError::PrivacyRefused { round, reason });
+        }
+        failed.map_or(Ok(()), |why| Err(ClientError::Training(why)))
+    }
+
+    /// Has the thread write and evaluate the last model, and train alone for comparison.
+    async fn finish_training(
         mut self,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     ) -> Result<(), ClientError> {
@@ -324,11 +329,14 @@ impl<'a> Client<'a> {
         let trained = std::mem::take(&mut self.trained);
         self.give(Job::Finish { model, trained })?;
         while let Some(report) = reports.recv().await {
-            if let WorkerReport::Finished(result) = report {
-                (self.events)(ClientEvent::Finished(result));
-                return Ok(());
+            match report {
+                WorkerReport::Finished(result) => {
+                    (self.events)(ClientEvent::Finished(result));
+                    return Ok(());
+                }
+                // A training or an evaluation that was asked for earlier ends first.
+                earlier => self.handle_report(earlier)?,
             }
-            self.handle_report(report)?;
         }
         Err(ClientError::Training("the training thread ended".into()))
     }

@@ -17,11 +17,14 @@ use cloister_transport::{Identity, TransportSettings};
 use cloister_wire::message::Message;
 
 use super::*;
-use crate::training::{Accuracy, Counted, TrainedRound, TrainingConfig};
+use crate::training::{Accuracy, Counted, FinalResult, TrainedRound, TrainingConfig};
 use cloister_params::id::Digest;
 use cloister_params::plan::RoundPlan;
 
-const OWN: PartyId = PartyId(1);
+/// The hospital whose loop is tested.
+const HOSPITAL: PartyId = PartyId(1);
+/// Some evaluation.
+const ACCURACY: Accuracy = Accuracy { correct: 1, total: 2, counted: Counted::Notes, loss: None };
 
 /// A folder that is removed in the end.
 struct Folder(PathBuf);
@@ -45,7 +48,7 @@ fn site(name: &str) -> (World, ClientConfig, Folder) {
         minimum_records: 20,
     });
     let world = World::new(consortium(&[1; 7]), settings.clone(), 1);
-    let config = config_of(&world, &settings, &folder);
+    let config = site_config(&world, &settings, &folder);
     (world, config, Folder(folder))
 }
 
@@ -61,7 +64,9 @@ fn start_round_without_the_floor(world: &mut World) {
 
 /// Gives the client what the coordinator sends to its member, until the world stands still.
 fn show(world: &mut World, client: &mut Client<'_>) {
-    while let Some((from, to, frame)) = world.run_until(|_, to, frame| to == OWN && frame.is_for_members()) {
+    while let Some((from, to, frame)) =
+        world.run_until(|_, to, frame| to == HOSPITAL && frame.is_for_members())
+    {
         world.lose_next(from, to);
         client.handle_frame(&frame).expect("the journal can be written");
     }
@@ -75,7 +80,7 @@ fn expire(world: &mut World, client: &mut Client<'_>) {
     }
 }
 
-fn config_of(world: &World, settings: &RoundSettings, folder: &std::path::Path) -> ClientConfig {
+fn site_config(world: &World, settings: &RoundSettings, folder: &std::path::Path) -> ClientConfig {
     let training = TrainingConfig {
         task: Task::Classifier(ModelConfig::new(vec!["a".to_owned(), "b".to_owned()])),
         base_model: "minilm".into(),
@@ -93,9 +98,9 @@ fn config_of(world: &World, settings: &RoundSettings, folder: &std::path::Path) 
         program: None,
     };
     ClientConfig {
-        party: OWN,
+        party: HOSPITAL,
         epoch: world.consortium.epoch.clone(),
-        signing_key: world.consortium.keys[&OWN].clone(),
+        signing_key: world.consortium.keys[&HOSPITAL].clone(),
         identity: Identity::generate("hospital 1").expect("an identity"),
         policy: policy(&world.consortium),
         task: settings.task,
@@ -154,14 +159,22 @@ fn announces(sent: &Outgoing) -> bool {
     sent.frames().any(|frame| matches!(frame, Frame::Message(Message::Announcement(_))))
 }
 
+/// How many refusals of the member wait to be sent.
+fn member_refusals(sent: &Outgoing) -> usize {
+    let refusals = sent
+        .frames()
+        .filter(|frame| matches!(frame, Frame::Message(Message::Refusal { role: Role::Member, .. })));
+    refusals.count()
+}
+
 /// PRIV-14: a first plan asks for DP-SGD, and its round is aborted while the hospital trains. The second plan asks for none.
 /// Nothing of the first training is charged or sent under it.
 #[test]
 fn what_one_plan_was_trained_for_is_not_charged_or_sent_under_another() {
     let (mut world, config, _folder) = site("another-plan");
     let settings = world.template_mut().clone();
-    let mut told = Vec::new();
-    let mut events = |event| told.push(event);
+    let mut reported = Vec::new();
+    let mut events = |event| reported.push(event);
     let (mut client, given) = client(&config, &settings, &mut events);
     start_round_without_the_floor(&mut world);
     show(&mut world, &mut client);
@@ -191,7 +204,7 @@ fn what_one_plan_was_trained_for_is_not_charged_or_sent_under_another() {
     assert!(announces(&client.to_send), "control: the present plan's result is announced");
     assert_eq!(charges(&config), 1);
     drop(client);
-    assert_eq!(told.iter().filter(|event| matches!(event, ClientEvent::Trained { .. })).count(), 1);
+    assert_eq!(reported.iter().filter(|event| matches!(event, ClientEvent::Trained { .. })).count(), 1);
 }
 
 /// PRIV-14: a training that ends after its round is not charged, as nobody will sum it.
@@ -227,32 +240,33 @@ fn shuffles_do_not_follow_from_the_plan() {
     assert_ne!(trainings[0].1, trainings[1].1);
 }
 
-/// An evaluation that ends after the next round has closed is told of its own round.
+/// An evaluation that ends after the next round has closed is reported for the round that it belongs to.
 #[test]
-fn an_evaluation_is_told_of_the_round_that_it_is_of() {
+fn an_evaluation_is_reported_for_its_round() {
     let (mut world, config, _folder) = site("evaluation");
     let settings = world.template_mut().clone();
-    let mut told = Vec::new();
-    let mut events = |event| told.push(event);
+    let mut reported = Vec::new();
+    let mut events = |event| reported.push(event);
     let (mut client, _given) = client(&config, &settings, &mut events);
-    let accuracy = Accuracy { correct: 1, total: 2, counted: Counted::Notes, loss: None };
     for round in [Round(1), Round(2)] {
-        client.handle_report(WorkerReport::Evaluated(round, accuracy)).expect("it is told");
+        client.handle_report(WorkerReport::Evaluated(round, ACCURACY)).expect("it is reported");
     }
-    client.handle_report(WorkerReport::NotEvaluated(Round(3), "no space".to_owned())).expect("it is told");
+    client
+        .handle_report(WorkerReport::NotEvaluated(Round(3), "no space".to_owned()))
+        .expect("it is reported");
     drop(client);
-    let rounds = [Round(1), Round(2)].map(|round| ClientEvent::Evaluated(round, accuracy));
+    let rounds = [Round(1), Round(2)].map(|round| ClientEvent::Evaluated(round, ACCURACY));
     let failed = ClientEvent::NotEvaluated(Round(3), "no space".to_owned());
-    assert_eq!(told, rounds.into_iter().chain([failed]).collect::<Vec<_>>());
+    assert_eq!(reported, rounds.into_iter().chain([failed]).collect::<Vec<_>>());
 }
 
-/// A frame without what it follows is no misbehaviour, and a plan that is refused is told once.
+/// A frame without what it follows is no misbehaviour, and a plan that is refused is reported once.
 #[test]
-fn what_is_nobodys_fault_is_not_told_as_one() {
+fn what_is_nobodys_fault_is_not_reported_as_one() {
     let (mut world, config, _folder) = site("nobodys-fault");
     let settings = world.template_mut().clone();
-    let mut told = Vec::new();
-    let mut events = |event| told.push(event);
+    let mut reported = Vec::new();
+    let mut events = |event| reported.push(event);
     let (mut client, _given) = client(&config, &settings, &mut events);
     let early = Message::LateRequest { round: Round(1) };
     client.handle_frame(&Frame::Message(early)).expect("nothing is written");
@@ -261,13 +275,35 @@ fn what_is_nobodys_fault_is_not_told_as_one() {
     (blocks[0].shape.kind, blocks[1].shape.kind) = (second, first);
     world.start_round();
     show(&mut world, &mut client);
-    let of_member =
-        |frame: &&Frame| matches!(frame, Frame::Message(Message::Refusal { role: Role::Member, .. }));
-    let refusals = client.to_send.frames().filter(of_member).count();
-    assert_eq!(refusals, 1, "PLAN-16: the experts are in another order than in the task");
+    assert_eq!(
+        member_refusals(&client.to_send),
+        1,
+        "PLAN-16: the experts are in another order than in the task"
+    );
     drop(client);
-    let [ClientEvent::Unexpected(_), ClientEvent::Refused(Round(1), reason)] = &told[..] else {
-        panic!("{told:?}")
+    let [ClientEvent::Unexpected(_), ClientEvent::Refused(Round(1), reason)] = &reported[..] else {
+        panic!("{reported:?}")
     };
     assert!(reason.contains("blocks are not those of this member's task"), "{reason}");
+}
+
+/// The training thread's last report is awaited after the last round only. Before that it changes nothing.
+#[test]
+fn a_final_result_is_reported_in_the_last_stage_only() {
+    let (mut world, config, _folder) = site("final-result");
+    let settings = world.template_mut().clone();
+    let result = FinalResult { federated: ACCURACY, local: None };
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let mut reported = Vec::new();
+    let mut events = |event| reported.push(event);
+    let (mut client, jobs) = client(&config, &settings, &mut events);
+    client.handle_report(WorkerReport::Finished(result)).expect("it is dropped");
+    assert!(client.to_send.is_empty());
+    sender.send(WorkerReport::Evaluated(Round(1), ACCURACY)).expect("the client listens");
+    sender.send(WorkerReport::Finished(result)).expect("the client listens");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(client.finish(&mut reports)).expect("all reports are there");
+    assert!(matches!(jobs.try_recv(), Ok(Job::Finish { .. })));
+    // The evaluation that was asked for earlier is still shown.
+    assert_eq!(reported, [ClientEvent::Evaluated(Round(1), ACCURACY), ClientEvent::Finished(result)]);
 }

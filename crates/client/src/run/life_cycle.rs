@@ -1,0 +1,22 @@
+//! Where a hospital's client stands with its coordinator.
+
+use cloister_transport::Link;
+
+/// The stages of a client whose notes and model are loaded. Each stage awaits only what its data allows: frames need a link,
+/// and the final model needs the end of the last round.
+///
+/// ```text
+/// Connecting --> Serving --> Finishing
+///      ^            |
+///      +-- Disconnected
+/// ```
+pub(super) enum LifeCycle {
+    /// No link yet. The client tries to make one.
+    Connecting,
+    /// Frames and the training thread's reports are awaited on this link.
+    Serving(Box<Link>),
+    /// The link broke, for this reason. The client waits, and connects again.
+    Disconnected(String),
+    /// The coordinator closed the link, because the last round has ended. Only the training thread's reports are awaited.
+    Finishing,
+}
