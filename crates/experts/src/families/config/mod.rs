@@ -81,8 +81,8 @@ pub struct DecoderConfig {
     pub hidden: usize,
     /// How many heads of queries attention has.
     pub heads: usize,
-    /// Longest text that the model was made for, in tokens. If the family's sliding window is not implemented
-    /// (Qwen2-MoE), at most that window, because no shorter text is affected by it.
+    /// Longest text that the model was made for, in tokens. If releases of transformers disagree in which layers
+    /// have a sliding window (Qwen2-MoE), at most that window, because no shorter text is affected by it.
     pub positions: usize,
     /// Added to the mean square in normalisations, so that rows of 0 do not divide by 0.
     pub norm_epsilon: f64,

@@ -19,6 +19,8 @@ pub(super) struct Defaults {
     pub(super) balance: f64,
     /// `first_k_dense_replace`.
     pub(super) dense_first: usize,
+    /// `sliding_window`, where it is in use.
+    pub(super) window: Option<usize>,
 }
 
 /// The defaults of a family.
@@ -31,12 +33,13 @@ pub(super) fn family_defaults(family: Family) -> Defaults {
         scale: 1.0,
         balance: 0.001,
         dense_first: 0,
+        window: None,
     };
     match family {
         Family::Olmoe => Defaults { norm_epsilon: 1e-5, balance: 0.01, ..usual },
         Family::Mixtral => Defaults { norm_epsilon: 1e-5, theta: 1e6, key_value_heads: Some(8), ..usual },
-        Family::Qwen2Moe => Defaults { key_value_heads: Some(16), ..usual },
-        Family::Qwen3Moe => Defaults { key_value_heads: Some(4), ..usual },
+        Family::Qwen2Moe => Defaults { key_value_heads: Some(16), window: Some(4096), ..usual },
+        Family::Qwen3Moe => Defaults { key_value_heads: Some(4), window: Some(4096), ..usual },
         Family::DeepseekV3 => Defaults { normalised: true, scale: 2.5, dense_first: 3, ..usual },
         Family::Llama | Family::DeepseekV2 | Family::SwitchTransformers => usual,
     }

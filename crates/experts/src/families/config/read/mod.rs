@@ -88,23 +88,47 @@ pub(crate) fn refuse_quantised(fields: &Fields) -> Result<(), ExpertsError> {
 fn window(family: Family, fields: &Fields) -> Result<Option<usize>, ExpertsError> {
     let slides = match family {
         Family::Mixtral => true,
+        // Qwen's files name a window even if it is off.
         Family::Qwen2Moe | Family::Qwen3Moe => fields.flag("use_sliding_window", false)?,
-        _ => return Ok(None),
+        _ => false,
     };
-    // Qwen's files name a window even if it is off, and Qwen2-MoE's class in transformers stores 0 for none.
-    Ok(fields.integer(&["sliding_window"])?.filter(|&window| slides && window > 0))
+    if !slides {
+        return Ok(None);
+    }
+    // `null` is Python's `None`, which means no window. An absent field has the class's default instead.
+    let window = match fields.has("sliding_window") {
+        true => fields.integer(&["sliding_window"])?,
+        false => defaults::family_defaults(family).window,
+    };
+    match window {
+        Some(0) => Err(fields.wrong("its sliding_window must be at least 1, or null for none".to_owned())),
+        // transformers fails at the first text: it makes layers with a window of `None`.
+        None if family == Family::Qwen2Moe => Err(fields.wrong(
+            "its use_sliding_window is true and its sliding_window null; set the window, or set use_sliding_window to false"
+                .to_owned(),
+        )),
+        window => Ok(window),
+    }
 }
 
-/// The longest text. Releases of transformers disagree in which layers of Qwen2-MoE have a sliding window.
-/// For texts that fit into it the window has no effect, so longer texts are rejected.
+/// Whether releases of transformers disagree in which layers have a sliding window. They do for Qwen2-MoE.
+/// For Qwen3-MoE, early releases leave out the first `max_window_layers`, and later ones none.
+fn window_is_disputed(family: Family, fields: &Fields) -> Result<bool, ExpertsError> {
+    Ok(match family {
+        Family::Qwen2Moe => true,
+        Family::Qwen3Moe => fields.integer(&["max_window_layers"])?.is_some_and(|layers| layers > 0),
+        _ => false,
+    })
+}
+
+/// The longest text. If releases of transformers disagree in which layers have a sliding window, texts longer
+/// than the window are rejected: for texts that fit into it, it has no effect.
 fn positions(family: Family, fields: &Fields) -> Result<usize, ExpertsError> {
     let positions = fields.size(&["max_position_embeddings"])?;
-    if family != Family::Qwen2Moe {
-        return Ok(positions);
-    }
     match window(family, fields)? {
-        Some(window) => Ok(window.min(positions)),
-        None => refuse_other_layers(fields).map(|()| positions),
+        Some(window) if window_is_disputed(family, fields)? => Ok(window.min(positions)),
+        None if family == Family::Qwen2Moe => refuse_other_layers(fields).map(|()| positions),
+        _ => Ok(positions),
     }
 }
 
@@ -157,7 +181,7 @@ fn grouped(
         bias: bias || qkv_bias,
         output_bias: bias,
         clip: if family == Family::Olmoe { fields.number(&["clip_qkv"])? } else { None },
-        window: if family == Family::Qwen2Moe { None } else { window(family, fields)? },
+        window: if window_is_disputed(family, fields)? { None } else { window(family, fields)? },
     })
 }
 

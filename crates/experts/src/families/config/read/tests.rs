@@ -54,26 +54,68 @@ fn stretched_positions_of_transformers_4_mean_the_same() {
     assert!(matches!(before.scaling, RopeScaling::Yarn { factor, .. } if factor == 4.0));
 }
 
+/// The window that is computed and the longest text of a family's fixture with other settings; absent ones
+/// are those that are `null` here.
+fn windows(family: &str, changed: Value) -> Result<(Option<usize>, usize), String> {
+    let mut settings = settings(family);
+    let object = settings.as_object_mut().expect("an object");
+    for name in ["sliding_window", "use_sliding_window", "max_window_layers", "layer_types"] {
+        object.remove(name);
+    }
+    object.insert("max_position_embeddings".to_owned(), json!(9000));
+    object.extend(changed.as_object().expect("an object").clone());
+    // Tests run at the same time, each with its own file.
+    let name = format!("window-{:?}", std::thread::current().id());
+    let config = read(&name, &settings.to_string())?;
+    match config.attention {
+        AttentionConfig::Grouped { window, .. } => Ok((window, config.positions)),
+        AttentionConfig::Latent { .. } => panic!("{family} has grouped attention"),
+    }
+}
+
 #[test]
-fn a_window_counts_where_it_is_used_and_bounds_texts_where_it_is_not_computed() {
-    let windows = |family: &str, used: bool| {
-        let mut settings = settings(family);
-        settings["sliding_window"] = json!(32);
-        settings["use_sliding_window"] = json!(used);
-        let config = read("window", &settings.to_string()).expect(family);
-        match config.attention {
-            AttentionConfig::Grouped { window, .. } => (window, config.positions),
-            AttentionConfig::Latent { .. } => panic!("{family} has grouped attention"),
+fn a_window_counts_where_it_is_used_and_bounds_texts_where_releases_disagree_about_it() {
+    let off = json!({"sliding_window": 32, "use_sliding_window": false, "max_window_layers": 28});
+    let on = json!({"sliding_window": 32, "use_sliding_window": true});
+    let from_layer =
+        |layer| json!({"sliding_window": 32, "use_sliding_window": true, "max_window_layers": layer});
+    let expected = [
+        ("qwen3_moe", off.clone(), (None, 9000)),
+        ("qwen3_moe", on.clone(), (Some(32), 9000)),
+        // Releases of transformers 4 have no window in the first 28 layers.
+        ("qwen3_moe", from_layer(28), (None, 32)),
+        ("qwen3_moe", from_layer(0), (Some(32), 9000)),
+        ("qwen2_moe", off, (None, 9000)),
+        ("qwen2_moe", on, (None, 32)),
+        ("qwen2_moe", from_layer(0), (None, 32)),
+        ("mixtral", json!({"sliding_window": 8}), (Some(8), 9000)),
+    ];
+    for (family, settings, expected) in expected {
+        assert_eq!(windows(family, settings.clone()), Ok(expected), "{family}: {settings}");
+    }
+}
+
+/// The defaults of the configuration classes of transformers 5.23: 4096 for both families of Qwen, of which
+/// `null` is another value, and none for Mixtral.
+#[test]
+fn a_window_that_is_absent_or_null_is_what_transformers_makes_of_it() {
+    let absent = json!({"use_sliding_window": true});
+    let null = json!({"use_sliding_window": true, "sliding_window": null});
+    assert_eq!(windows("qwen3_moe", absent.clone()), Ok((Some(4096), 9000)));
+    assert_eq!(windows("qwen3_moe", null.clone()), Ok((None, 9000)));
+    assert_eq!(windows("qwen2_moe", absent), Ok((None, 4096)));
+    let fault = windows("qwen2_moe", null).expect_err("transformers fails with it");
+    assert!(fault.contains("its sliding_window null"), "{fault}");
+    assert_eq!(windows("mixtral", json!({})), Ok((None, 9000)));
+    assert_eq!(windows("mixtral", json!({"sliding_window": null})), Ok((None, 9000)));
+    for family in ["mixtral", "qwen2_moe", "qwen3_moe"] {
+        let mut settings = json!({"sliding_window": 0});
+        if family != "mixtral" {
+            settings["use_sliding_window"] = json!(true);
         }
-    };
-    assert_eq!(windows("qwen3_moe", false), (None, 64));
-    assert_eq!(windows("qwen3_moe", true), (Some(32), 64));
-    assert_eq!(windows("qwen2_moe", false), (None, 64));
-    assert_eq!(windows("qwen2_moe", true), (None, 32));
-    let mut mixtral = settings("mixtral");
-    mixtral["sliding_window"] = json!(8);
-    let config = read("mixtral-window", &mixtral.to_string()).expect("sound settings");
-    assert!(matches!(config.attention, AttentionConfig::Grouped { window: Some(8), .. }));
+        let fault = windows(family, settings).expect_err("a token attends at least to itself");
+        assert!(fault.contains("sliding_window must be at least 1"), "{fault}");
+    }
 }
 
 #[test]
