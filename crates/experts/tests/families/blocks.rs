@@ -88,9 +88,21 @@ fn one_expert_s_block_moves_only_that_expert() {
             );
         }
     }
+    // An error changes nothing, although the blocks before the faulty one are sound.
+    let before = table.vectors(&adapter).expect("it is this model's");
+    vectors.iter_mut().flatten().for_each(|value| *value += 3.0);
     vectors[block].pop();
     let error = table.load(&vectors, &adapter).expect_err("a short vector").to_string();
     assert!(error.contains("layer 1 expert 4 has"), "{error}");
+    assert_eq!(table.vectors(&adapter).expect("it is this model's"), before);
+    vectors[block].push(0.0);
+    let no_router = AdapterSettings { router: false, ..settings() };
+    let other = Adapter::new(&mut model, &no_router, 3).expect("sound settings");
+    let before: Vec<Tensor> = other.tensors().into_iter().map(|(_, tensor)| tensor.copy()).collect();
+    table.load(&vectors, &other).expect_err("its routers are not trained, and experts come before them");
+    assert!(other.tensors().iter().zip(&before).all(|((_, tensor), before)| tensor.equal(before)));
+    table.load(&vectors, &adapter).expect("the control");
+    assert_eq!(table.vectors(&adapter).expect("it is this model's")[0], vectors[0]);
 }
 
 #[test]

@@ -118,24 +118,30 @@ impl AdapterBlocks {
     ///
     /// # Errors
     /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] if the vectors do not follow the table,
-    /// [`ExpertsError::Adapter`] as in [`vectors`](Self::vectors).
+    /// [`ExpertsError::Adapter`] as in [`vectors`](Self::vectors). Then the adapter is as it was.
     pub fn load(&self, vectors: &[Vec<f32>], adapter: &Adapter) -> Result<(), ExpertsError> {
         if vectors.len() != self.blocks.len() {
             return Err(ExpertsError::BlockCount { expected: self.blocks.len(), got: vectors.len() });
         }
         let tensors = adapter.tensors();
+        // All places are found before the first value is written, so that an error leaves the adapter as it
+        // was.
+        let mut writes = Vec::new();
         for (block, vector) in self.blocks.iter().zip(vectors) {
             let (block_kind, expected) = (block.shape.kind, block.shape.length);
             if expected != vector.len() as u64 {
                 return Err(ExpertsError::BlockLength { block: block_kind, expected, got: vector.len() });
             }
-            let mut start = 0;
+            let mut rest = vector.as_slice();
             for piece in &block.pieces {
-                let mut place = find(piece, &tensors)?;
-                let values = Tensor::from_slice(&vector[start..start + piece.length()]).view_as(&place);
-                tch::no_grad(|| place.copy_(&values));
-                start += piece.length();
+                let (values, behind) = rest.split_at(piece.length());
+                writes.push((find(piece, &tensors)?, values));
+                rest = behind;
             }
+        }
+        for (mut place, values) in writes {
+            let values = Tensor::from_slice(values).view_as(&place);
+            tch::no_grad(|| place.copy_(&values));
         }
         Ok(())
     }
