@@ -50,6 +50,16 @@ pub enum ExpertsError {
         /// What is supported and what is there.
         reason: String,
     },
+    /// A model would be written over the files that it is made from.
+    #[error(
+        "what is written to {path} would overwrite files of {source_path}, which it is made from; name a folder outside of it"
+    )]
+    Target {
+        /// What it is made from.
+        source_path: PathBuf,
+        /// Where it was to be written.
+        path: PathBuf,
+    },
     /// A base model is not the one that the task names.
     #[error(
         "{path} has the SHA-256 {got}, and the task on {base_model} names {expected}; use the same files as all other \

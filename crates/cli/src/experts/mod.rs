@@ -1,15 +1,14 @@
 //! `cloister experts`: Mixture-of-Experts models, their blocks in a round, and adapters.
 
 mod adapter_flags;
+mod new_folder;
 mod new_task;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use cloister_experts::families::adapter::write_merged;
-use cloister_experts::families::convert::{gguf, pickled};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AnyConfig, Layout, Overview, PublishedModel, Tokens, Workload, overview, upcycle,
+    AdapterBlocks, AnyConfig, Overview, PublishedModel, Tokens, Workload, overview,
 };
 use cloister_experts::training::memory::available;
 use cloister_experts::{Device, ExpertsError, Precision, device};
@@ -19,6 +18,7 @@ use crate::demo::format::{NONE, bytes, counted, whole};
 use crate::failure::{Failure, FailureKind};
 use crate::output;
 use adapter_flags::AdapterFlags;
+use new_folder::{Convert, Export, Upcycle};
 use new_task::NewTask;
 
 /// Tokens that `check` runs through a model.
@@ -85,47 +85,6 @@ struct Check {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-struct Convert {
-    /// The GGUF file, or the folder.
-    model: PathBuf,
-    /// The folder to write.
-    target: PathBuf,
-}
-
-#[derive(Debug, Args)]
-struct Upcycle {
-    /// The dense model's folder.
-    model: PathBuf,
-    /// The folder to write.
-    target: PathBuf,
-    /// Number of experts in each layer.
-    #[arg(long, default_value_t = 8)]
-    experts: usize,
-    /// Number of experts that each token uses.
-    #[arg(long, default_value_t = 2)]
-    experts_per_token: usize,
-    /// Seed of the routers.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-}
-
-#[derive(Debug, Args)]
-struct Export {
-    /// The model's folder.
-    model: PathBuf,
-    /// The adapter's folder, such as `adapter` in a hospital's data folder.
-    adapter: PathBuf,
-    /// The folder to write.
-    target: PathBuf,
-    /// How the adapter is laid out.
-    #[arg(long, value_enum, default_value = "peft-fused", conflicts_with = "merge")]
-    layout: LayoutFlag,
-    /// Write the whole model with the adapter added to its weights.
-    #[arg(long)]
-    merge: bool,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PrecisionFlag {
     Float32,
@@ -141,28 +100,15 @@ impl From<PrecisionFlag> for Precision {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LayoutFlag {
-    /// All experts of a layer in one tensor, as in PEFT 0.19 and newer.
-    PeftFused,
-    /// Each matrix of each expert on its own, as in transformers 4. Not for Qwen2-MoE, which PEFT misreads.
-    PerExpert,
-}
-
 pub(crate) fn run(arguments: ExpertsArguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Task(arguments) => return new_task::write(&arguments),
-        Command::Blocks(arguments) => return print_blocks(&arguments),
-        Command::Check(arguments) => return check(&arguments),
-        Command::Convert(Convert { model, target }) if model.is_dir() => pickled::convert(&model, &target),
-        Command::Convert(Convert { model, target }) => gguf::convert(&model, &target),
-        Command::Upcycle(arguments) => {
-            let Upcycle { model, target, experts, experts_per_token, seed } = arguments;
-            upcycle(&model, &target, experts, experts_per_token, seed)
-        }
-        Command::Export(arguments) => export(&arguments),
+        Command::Task(arguments) => new_task::write(&arguments),
+        Command::Blocks(arguments) => print_blocks(&arguments),
+        Command::Check(arguments) => check(&arguments),
+        Command::Convert(arguments) => new_folder::convert(&arguments),
+        Command::Upcycle(arguments) => new_folder::upcycle_dense(&arguments),
+        Command::Export(arguments) => new_folder::export(&arguments),
     }
-    .map_err(failure)
 }
 
 fn failure(error: ExpertsError) -> Failure {
@@ -283,23 +229,6 @@ fn check_text(seen: &Overview, arguments: &Check, ignored: &[String], checked: u
         ("forward pass", counted(checked, "token")),
     ];
     rows.iter().map(|(name, value)| format!("{name:<15}{value}\n")).collect()
-}
-
-fn export(arguments: &Export) -> Result<(), ExpertsError> {
-    let mut model = PublishedModel::open(&arguments.model, Precision::Float32, Device::Cpu)?;
-    let adapter = Adapter::read(&arguments.adapter, &mut model)?;
-    let family = model.family();
-    drop(model);
-    match arguments.merge {
-        true => write_merged(&arguments.model, &adapter, &arguments.target),
-        false => {
-            let layout = match arguments.layout {
-                LayoutFlag::PeftFused => Layout::PeftFused,
-                LayoutFlag::PerExpert => Layout::PerExpert,
-            };
-            adapter.write(&arguments.target, family, layout)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use cloister_params::plan::{LateSketchMode, TrainingPlan};
 use cloister_protocol::model::Model;
 use serde_json::json;
 
+use super::new_folder::check_new;
 use super::{AdapterFlags, failure};
 use crate::classes::warn_of_twins;
 use crate::create::{create_folder, write as write_file};
@@ -27,7 +28,7 @@ use crate::round_settings::{Agreement, round_settings};
 pub(super) struct NewTask {
     /// The base model's folder.
     model: PathBuf,
-    /// The folder to write task.json, initial.parameters and settings.toml into.
+    /// The folder to write task.json, initial.parameters and settings.toml into. It must not exist, or be empty.
     target: PathBuf,
     /// What the model learns.
     #[arg(long, value_enum)]
@@ -100,6 +101,7 @@ fn day(text: &str) -> Result<Date, String> {
 
 /// Writes the files, and reports their contents.
 pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
+    check_new(&arguments.target)?;
     let task = Task::Adapter(task(arguments)?);
     let text = serde_json::to_string_pretty(&task).map_err(Failure::error)? + "\n";
     let initial = task.initial(&arguments.model).map_err(failure)?;

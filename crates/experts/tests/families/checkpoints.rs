@@ -1,5 +1,6 @@
 //! Model folders that are not whole.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -128,6 +129,69 @@ fn pickled_weights_are_written_as_safetensors_and_not_run() {
     assert!(error.contains("it is no pickle of tensors"), "{error}");
     assert!(!target.exists(), "nothing is written");
     fs::remove_dir_all(broken).expect("it was made above");
+}
+
+/// A folder whose pickled weights lie in files of these names, with the index that names them.
+fn split_pickle(name: &str, files: &[&str]) -> PathBuf {
+    let folder = copy("variants/pickled", name);
+    for file in files {
+        fs::copy(folder.join("pytorch_model.bin"), folder.join(file)).expect("a file can be copied");
+    }
+    // Programs read whole files, so the index need not name each tensor.
+    let map: BTreeMap<&str, &str> = ["a", "b"].into_iter().zip(files.iter().copied()).collect();
+    let index = serde_json::json!({"metadata": {}, "weight_map": map}).to_string();
+    fs::write(folder.join("pytorch_model.bin.index.json"), index).expect("the folder can be written");
+    folder
+}
+
+#[test]
+fn an_index_that_names_one_pickle_makes_a_folder_that_can_be_read() {
+    for file in ["pytorch_model-00001-of-00001.bin", "pytorch_model.bin", "weights.pt"] {
+        let folder = split_pickle("one-pickle", &[file][usize::from(file == "pytorch_model.bin")..]);
+        let index = folder.join("pytorch_model.bin.index.json");
+        fs::write(index, serde_json::json!({"weight_map": {"a": file}}).to_string())
+            .expect("it can be written");
+        let target = folder.join("../one-pickle-target");
+        pickled::convert(&folder, &target).expect(file);
+        let model = PublishedModel::open(&target, Precision::Float32, Device::Cpu).expect(file);
+        let expected = tensors(&variant("pickled").join("expected.safetensors"));
+        let off = difference(&tch::no_grad(|| logits(&model, &texts(&expected))), &expected["logits"]);
+        assert!(off < 1e-4, "the logits differ by {off}");
+        fs::remove_dir_all(target).expect("it was written above");
+        fs::remove_dir_all(folder).expect("it was made above");
+    }
+}
+
+#[test]
+fn a_tensor_in_two_files_is_refused() {
+    let files = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
+    let folder = split_pickle("twice-pickled", &files);
+    let target = folder.with_extension("target");
+    let error = pickled::convert(&folder, &target).expect_err("both files have all tensors").to_string();
+    assert!(error.contains("two of its files of weights have a tensor lm_head.weight"), "{error}");
+    assert!(!target.exists(), "nothing is written");
+    fs::remove_dir_all(folder).expect("it was made above");
+
+    let folder = copy("olmoe", "twice");
+    PublishedModel::open(&folder, Precision::Float32, Device::Cpu).expect("the control");
+    let path = folder.join("model-00003-of-00003.safetensors");
+    let mut tensors = Tensor::read_safetensors(&path).expect("a copy of a fixture");
+    let name = "model.embed_tokens.weight";
+    assert!(tensors.iter().all(|(other, _)| other != name), "it is in another file");
+    tensors.push((name.to_owned(), Tensor::zeros([48, 16], (Kind::Float, Device::Cpu))));
+    Tensor::write_safetensors(&tensors, &path).expect("the folder can be written");
+    assert!(open_error(&folder).contains(&format!("two of its files of weights have a tensor {name}")));
+}
+
+#[test]
+fn an_index_that_names_no_files_is_refused() {
+    for map in [serde_json::json!({}), serde_json::json!({"a": 3}), serde_json::json!({"a": "."})] {
+        let folder = copy("olmoe", "nameless");
+        let index = serde_json::json!({"weight_map": map}).to_string();
+        fs::write(folder.join("model.safetensors.index.json"), index).expect("the folder can be written");
+        let error = open_error(&folder);
+        assert!(error.contains("weight_map"), "{error}");
+    }
 }
 
 /// Releases of transformers take either for the head, so nobody knows what is meant.

@@ -10,6 +10,7 @@ use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::config::names::{HEAD, expert_maps, expert_module};
 use crate::families::config::read::read_family;
+use crate::families::weights::target::check_target;
 use crate::families::weights::write::{copy_others, stored, write};
 use crate::families::weights::{Checkpoint, INDEX};
 use crate::model_files::unusable;
@@ -24,9 +25,11 @@ use crate::model_files::unusable;
 /// hidden state of each text's last token by `score.weight`.
 ///
 /// # Errors
-/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Adapter`] if a module of the adapter
+/// [`ExpertsError::Target`] if that would overwrite the model, [`ExpertsError::File`],
+/// [`ExpertsError::Content`], or [`ExpertsError::Adapter`] if a module of the adapter
 /// has no weight in the model.
 pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<(), ExpertsError> {
+    check_target(model, target)?;
     let (family, _) = read_family(&model.join("config.json"))?;
     let checkpoint = Checkpoint::open(model)?;
     let changes = changes(&checkpoint, family, adapter);

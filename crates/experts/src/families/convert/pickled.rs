@@ -3,87 +3,98 @@
 //! A pickle is a program, and Python runs it. Here `candle-core` reads it: its interpreter builds lists,
 //! names and descriptions of tensors and calls no function. It skips what it does not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
 use candle_core::pickle::PthTensors;
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
 use crate::families::convert::first_line;
+use crate::families::weights::target::check_target;
 use crate::families::weights::write::{StoredTensor, copy_others, stored, write, write_json};
-use crate::families::weights::{INDEX, PICKLED, PICKLED_INDEX};
+use crate::families::weights::{INDEX, PICKLED, PICKLED_INDEX, SINGLE, in_two_files, indexed_files};
 use crate::files::quiet::quietly;
-use crate::model_files::{read_file, unsupported, unusable};
+use crate::model_files::{unsupported, unusable};
 
 /// Writes a model whose weights are pickled into the folder `target`. The weights become safetensors of the
 /// same precision, and all files that hold no weights are copied. The tensors of one file are in memory at a
 /// time.
 ///
 /// # Errors
-/// [`ExpertsError::File`]; [`ExpertsError::Content`] for a file that is no pickle of tensors;
+/// [`ExpertsError::Target`] if that would overwrite the model; [`ExpertsError::File`];
+/// [`ExpertsError::Content`] for a file that is no pickle of tensors, or a tensor that two files have;
 /// [`ExpertsError::Unsupported`] for tensors that are neither F32, F16 nor BF16.
 pub fn convert(folder: &Path, target: &Path) -> Result<(), ExpertsError> {
-    let files = files(folder)?;
-    let several = files.len() > 1;
-    let mut index = BTreeMap::new();
-    for path in files {
-        let parts = parts(&path)?;
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let name = name.replace("pytorch_model", "model").replace(".bin", ".safetensors");
-        // After the first file was read, so that a damaged one leaves no folder behind.
-        copy_others(folder, target)?;
-        write(&parts, &target.join(&name))?;
-        index.extend(parts.iter().flat_map(StoredTensor::names).map(|tensor| (tensor.clone(), name.clone())));
-    }
-    match several {
-        true => write_json(&target.join(INDEX), &json!({"metadata": {}, "weight_map": index})),
-        false => Ok(()),
-    }
-}
-
-/// The files of a folder's pickled weights.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
-    let index = folder.join(PICKLED_INDEX);
-    if !index.is_file() {
-        return Ok(vec![folder.join(PICKLED)]);
-    }
-    let json: Value =
-        serde_json::from_slice(&read_file(&index)?).map_err(|error| unusable(&index, error.to_string()))?;
-    let map = json["weight_map"].as_object();
-    let map = map.ok_or_else(|| unusable(&index, "it has no weight_map".to_owned()))?;
-    let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    // A name with a folder in it could lead out of the model folder.
-    if let Some(outside) = names.iter().find(|name| Path::new(name).components().count() != 1) {
-        return Err(unusable(
-            &index,
-            format!("its weight_map must hold plain file names, but {outside} is no file name"),
-        ));
-    }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
-}
-
-/// The tensors of one file, in the order of their names.
-fn parts(path: &Path) -> Result<Vec<StoredTensor>, ExpertsError> {
-    // So that a missing file is reported as such, and not as a damaged pickle.
-    fs::metadata(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })?;
-    // candle panics on some damaged files; `quietly` makes `None` of a panic.
-    let file = match quietly(|| PthTensors::new(path, None)) {
-        Some(Ok(file)) => file,
-        Some(Err(error)) => return Err(not_tensors(path, &first_line(&error))),
-        None => return Err(not_tensors(path, "it is damaged")),
+    check_target(folder, target)?;
+    let paths = match folder.join(PICKLED_INDEX) {
+        index if index.is_file() => indexed_files(&index)?,
+        _ => vec![folder.join(PICKLED)],
     };
-    let mut names: Vec<&String> = file.tensor_infos().keys().collect();
-    names.sort();
-    if names.is_empty() {
-        return Err(not_tensors(path, "it holds none"));
+    // All names are read before anything is written, so that a damaged file leaves no folder behind.
+    let files = paths.into_iter().map(PickledFile::open).collect::<Result<Vec<_>, _>>()?;
+    let mut index: BTreeMap<String, String> = BTreeMap::new();
+    for (number, file) in (1..).zip(&files) {
+        for tensor in file.names() {
+            if index.insert(tensor.clone(), safetensors_name(number, files.len())).is_some() {
+                return Err(in_two_files(folder, tensor));
+            }
+        }
     }
-    names.into_iter().map(|name| Ok(stored(vec![name.clone()], &tensor(&file, name, path)?))).collect()
+    for (number, file) in (1..).zip(&files) {
+        let parts = file.parts()?;
+        copy_others(folder, target)?;
+        write(&parts, &target.join(safetensors_name(number, files.len())))?;
+    }
+    match files.len() {
+        1 => Ok(()),
+        _ => write_json(&target.join(INDEX), &json!({"metadata": {}, "weight_map": index})),
+    }
+}
+
+/// The name in Hugging Face's folders of one of so many files of weights, counted from 1. A single file has the
+/// name that is read without an index, whatever the index of the pickled weights called it.
+fn safetensors_name(number: usize, count: usize) -> String {
+    match count {
+        1 => SINGLE.to_owned(),
+        _ => format!("model-{number:05}-of-{count:05}.safetensors"),
+    }
+}
+
+/// A file of pickled weights, of which the names, types and places of its tensors were read.
+struct PickledFile {
+    path: PathBuf,
+    tensors: PthTensors,
+}
+
+impl PickledFile {
+    fn open(path: PathBuf) -> Result<Self, ExpertsError> {
+        // So that a missing file is reported as such, and not as a damaged pickle.
+        fs::metadata(&path).map_err(|source| ExpertsError::File { path: path.clone(), source })?;
+        // candle panics on some damaged files; `quietly` makes `None` of a panic.
+        match quietly(|| PthTensors::new(&path, None)) {
+            Some(Ok(tensors)) if tensors.tensor_infos().is_empty() => {
+                Err(not_tensors(&path, "it holds none"))
+            }
+            Some(Ok(tensors)) => Ok(Self { path, tensors }),
+            Some(Err(error)) => Err(not_tensors(&path, &first_line(&error))),
+            None => Err(not_tensors(&path, "it is damaged")),
+        }
+    }
+
+    /// The names of its tensors, in order.
+    fn names(&self) -> BTreeSet<&String> {
+        self.tensors.tensor_infos().keys().collect()
+    }
+
+    /// Its tensors, in the order of their names.
+    fn parts(&self) -> Result<Vec<StoredTensor>, ExpertsError> {
+        let tensor = |name: &String| tensor(&self.tensors, name, &self.path);
+        self.names().into_iter().map(|name| Ok(stored(vec![name.clone()], &tensor(name)?))).collect()
+    }
 }
 
 fn not_tensors(path: &Path, reason: &str) -> ExpertsError {

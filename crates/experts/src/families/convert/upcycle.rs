@@ -15,8 +15,9 @@ use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
 use crate::families::config::read::{read_decoder, read_family};
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
-use crate::families::weights::Checkpoint;
+use crate::families::weights::target::check_target;
 use crate::families::weights::write::{StoredTensor, copy_others, stored, write, write_json};
+use crate::families::weights::{Checkpoint, INDEX, SINGLE};
 use crate::model_files::{read_file, unsupported, unusable};
 
 /// Initial router weights are uniform between minus this and this: of the size of Llama's
@@ -30,8 +31,8 @@ const ROUTER_BOUND: f32 = 0.02;
 ///
 /// # Errors
 /// [`ExpertsError::Settings`] if `chosen` is 0 or more than `experts`, [`ExpertsError::Unsupported`] if the
-/// model is not a dense Llama or has attention biases, which Mixtral does not have, [`ExpertsError::Content`]
-/// or [`ExpertsError::File`].
+/// model is not a dense Llama or has attention biases, which Mixtral does not have, [`ExpertsError::Target`] if
+/// that would overwrite the dense model, [`ExpertsError::Content`] or [`ExpertsError::File`].
 pub fn upcycle(
     dense: &Path,
     target: &Path,
@@ -39,6 +40,7 @@ pub fn upcycle(
     chosen: usize,
     seed: u64,
 ) -> Result<(), ExpertsError> {
+    check_target(dense, target)?;
     if chosen == 0 || chosen > experts {
         let reason =
             format!("a token cannot use {chosen} of {experts} experts; it uses at least 1 and at most all");
@@ -49,15 +51,15 @@ pub fn upcycle(
     copy_others(dense, target)?;
     let mut index = BTreeMap::new();
     for (path, names) in checkpoint.shards() {
-        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or("model.safetensors");
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or(SINGLE);
         let parts = upcycled(&checkpoint, &names, &config, experts, seed)?;
         write(&parts, &target.join(file))?;
         index.extend(parts.iter().flat_map(StoredTensor::names).map(|name| (name.clone(), file.to_owned())));
     }
-    if checkpoint.shards().len() > 1 {
+    if index.values().any(|file| file != SINGLE) {
         // Overwrites the dense model's index, which was copied and has other names.
         let index = json!({"metadata": {}, "weight_map": index});
-        write_json(&target.join("model.safetensors.index.json"), &index)?;
+        write_json(&target.join(INDEX), &index)?;
     }
     let path = dense.join("config.json");
     let mut json: Value =

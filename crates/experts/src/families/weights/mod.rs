@@ -5,13 +5,14 @@
 //! truncates the file while it is in use, the operating system ends this process. Model folders must
 //! therefore not be written to.
 
+pub(crate) mod target;
 pub(crate) mod write;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::Value;
@@ -22,6 +23,8 @@ use crate::families::config::Family;
 use crate::families::config::names::on_disk;
 use crate::model_files::{read_file, unsupported, unusable};
 
+/// The weights of a folder with one file of weights.
+pub(crate) const SINGLE: &str = "model.safetensors";
 /// The file that names, in folders with several files of weights, the file of each tensor.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// The weights of a folder with one file of pickled weights.
@@ -104,6 +107,9 @@ impl Checkpoint {
                 start: data_start + info.data_offsets.0,
                 length: info.data_offsets.1 - info.data_offsets.0,
             };
+            if self.tensors.contains_key(&name) {
+                return Err(in_two_files(&self.folder, &name));
+            }
             self.tensors.insert(name, location);
         }
         let name = path.to_str().ok_or_else(|| unusable(&path, "its path is not valid UTF-8".to_owned()))?;
@@ -137,6 +143,12 @@ impl Checkpoint {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// The shape of a tensor, if there is one of this name.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let location = self.tensors.get(name)?;
+        Some(location.shape.iter().map(|&size| size as usize).collect())
     }
 
     /// The name of a module in these files: the name that it has at run time in transformers 5, if the files
@@ -224,7 +236,7 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 /// transformers. If there is neither, the single file is returned, and opening it reports which file is
 /// missing.
 pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
-    let single = folder.join("model.safetensors");
+    let single = folder.join(SINGLE);
     let index = folder.join(INDEX);
     if !single.is_file() && !index.is_file() && is_pickled(folder) {
         let reason = "its weights are pickled, and a pickle is a program that loading would run; `cloister experts convert \
@@ -234,19 +246,39 @@ pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     if single.is_file() || !index.is_file() {
         return Ok(vec![single]);
     }
+    indexed_files(&index)
+}
+
+/// The error that two files of a folder have a tensor of the same name. The index does not decide: programs
+/// that read whole files take the later one, whatever the index says.
+pub(crate) fn in_two_files(folder: &Path, tensor: &str) -> ExpertsError {
+    unusable(folder, format!("two of its files of weights have a tensor {tensor}, and only one may"))
+}
+
+/// The files that the index of a folder with several files of weights names, in order, at least one.
+pub(crate) fn indexed_files(index: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let json: Value =
-        serde_json::from_slice(&read_file(&index)?).map_err(|error| unusable(&index, error.to_string()))?;
+        serde_json::from_slice(&read_file(index)?).map_err(|error| unusable(index, error.to_string()))?;
     let map =
-        json["weight_map"].as_object().ok_or_else(|| unusable(&index, "it has no weight_map".to_owned()))?;
-    let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
-    // Names with folders in them could lead out of the model folder.
-    if let Some(outside) = names.iter().find(|name| Path::new(name).components().count() != 1) {
-        return Err(unusable(
-            &index,
-            format!("its weight_map must hold plain file names, but {outside} is no file name"),
-        ));
+        json["weight_map"].as_object().ok_or_else(|| unusable(index, "it has no weight_map".to_owned()))?;
+    let mut names = BTreeSet::new();
+    for (tensor, file) in map {
+        let is_name = |name: &&str| Path::new(name).components().eq([Component::Normal(name.as_ref())]);
+        // Names with folders in them could lead out of the model folder.
+        let Some(name) = file.as_str().filter(is_name) else {
+            return Err(unusable(
+                index,
+                format!(
+                    "its weight_map must hold plain file names, but {file}, for {tensor}, is no file name"
+                ),
+            ));
+        };
+        names.insert(name);
     }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    if names.is_empty() {
+        return Err(unusable(index, "its weight_map names no file".to_owned()));
+    }
+    Ok(names.into_iter().map(|name| index.with_file_name(name)).collect())
 }
 
 type Header = (usize, BTreeMap<String, TensorInfo>, i64);

@@ -20,6 +20,8 @@ use crate::families::config::fields::Fields;
 use crate::families::config::read::read_decoder;
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
 use crate::families::convert::first_line;
+use crate::families::weights::SINGLE;
+use crate::families::weights::target::check_target;
 use crate::families::weights::write::{StoredTensor, stored, write, write_json};
 use crate::model_files::{unsupported, unusable};
 
@@ -34,16 +36,18 @@ struct Gguf<'a> {
 /// `tokenizer.json` and `tokenizer_config.json`.
 ///
 /// # Errors
-/// [`ExpertsError::File`]; [`ExpertsError::Content`] for a file that is no GGUF file, or not a whole one;
+/// [`ExpertsError::Target`] if that would overwrite the file; [`ExpertsError::File`];
+/// [`ExpertsError::Content`] for a file that is no GGUF file, or not a whole one;
 /// [`ExpertsError::Unsupported`] for an architecture other than `llama`, for a tokenizer that is not
 /// byte-level BPE, and for settings that are not implemented. Then nothing is written.
 pub fn convert(file: &Path, target: &Path) -> Result<(), ExpertsError> {
+    check_target(file, target)?;
     let mut gguf = Gguf::open(file)?;
     let Header { config, tokenizer, tokenizer_config, decoder } = gguf.header()?;
     // All of the file is read before anything is written, so a rejected file leaves no folder behind.
     let parts = gguf.weights(&decoder)?;
     fs::create_dir_all(target).map_err(|source| ExpertsError::File { path: target.to_owned(), source })?;
-    write(&parts, &target.join("model.safetensors"))?;
+    write(&parts, &target.join(SINGLE))?;
     write_json(&target.join("config.json"), &config)?;
     write_json(&target.join("tokenizer.json"), &tokenizer)?;
     write_json(&target.join("tokenizer_config.json"), &tokenizer_config)
