@@ -2,6 +2,7 @@
 
 mod adapters;
 mod blocks;
+mod changed_adapters;
 mod checkpoints;
 mod classes;
 mod common;

@@ -41,6 +41,14 @@ pub(super) fn read(folder: &Path, count: usize) -> Result<Vec<String>, ExpertsEr
         return Ok((0..count).map(|number| format!("LABEL_{number}")).collect());
     }
     let json = parsed(&path)?;
+    // More names would be those of a head with more rows, whose order may be another.
+    if json.as_object().is_none_or(|names| names.len() != count) {
+        let named = json.as_object().map_or(0, serde_json::Map::len);
+        return Err(unusable(
+            &path,
+            format!("it must name the {count} classes of the adapter's head, and names {named}"),
+        ));
+    }
     let mut names = Vec::with_capacity(count);
     for number in 0..count {
         let Some(name) = json[number.to_string()].as_str() else {

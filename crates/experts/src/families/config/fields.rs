@@ -167,13 +167,16 @@ impl Fields {
         }
     }
 
+    /// Whether a field is present and holds something: neither `null`, `false` nor an empty list or object.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.find(&[name]).is_some_and(|(_, value)| !is_empty(value))
+    }
+
     /// Rejects a field that is present and holds something: neither `false` nor an empty list or object.
     pub(crate) fn demand_empty(&self, name: &str) -> Result<(), ExpertsError> {
-        match self.find(&[name]) {
-            Some((name, value)) if !is_empty(value) => {
-                Err(self.unsupported(format!("its {name} is set, but it is not supported")))
-            }
-            _ => Ok(()),
+        match self.is_set(name) {
+            true => Err(self.unsupported(format!("its {name} is set, but it is not supported"))),
+            false => Ok(()),
         }
     }
 
