@@ -4,10 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use cloister_params::limits::Date;
-use minijinja::value::Kwargs;
-use minijinja::{Error, ErrorKind, Value};
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use minijinja::{Error, ErrorKind};
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -48,7 +45,8 @@ fn refused(why: Raised) -> Error {
     Error::new(ErrorKind::InvalidOperation, "it refuses").with_source(why)
 }
 
-fn refused_here(words: String) -> Error {
+/// The error that a template cannot be used here; `words` quote no message.
+pub(super) fn refused_here(words: String) -> Error {
     refused(Raised::ByFunction(words))
 }
 
@@ -115,51 +113,6 @@ fn directive_text(date: Date, directive: &str) -> Option<String> {
     })
 }
 
-/// `value | tojson(indent=…)` as Python's `json.dumps` writes it, without escapes for letters beyond ASCII:
-/// transformers replaces Jinja's filter, which would also escape `<` and `>`.
-pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    // Options that would change the text, such as `sort_keys`, fail instead of being ignored.
-    options.assert_all_used()?;
-    let mut bytes = Vec::new();
-    let written = match indent {
-        None => value.serialize(&mut Serializer::with_formatter(&mut bytes, OneLine)),
-        Some(width) => {
-            // Bounded, because fuel does not count what a function writes.
-            let indent = " ".repeat(width.min(16));
-            let formatter = PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
-        }
-    };
-    written.map_err(|_| Error::new(ErrorKind::BadSerialization, "it is no JSON"))?;
-    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::BadSerialization, "it is no text"))
-}
-
-/// JSON on one line, with a space after commas and colons, as `json.dumps` writes it.
-struct OneLine;
-
-impl Formatter for OneLine {
-    fn begin_array_value<W: std::io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: std::io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,16 +137,5 @@ mod tests {
             let reason = error.source().expect("a reason").to_string();
             assert!(reason.contains(expected), "{reason}");
         }
-    }
-
-    #[test]
-    fn json_is_written_as_python_does() {
-        let value = Value::from(minijinja::value::Serde(serde_json::json!({"a": [1, "<é>"], "b": {}})));
-        let written = |indent: Option<usize>| {
-            let options = indent.map(|indent| ("indent", Value::from(indent)));
-            to_json(&value, Kwargs::from_iter(options)).expect("plain data")
-        };
-        assert_eq!(written(None), r#"{"a": [1, "<é>"], "b": {}}"#);
-        assert_eq!(written(Some(2)), "{\n  \"a\": [\n    1,\n    \"<é>\"\n  ],\n  \"b\": {}\n}");
     }
 }

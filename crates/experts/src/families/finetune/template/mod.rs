@@ -6,6 +6,7 @@
 //! that no error quotes a message.
 
 mod functions;
+mod json;
 mod marks;
 mod percent;
 #[cfg(test)]
@@ -105,7 +106,7 @@ impl Template {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", functions::raise);
         environment.add_function(TODAY, |format: &str| functions::strftime(None, format));
-        environment.add_filter("tojson", functions::to_json);
+        environment.add_filter("tojson", json::to_json);
         environment.set_fuel(Some(FUEL));
         let program = percent::with_format_filter(&marks::without_generation_marks(&source));
         environment.add_template_owned(NAME, program)?;
