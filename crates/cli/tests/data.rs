@@ -131,3 +131,43 @@ fn bad_rows_are_counted_and_named_and_end_with_status_78() {
     assert_eq!(other.status.code(), Some(78), "a file of another kind");
     fs::remove_dir_all(folder).expect("it was made above");
 }
+
+/// Counts of a table whose rest was not read are not complete, and no reader of them may think so.
+#[test]
+fn a_table_that_is_read_in_part_only_is_said_to_be() {
+    let folder = scratch("unread");
+    let start = format!("text,label\n{MARKER},heart\n");
+    // More bad rows than are named, and after them rows that are good.
+    let bytes = [start.as_bytes(), &b"M\xfcller,heart\n".repeat(12), format!("{MARKER} b,lung\n").as_bytes()]
+        .concat();
+    fs::write(folder.join("bytes.csv"), &bytes).expect("it can be written");
+    fs::write(folder.join("unclosed.csv"), [&bytes[..], b"\"c,lung\nd,lung\ne,heart\n"].concat())
+        .expect("it can be written");
+    let found = |file: &str, flags: &[&str]| -> Value {
+        let output = check(&folder, file, &[flags, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(78), "{file}");
+        serde_json::from_slice(&output.stdout).expect("one JSON object")
+    };
+    let whole = found("bytes.csv", &[]);
+    assert_eq!((&whole["rows"], &whole["bad_rows"], &whole["unread"]), (&json!(14), &json!(12), &json!([])));
+    assert_eq!(whole["classes"], json!({"heart": 1, "lung": 1}));
+    let part = found("unclosed.csv", &[]);
+    assert_eq!((&part["rows"], &part["bad_rows"]), (&json!(15), &json!(13)));
+    let unread = part["unread"].as_array().expect("a list");
+    let words = "row 15 (line 16): a cell of this row starts with a quotation mark, and no mark ends it, so everything \
+                 from line 16 to the end of the file is in that cell, and no row of it was read";
+    assert!(unread.len() == 1 && unread[0].as_str().is_some_and(|said| said.contains(words)), "{unread:?}");
+    let held_out = found("bytes.csv", &["--held-out", "unclosed.csv"]);
+    assert_eq!(held_out["held_out"]["unread"].as_array().map(Vec::len), Some(1));
+
+    let output = check(&folder, "unclosed.csv", &[]);
+    let (text, said) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+    let (text, said) = (text.expect("text"), said.expect("text"));
+    assert!(text.contains("NOT READ") && text.contains("from line 16 to the end of the file"), "{text}");
+    assert!(said.contains("the counts are not complete"), "{said}");
+    let whole = check(&folder, "bytes.csv", &[]);
+    let said = [whole.stdout, whole.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(!said.contains("NOT READ") && !said.contains("not complete"), "the control: {said}");
+    fs::remove_dir_all(folder).expect("it was made above");
+}

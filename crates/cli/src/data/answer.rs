@@ -37,12 +37,14 @@ pub(super) struct HeldOutRows {
     bad_rows: usize,
     /// The first of them, each with its place and the error.
     first_bad_rows: Vec<String>,
+    /// The message on the rest of the file, if it was not read.
+    unread: Vec<String>,
 }
 
 impl From<Report> for HeldOutRows {
     fn from(report: Report) -> Self {
-        let Report { rows, bad_rows, first_bad_rows, .. } = report;
-        Self { rows, bad_rows, first_bad_rows }
+        let Report { rows, bad_rows, first_bad_rows, unread, .. } = report;
+        Self { rows, bad_rows, first_bad_rows, unread }
     }
 }
 
@@ -78,6 +80,11 @@ impl Answer {
         (self.notes.bad_rows + bad, self.notes.rows + all)
     }
 
+    /// The messages on files of which the rest was not read.
+    fn unread(&self) -> impl Iterator<Item = &String> {
+        self.notes.unread.iter().chain(self.held_out.iter().flat_map(|rows| &rows.unread))
+    }
+
     fn has_rows(&self) -> bool {
         self.notes.rows > 0 && self.held_out.as_ref().is_none_or(|held_out| held_out.rows > 0)
     }
@@ -90,6 +97,10 @@ impl Answer {
     /// The status that the command ends with.
     pub(super) fn verdict(&self) -> Result<(), Failure> {
         match self.bad_and_all() {
+            (bad, _) if self.unread().next().is_some() => Err(Failure::config(format!(
+                "the rest of a file was not read, so the counts are not complete; {} of the rows before cannot be used, and                  the client would stop there; correct the file and check it again",
+                whole(bad)
+            ))),
             _ if !self.has_rows() => Err(Failure::config("a file has no rows; at least one is needed")),
             (0, _) => Ok(()),
             (bad, rows) => Err(Failure::config(format!(
@@ -219,10 +230,13 @@ impl fmt::Display for Answer {
         let cut = format!("{}, of which the model reads {}", whole(lengths.cut), whole(lengths.read));
         row(f, "texts that are cut", format!("{cut} tokens"))?;
         row(f, "repeated texts", whole(self.notes.duplicates))?;
-        if let Some(HeldOutRows { rows, bad_rows, first_bad_rows }) = &self.held_out {
+        if let Some(HeldOutRows { rows, bad_rows, first_bad_rows, .. }) = &self.held_out {
             let bad = format!("{}, of which {} cannot be measured on", whole(*rows), whole(*bad_rows));
             row(f, "held-out rows", bad)?;
             first_bad_rows.iter().try_for_each(|bad| writeln!(f, "  {}", printable(bad.as_bytes())))?;
+        }
+        for unread in self.unread() {
+            row(f, "NOT READ", printable(unread.as_bytes()).to_string())?;
         }
         for (class, count) in &self.notes.classes {
             row(f, "class", format!("{:>6}  {}", whole(*count), printable(class.as_bytes())))?;

@@ -56,6 +56,8 @@ pub struct Survey {
     first_rejected: Vec<String>,
     /// Bad rows.
     rejected: usize,
+    /// Messages on files of which the rest was not read, at most one of each file.
+    unread: Vec<String>,
     /// Files that were added.
     files: usize,
 }
@@ -150,6 +152,12 @@ impl Survey {
                 if self.first_rejected.len() < NAMED {
                     self.first_rejected.push(error.to_string());
                 }
+            }
+            // Not counted alone: all rows after it are missing in the counts.
+            Err(error @ NotesError::Unread { .. }) => {
+                self.rows += 1;
+                self.rejected += 1;
+                self.unread.push(error.to_string());
             }
             Err(error) => return Err(ExpertsError::Notes(error)),
         }

@@ -20,6 +20,9 @@ pub struct Report {
     pub bad_rows: usize,
     /// The messages of the first of them, at most 10, each with file and place.
     pub first_bad_rows: Vec<String>,
+    /// Messages on files of which the rest was not read, each with file and place. If there is one, all counts are
+    /// too small. The row where reading ended is among the bad ones.
+    pub unread: Vec<String>,
     /// Good rows of each class of the task, 0 included. Empty if the task has no classes.
     pub classes: BTreeMap<String, usize>,
     /// Groups of the task's classes that may be spellings of one class.
@@ -70,6 +73,7 @@ pub(super) fn report(
         most_rows_of_a_record: survey.records.values().copied().max().unwrap_or(0),
         bad_rows: survey.rejected,
         first_bad_rows: survey.first_rejected.clone(),
+        unread: survey.unread.clone(),
         classes: counts,
         near_twins: near_twins(classes).into_iter().map(|twins| twins.0).collect(),
         lengths: lengths(&survey.lengths, read_tokens),

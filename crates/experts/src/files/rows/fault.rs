@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use super::{NotesError, RowPlace};
 
-/// What is wrong with a file's content, as opposed to reading it. Readers are stacked (file, decompression, decoding,
-/// quotation marks) and pass only [`io::Error`]s to each other, so it travels inside one and becomes a [`ReadError`]
+/// What is wrong with a file's content, as opposed to reading it. Readers are stacked (file, decompression,
+/// decoding) and pass only [`io::Error`]s to each other, so it travels inside one and becomes a [`ReadError`]
 /// at the top.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(super) enum ContentFault {
@@ -39,6 +39,8 @@ pub(super) enum ReadError {
     Damaged(String),
     /// The row is not what it must be.
     Row(String),
+    /// The row does not end, and neither it nor what follows was read.
+    Unread(String),
     /// The file is not a file of rows, or of a kind that is not supported.
     Kind(String),
     /// A table or a Parquet file lacks the columns that are read.
@@ -63,9 +65,10 @@ impl ReadError {
         match self {
             Self::File(source) => NotesError::File { path, source },
             Self::Damaged(reason) => NotesError::Damaged { path, place, reason },
-            Self::Row(reason) => {
-                // Only tables read a row before the first one: their header, which is line 1.
-                NotesError::Row { path, place: place.unwrap_or(RowPlace::Line(1)), reason }
+            // Only tables read a row before the first one: their header, which is line 1.
+            Self::Row(reason) => NotesError::Row { path, place: place.unwrap_or(RowPlace::Line(1)), reason },
+            Self::Unread(reason) => {
+                NotesError::Unread { path, place: place.unwrap_or(RowPlace::Line(1)), reason }
             }
             Self::Kind(reason) => NotesError::Kind { path, reason },
             Self::Columns(reason) => NotesError::Columns { path, reason },

@@ -5,13 +5,13 @@
 //! the format, a row is a [`Row`], and the rules for its fields are the same. A message about a row names file, place
 //! and field, and never quotes the row.
 
+mod cells;
 mod encoding;
 mod fault;
 mod gzip;
 mod json_lines;
 mod kind;
 mod parquet;
-mod quotes;
 mod records;
 mod row;
 mod stream;
@@ -103,6 +103,16 @@ pub enum NotesError {
         /// What was expected, and what kind of value was found.
         reason: String,
     },
+    /// A row of a table does not end, so it and everything after it was not read.
+    #[error("{path}, {place}: {reason}")]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// The row, after which no other was read.
+        place: RowPlace,
+        /// Why, and from which line on.
+        reason: String,
+    },
     /// A table or Parquet file lacks the columns that every row needs.
     #[error("{path}: {reason}")]
     Columns {
@@ -130,7 +140,7 @@ pub enum RowPlace {
     Record {
         /// Its number; the header row and rows of blank cells are not counted.
         row: usize,
-        /// The line after the end of the row before. The row starts there, or after blank lines that follow.
+        /// The line in which it starts.
         line: usize,
     },
 }
@@ -212,7 +222,8 @@ impl Rows {
     /// quote the row.
     ///
     /// # Errors
-    /// [`NotesError::File`], [`NotesError::Damaged`] or [`NotesError::Row`].
+    /// [`NotesError::File`], [`NotesError::Damaged`], [`NotesError::Unread`] or [`NotesError::Row`]. After the last of
+    /// them, the next call reads the next row.
     pub fn next<T>(&mut self, read: impl FnOnce(&Row) -> Result<T, String>) -> Option<Result<T, NotesError>> {
         Some(match self.source.next()? {
             Ok(row) => self.convert(&row, read).map_err(|reason| self.fault(reason)),

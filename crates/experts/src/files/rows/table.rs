@@ -3,10 +3,10 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use csv::{ReaderBuilder, StringRecord};
+use csv::ReaderBuilder;
 
+use super::cells::{CellReader, Cells};
 use super::fault::ReadError;
-use super::quotes::Quotes;
 use super::row::Row;
 use super::stream::{ReadProgress, Stream};
 use super::{ReadSoFar, RowPlace, Source};
@@ -15,34 +15,28 @@ use super::{ReadSoFar, RowPlace, Source};
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 pub(super) struct Table {
-    reader: csv::Reader<Quotes<Box<dyn Read>>>,
-    record: StringRecord,
+    reader: CellReader<BufReader<Box<dyn Read>>>,
+    /// The cells of the last row; their memory is reused for the next one.
+    cells: Cells,
     /// The columns that are read, each with its place among the cells.
     columns: Vec<(String, usize)>,
     /// The number of cells of the header row, and so of each row.
     width: usize,
     /// The number of the last row, from 1, without the header row.
     row: usize,
-    /// The line at which the last row was looked for, from 1.
-    line: u64,
-    /// Lines before the header row: 1 if the file starts with `sep=`, else 0.
-    lines_above: u64,
+    /// The line in which the last row starts, from 1.
+    line: usize,
     progress: ReadProgress,
 }
 
-/// A parser for one separator. It is flexible about the number of cells and takes the header for a row, because both
-/// are checked here, with messages that name the row's place.
-fn parser(separator: u8) -> ReaderBuilder {
-    let mut builder = ReaderBuilder::new();
-    builder.delimiter(separator).has_headers(false).flexible(true);
-    builder
-}
-
 /// Those of the columns that a header row names, with their places among its cells.
-fn named_columns(header: &StringRecord, columns: &[String]) -> Vec<(String, usize)> {
+fn named_columns<'a>(
+    header: impl Iterator<Item = &'a str> + Clone,
+    columns: &[String],
+) -> Vec<(String, usize)> {
     let mut named = Vec::new();
     for column in columns {
-        if let Some(place) = header.iter().position(|cell| cell.trim() == column) {
+        if let Some(place) = header.clone().position(|cell| cell.trim() == column) {
             named.push((column.clone(), place));
         }
     }
@@ -54,8 +48,12 @@ fn named_columns(header: &StringRecord, columns: &[String]) -> Vec<(String, usiz
 fn likely_separator(start: &[u8], columns: &[String]) -> u8 {
     let mut likely = (SEPARATORS[0], (0, 0));
     for separator in SEPARATORS {
-        let header = parser(separator).from_reader(start).records().next().and_then(Result::ok);
-        let cells = header.map_or((0, 0), |header| (named_columns(&header, columns).len(), header.len()));
+        let mut parser = ReaderBuilder::new();
+        // The library's parser, because it accepts a header row that is cut off in a cell.
+        let mut parser = parser.delimiter(separator).has_headers(false).from_reader(start);
+        let header = parser.records().next().and_then(Result::ok);
+        let cells =
+            header.map_or((0, 0), |header| (named_columns(header.iter(), columns).len(), header.len()));
         // The first of equals stays.
         if cells > likely.1 {
             likely = (separator, cells);
@@ -78,16 +76,16 @@ pub(super) fn open(stream: Stream, columns: &[String]) -> Result<Table, ReadErro
         text.read_line(&mut String::new())?;
     }
     let mut table = Table {
-        reader: parser(separator).from_reader(Quotes::new(Box::new(text), separator)),
-        record: StringRecord::new(),
+        reader: CellReader::new(text, separator, usize::from(declared.is_some())),
+        cells: Cells::default(),
         columns: vec![],
         width: 0,
         row: 0,
         line: 1,
-        lines_above: u64::from(declared.is_some()),
         progress,
     };
-    table.read()?;
+    // Empty lines above the header row are no rows.
+    while table.read()? && table.cells.len() == 1 && table.cells.get(0) == Some("") {}
     table.take_header(columns)?;
     Ok(table)
 }
@@ -103,26 +101,21 @@ fn declared_separator(start: &[u8]) -> Option<u8> {
 }
 
 impl Table {
-    /// Reads the next row into `record`, and returns whether there is one.
+    /// Reads the next row into `cells`, and returns whether there is one.
     fn read(&mut self) -> Result<bool, ReadError> {
-        // Before reading: afterwards the parser is at the row's end, which may be some lines on.
-        self.line = self.reader.position().line() + self.lines_above;
-        self.reader.read_record(&mut self.record).map_err(|error| match error.into_kind() {
-            csv::ErrorKind::Io(error) => error.into(),
-            _ => {
-                ReadError::Row("it cannot be read as a row of a table; correct it or leave it out".to_owned())
-            }
-        })
+        // Before reading: afterwards the reader is at the row's end, which may be some lines on.
+        self.line = self.reader.line();
+        self.reader.read(&mut self.cells)
     }
 
-    /// Takes the row in `record` as the header row.
+    /// Takes the row in `cells` as the header row.
     ///
     /// # Errors
     /// [`ReadError::Columns`] if it names none of the columns, or one of them twice. The message has no cell of the
     /// row, because a table without a header starts with a patient's row.
     fn take_header(&mut self, columns: &[String]) -> Result<(), ReadError> {
-        let header = &self.record;
-        self.columns = named_columns(header, columns);
+        let header = &self.cells;
+        self.columns = named_columns(header.iter(), columns);
         self.width = header.len();
         if self.columns.is_empty() {
             return Err(ReadError::Columns(format!(
@@ -142,9 +135,9 @@ impl Table {
         Ok(())
     }
 
-    /// The row in `record`, of which the columns that are read are taken.
-    fn cells(&self) -> Result<Row, ReadError> {
-        let (found, width) = (self.record.len(), self.width);
+    /// The row in `cells`, of which the columns that are read are taken.
+    fn row(&self) -> Result<Row, ReadError> {
+        let (found, width) = (self.cells.len(), self.width);
         if found != width {
             return Err(ReadError::Row(format!(
                 "it has {found} cells, and the header row has {width}; a cell that contains a separator or a line end must \
@@ -152,7 +145,7 @@ impl Table {
             )));
         }
         let cells =
-            self.columns.iter().filter_map(|(name, place)| Some((name.as_str(), self.record.get(*place)?)));
+            self.columns.iter().filter_map(|(name, place)| Some((name.as_str(), self.cells.get(*place)?)));
         Ok(Row::from_cells(cells))
     }
 }
@@ -164,15 +157,15 @@ impl Source for Table {
             match self.read() {
                 Ok(false) => return None,
                 // A blank row does not count: row numbers are those of notes.
-                Ok(true) if self.record.iter().all(|cell| cell.trim().is_empty()) => self.row -= 1,
-                Ok(true) => return Some(self.cells()),
+                Ok(true) if self.cells.iter().all(|cell| cell.trim().is_empty()) => self.row -= 1,
+                Ok(true) => return Some(self.row()),
                 Err(broken) => return Some(Err(broken)),
             }
         }
     }
 
     fn place(&self) -> RowPlace {
-        RowPlace::Record { row: self.row, line: self.line as usize }
+        RowPlace::Record { row: self.row, line: self.line }
     }
 
     fn so_far(&self) -> ReadSoFar {
