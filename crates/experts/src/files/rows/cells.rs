@@ -93,7 +93,8 @@ impl<R: BufRead> CellReader<R> {
     pub(super) fn read(&mut self, cells: &mut Cells) -> Result<bool, ReadError> {
         let mut text = std::mem::take(&mut cells.text).into_bytes();
         let mut ends = std::mem::take(&mut cells.ends);
-        (text.clear(), ends.clear());
+        text.clear();
+        ends.clear();
         let first_line = self.line;
         let mut row = PartialRow { state: CellState::Start, text, ends, length: 0, fault: None };
         loop {
