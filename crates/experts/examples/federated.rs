@@ -12,7 +12,8 @@ use cloister_experts::files::notes::{classes, read_notes};
 use cloister_experts::partition::{hold_out, label_dirichlet};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
-    BlockVectors, Device, Encoder, Features, LocalTraining, ModelConfig, Note, Trainer, initial_blocks,
+    BlockVectors, Device, Encoder, Features, LocalTraining, ModelConfig, Note, Trainer, block_vectors,
+    initial_blocks,
 };
 use cloister_params::block::BlockKind;
 
@@ -123,7 +124,7 @@ fn average(
             }
         }
     }
-    Ok(BlockVectors::new(config, next)?)
+    Ok(block_vectors(config, next)?)
 }
 
 /// Trains each member by itself for as many epochs as in all rounds together, and prints the accuracies.

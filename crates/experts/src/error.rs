@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use cloister_params::block::BlockKind;
+use cloister_updates::BlockError;
 use safetensors::SafeTensorError;
 use thiserror::Error;
 
@@ -140,36 +140,9 @@ pub enum ExpertsError {
     /// There is not a single note to learn from or to evaluate on.
     #[error("no notes were given; at least one is needed")]
     NoNotes,
-    /// Block vectors do not follow the configuration's block table.
-    #[error(
-        "the block table has {expected} blocks, but {got} came; use vectors of the same model configuration"
-    )]
-    BlockCount {
-        /// Blocks of the table.
-        expected: usize,
-        /// Blocks that came.
-        got: usize,
-    },
-    /// One block has a wrong length.
-    #[error(
-        "{block} has {expected} coordinates, but {got} came; use vectors of the same model configuration"
-    )]
-    BlockLength {
-        /// The block.
-        block: BlockKind,
-        /// Coordinates in the block table.
-        expected: u64,
-        /// Coordinates that came.
-        got: usize,
-    },
-    /// One block holds a value that is not a finite number.
-    #[error("coordinate {coordinate} of {block} is not a finite number; refuse this model")]
-    NotFinite {
-        /// The block.
-        block: BlockKind,
-        /// The first such coordinate.
-        coordinate: usize,
-    },
+    /// Block vectors do not follow the configuration's block table, or are not finite.
+    #[error(transparent)]
+    Blocks(#[from] BlockError),
     /// The loss of a step is infinite or not a number.
     #[error("the loss became {loss} in step {step}; lower the learning rate and train again")]
     Diverged {

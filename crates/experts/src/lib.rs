@@ -74,7 +74,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod blocks;
 pub mod classifier;
 pub mod device;
 mod draw;
@@ -91,22 +90,21 @@ pub mod task;
 pub mod texts;
 pub mod training;
 
-pub use blocks::BlockVectors;
-pub use classifier::blocks::{block_table, initial_blocks};
+pub use classifier::blocks::{block_table, block_vectors, initial_blocks};
 pub use classifier::config::ModelConfig;
 pub use classifier::encoder::Encoder;
 pub use classifier::features::Features;
 pub use classifier::trainer::{Evaluation, Score, Trainer};
+pub use cloister_updates::{Averaging, BlockError, BlockVectors, ExpertRegion, LocalResult, RecordAverages};
 pub use device::Precision;
 pub use error::ExpertsError;
 pub use files::notes::Note;
 pub use tch::Device;
 pub use texts::{Long, Windows};
 pub use training::private::{
-    Averaging, PlantedGradients, PrivateReport, PrivateTraining, RecordAverages, ReleasedStep, RoutedToken,
+    PlantedGradients, PrivateReport, PrivateTraining, ReleasedStep, RoutedToken, planted_averages,
 };
 pub use training::progress::TrainingProgress;
 pub use training::regularizer::RoutingForm;
-pub use training::result::{ExpertRegion, LocalResult};
 pub use training::settings::{Frozen, LocalTraining};
 pub use training::statistics::RegionForm;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_experts::classifier::checkpoint::{read_checkpoint, write_checkpoint};
 use cloister_experts::files::notes::{NotesError, classes, read_notes};
-use cloister_experts::{BlockVectors, ExpertsError, ModelConfig, block_table, initial_blocks};
+use cloister_experts::{BlockError, ExpertsError, ModelConfig, block_table, block_vectors, initial_blocks};
 use cloister_params::block::BlockKind;
 
 fn write(name: &str, bytes: &[u8]) -> PathBuf {
@@ -104,19 +104,22 @@ fn the_initial_model_follows_the_seed_alone() {
 #[test]
 fn vectors_that_do_not_follow_the_table_are_rejected() {
     let values = initial_blocks(&config()).into_values();
-    let fewer = BlockVectors::new(&config(), values[1..].to_vec()).expect_err("a block is missing");
-    assert!(matches!(fewer, ExpertsError::BlockCount { expected: 21, got: 20 }), "{fewer}");
+    let fewer = block_vectors(&config(), values[1..].to_vec()).expect_err("a block is missing");
+    assert!(matches!(fewer, ExpertsError::Blocks(BlockError::Count { expected: 21, got: 20 })), "{fewer}");
     let mut longer = values.clone();
     longer[18].push(0.0);
-    let longer = BlockVectors::new(&config(), longer).expect_err("a block is too long");
+    let longer = block_vectors(&config(), longer).expect_err("a block is too long");
     assert_eq!(
         longer.to_string(),
         "shared parameters has 1155 coordinates, but 1156 came; use vectors of the same model configuration"
     );
     let mut infinite = values;
     infinite[4][7] = f32::INFINITY;
-    let infinite = BlockVectors::new(&config(), infinite).expect_err("a value is infinite");
-    assert!(matches!(infinite, ExpertsError::NotFinite { coordinate: 7, .. }), "{infinite}");
+    let infinite = block_vectors(&config(), infinite).expect_err("a value is infinite");
+    assert!(
+        matches!(infinite, ExpertsError::Blocks(BlockError::NotFinite { coordinate: 7, .. })),
+        "{infinite}"
+    );
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn checkpoints_round_trip_with_equal_bytes() {
     let mut values = initial_blocks(&config()).into_values();
     values[3].iter_mut().enumerate().for_each(|(index, value)| *value = index as f32);
     values[20] = vec![0.125; 8];
-    let blocks = BlockVectors::new(&config(), values).expect("lengths are kept");
+    let blocks = block_vectors(&config(), values).expect("lengths are kept");
     let path = write("model.safetensors", b"");
     write_checkpoint(&path, &config(), &blocks).expect("it can be written");
     let bytes = fs::read(&path).expect("it was written");

@@ -6,8 +6,8 @@ use cloister_experts::Precision;
 use cloister_experts::classifier::embedding::{EMBEDDING_WIDTH, second_moments};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
-    BlockVectors, Device, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer, Windows,
-    initial_blocks,
+    BlockError, BlockVectors, Device, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note,
+    Trainer, Windows, block_vectors, initial_blocks,
 };
 use cloister_params::block::BlockKind;
 
@@ -56,7 +56,7 @@ fn scrambled(config: &ModelConfig) -> BlockVectors {
             }
         })
         .collect();
-    BlockVectors::new(config, values).expect("lengths are kept")
+    block_vectors(config, values).expect("lengths are kept")
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn an_expert_without_tokens_does_not_move() {
         router[7 * 384..8 * 384].iter_mut().zip(mean).for_each(|(weight, mean)| *weight = -mean);
     }
     trainer
-        .load(&BlockVectors::new(&config(), values).expect("lengths are kept"))
+        .load(&block_vectors(&config(), values).expect("lengths are kept"))
         .expect("the same configuration");
     let result = trainer.train(&settings(), &mut |_| ()).expect("training works");
     for layer in 0..2 {
@@ -211,7 +211,7 @@ fn a_published_routing_distribution_pulls_the_routing_towards_it() {
     let mut values = initial_blocks(&config()).into_values();
     values[19] = published.to_vec();
     values[20] = published.to_vec();
-    let model = BlockVectors::new(&config(), values).expect("lengths are kept");
+    let model = block_vectors(&config(), values).expect("lengths are kept");
     let mut share = |routing_penalty| {
         trainer.load(&model).expect("the same configuration");
         let settings = LocalTraining { epochs: 3, routing_penalty, ..settings() };
@@ -275,10 +275,19 @@ fn bad_settings_and_models_are_refused() {
     }
     let other = ModelConfig { rank: 4, ..config() };
     let refused = trainer.load(&initial_blocks(&other)).expect_err("the rank differs");
-    assert!(matches!(refused, ExpertsError::BlockLength { expected: 15360, got: 7680, .. }), "{refused}");
+    assert!(
+        matches!(refused, ExpertsError::Blocks(BlockError::Length { expected: 15360, got: 7680, .. })),
+        "{refused}"
+    );
     let wild = LocalTraining { learning_rate: 1e38, epochs: 3, ..settings() };
     let diverged = trainer.train(&wild, &mut |_| ()).expect_err("no model survives this");
-    assert!(matches!(diverged, ExpertsError::Diverged { .. } | ExpertsError::NotFinite { .. }), "{diverged}");
+    assert!(
+        matches!(
+            diverged,
+            ExpertsError::Diverged { .. } | ExpertsError::Blocks(BlockError::NotFinite { .. })
+        ),
+        "{diverged}"
+    );
 }
 
 fn moved(values: &[f32]) -> f32 {

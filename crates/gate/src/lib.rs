@@ -7,7 +7,8 @@
 //! # What it is not
 //! This crate has no IO, no clock and no randomness of the system: the same arguments give the same contribution. It does not
 //! decide whether a contribution may be made. The privacy ledger does, and its permit is an argument that is used up. It does
-//! not mask anything: that is the protocol's.
+//! not mask anything: that is the protocol's. It does not train: a result comes as plain vectors ([`cloister_updates`]), so
+//! the crate needs no libtorch.
 //!
 //! # Trust
 //! Training results may be wrong in any way: what leaves is clipped to the plan's scale whatever a trainer produced. The caller
@@ -18,13 +19,13 @@
 //!
 //! ```
 //! use cloister_cluster::plan::{model, template};
-//! use cloister_experts::{BlockVectors, ExpertRegion, LocalResult};
 //! use cloister_gate::{PrepareError, prepare};
 //! use cloister_params::id::{Digest, Round};
 //! use cloister_params::limits::PrivacyUnit;
 //! use cloister_params::plan::RoundPlan;
 //! use cloister_privacy::ledger::{Charge, Ledger, Opening};
 //! use cloister_privacy::release::releases;
+//! use cloister_updates::{BlockVectors, ExpertRegion, LocalResult};
 //! use rand_chacha::ChaCha20Rng;
 //! use rand_core::SeedableRng;
 //!
@@ -47,7 +48,7 @@
 //! let moved = table.iter().map(|shape| vec![1000.0; shape.length as usize]).collect();
 //! let region = |expert| ExpertRegion { layer: 0, expert, mean_hidden: vec![0.5; 8], tokens: 40 };
 //! let local = LocalResult {
-//!     updates: BlockVectors::of_table(table, moved)?,
+//!     updates: BlockVectors::new(table, moved)?,
 //!     regions: vec![region(0), region(1)],
 //!     margins: vec![vec![0.5; 2]],
 //!     loss_first: 1.0,

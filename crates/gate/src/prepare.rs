@@ -4,7 +4,6 @@ use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::consistency;
 use cloister_alignment::score::ExpertSketch;
 use cloister_alignment::sketch::{self, SketchSubject, sketch};
-use cloister_experts::{Averaging, ExpertRegion, LocalResult};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::FixedPointError;
 use cloister_params::id::Round;
@@ -15,6 +14,7 @@ use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::ReleasePermit;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
+use cloister_updates::{Averaging, ExpertRegion, LocalResult};
 use rand_core::CryptoRng;
 use thiserror::Error;
 

@@ -1,6 +1,6 @@
 //! Members that train in rounds.
 
-use cloister_experts::{BlockVectors, LocalResult, LocalTraining};
+use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
 use cloister_gate::prepare;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{Digest, Round as RoundNumber};
@@ -85,7 +85,7 @@ impl Federation<'_> {
         strategy: &mut dyn Strategy,
         earlier: SeedCheckpoint,
     ) -> Result<Vec<MeasuredRound>, LabError> {
-        self.global = self.global.with_values(earlier.model)?;
+        self.global = self.global.with_values(earlier.model).map_err(ExpertsError::from)?;
         strategy.recall(earlier.memory);
         Ok(earlier.rounds)
     }

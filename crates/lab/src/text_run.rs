@@ -1,7 +1,9 @@
 //! Runs whose model classifies texts: the data that all seeds share, and the steps of one seed.
 
 use cloister_experts::files::notes::near_twins;
-use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
+use cloister_experts::{
+    BlockVectors, Encoder, Features, ModelConfig, Trainer, block_vectors, initial_blocks,
+};
 use cloister_trainer::TrainerProgram;
 
 use crate::checkpoint::Checkpoints;
@@ -277,7 +279,7 @@ impl<'a> TextRun<'a> {
             seed: seed_for(seed, Purpose::InitialModel),
             ..self.model.clone()
         });
-        Ok(BlockVectors::new(&self.model, drawn.into_values())?)
+        Ok(block_vectors(&self.model, drawn.into_values())?)
     }
 
     /// The log of the class shares of a member's labels, over those of all members where they are known.

@@ -10,7 +10,7 @@ use cloister_alignment::reference::{
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
     BlockVectors, Device, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer,
-    block_table, initial_blocks,
+    block_table, block_vectors, initial_blocks,
 };
 use cloister_gate::prepare;
 use cloister_lab::Config;
@@ -260,7 +260,7 @@ fn secure_and_plain_agree_over_a_real_training() {
         let results = trainers.iter_mut().enumerate().map(train).collect();
         let both = run(&model, global, results, round);
         clear += both.compare();
-        global = BlockVectors::new(&model, both.masked.model.into_values()).expect("the blocks fit");
+        global = block_vectors(&model, both.masked.model.into_values()).expect("the blocks fit");
     }
     assert!(clear >= 4, "only {clear} of 9 experts had clear decisions");
 }

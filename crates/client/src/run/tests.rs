@@ -134,7 +134,7 @@ fn trained(settings: &RoundSettings) -> Box<TrainedRound> {
     let region = |expert| ExpertRegion { layer: 0, expert, mean_hidden: vec![1.0; 8], tokens: 40 };
     Box::new(TrainedRound {
         result: LocalResult {
-            updates: BlockVectors::of_table(blocks, values).expect("it fits its table"),
+            updates: BlockVectors::new(blocks, values).expect("it fits its table"),
             regions: (0..3).map(region).collect(),
             margins: vec![vec![0.5; 3]],
             loss_first: 1.0,

@@ -107,7 +107,7 @@ impl Worker<'_> {
     }
 
     fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
-        self.initial.with_values(model.blocks().values().to_vec())
+        Ok(self.initial.with_values(model.blocks().values().to_vec())?)
     }
 
     /// A failure costs this hospital the round. The thread goes on, because the next round may go well.
@@ -168,7 +168,7 @@ fn moved(blocks: &BlockVectors, result: &LocalResult) -> Result<BlockVectors, Ex
             values.iter_mut().zip(update).for_each(|(value, change)| *value += change);
         }
     }
-    blocks.with_values(values)
+    Ok(blocks.with_values(values)?)
 }
 
 fn is_routing(shape: &BlockShape) -> bool {

@@ -2,8 +2,8 @@
 
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
+use cloister_updates::BlockVectors;
 
-use crate::blocks::{BlockVectors, check_blocks};
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
 use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
@@ -59,7 +59,7 @@ pub fn initial_blocks(config: &ModelConfig) -> BlockVectors {
             other => vec![0.0; block_length(config, other)],
         })
         .collect();
-    BlockVectors::new(config, values).expect("the values are finite and follow the table")
+    block_vectors(config, values).expect("the values are finite and follow the table")
 }
 
 fn initial_router(config: &ModelConfig, layer: u16) -> Vec<f32> {
@@ -70,17 +70,10 @@ fn initial_router(config: &ModelConfig, layer: u16) -> Vec<f32> {
     router
 }
 
-impl BlockVectors {
-    /// Takes vectors that follow the configuration's block table.
-    ///
-    /// # Errors
-    /// [`ExpertsError::BlockCount`], [`ExpertsError::BlockLength`] or [`ExpertsError::NotFinite`].
-    pub fn new(config: &ModelConfig, values: Vec<Vec<f32>>) -> Result<Self, ExpertsError> {
-        Self::of_table(block_table(config), values)
-    }
-
-    /// Checks that the vectors follow this configuration's block table.
-    pub(crate) fn check(&self, config: &ModelConfig) -> Result<(), ExpertsError> {
-        check_blocks(&block_table(config), self.values())
-    }
+/// Takes vectors that follow the configuration's block table.
+///
+/// # Errors
+/// [`ExpertsError::Blocks`].
+pub fn block_vectors(config: &ModelConfig, values: Vec<Vec<f32>>) -> Result<BlockVectors, ExpertsError> {
+    Ok(BlockVectors::new(block_table(config), values)?)
 }

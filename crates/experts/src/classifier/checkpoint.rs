@@ -15,12 +15,12 @@ use std::fs;
 use std::path::Path;
 
 use cloister_params::block::{BlockKind, BlockShape};
+use cloister_updates::BlockVectors;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::BlockVectors;
-use crate::classifier::blocks::block_table;
+use crate::classifier::blocks::{block_table, block_vectors};
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
 use crate::classifier::moe::frozen_adapter;
 use crate::draw::DrawPurpose;
@@ -77,7 +77,7 @@ pub fn write_checkpoint(
     blocks: &BlockVectors,
 ) -> Result<(), ExpertsError> {
     config.check()?;
-    blocks.check(config)?;
+    blocks.check_table(&block_table(config))?;
     let mut tensors = Vec::new();
     for (shape, values) in blocks.iter() {
         tensors.extend(block_tensors(config, shape.kind, values));
@@ -163,7 +163,7 @@ fn expert_name(config: &ModelConfig, layer: u16, expert: u16) -> String {
 ///
 /// # Errors
 /// [`ExpertsError::File`]; [`ExpertsError::Content`] if the file is no such model, or if its frozen halves
-/// are not those of its seed; [`ExpertsError::Config`] or [`ExpertsError::NotFinite`] for what it holds.
+/// are not those of its seed; [`ExpertsError::Config`] or [`ExpertsError::Blocks`] for what it holds.
 pub fn read_checkpoint(path: &Path) -> Result<(ModelConfig, BlockVectors), ExpertsError> {
     let bytes = read_file(path)?;
     let broken = |error: SafeTensorError| unusable(path, error.to_string());
@@ -176,7 +176,7 @@ pub fn read_checkpoint(path: &Path) -> Result<(ModelConfig, BlockVectors), Exper
     for shape in block_table(&config) {
         values.push(read_block(&config, &shape, &file).map_err(|reason| unusable(path, reason))?);
     }
-    let blocks = BlockVectors::new(&config, values)?;
+    let blocks = block_vectors(&config, values)?;
     Ok((config, blocks))
 }
 

@@ -1,9 +1,9 @@
 //! The trained part of the model: MoE layers and head, and the parameters that they learn.
 
 use cloister_params::block::BlockKind;
+use cloister_updates::BlockVectors;
 use tch::{Device, Kind, Tensor};
 
-use crate::blocks::BlockVectors;
 use crate::classifier::blocks::block_table;
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
 use crate::classifier::encoder::Encoder;

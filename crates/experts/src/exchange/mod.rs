@@ -9,9 +9,9 @@ mod tensors;
 use std::path::Path;
 
 use cloister_params::block::BlockKind;
+use cloister_updates::BlockVectors;
 use serde_json::{Value, json};
 
-use crate::blocks::BlockVectors;
 use crate::classifier::config::{HIDDEN, ModelConfig, TOP_K};
 use crate::error::ExpertsError;
 use crate::families::{Adapter, AdapterBlocks, AnyConfig};
@@ -82,10 +82,10 @@ impl Exchange {
     /// the published routing distribution, `routing.L`, all 0 where there is none yet.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the values are another model's, or
+    /// [`ExpertsError::Blocks`] when the values are another model's, or
     /// [`ExpertsError::File`].
     pub fn write_global(&self, path: &Path, values: &[Vec<f32>]) -> Result<(), ExpertsError> {
-        let blocks = BlockVectors::of_table(self.blocks.table(), values.to_vec())?;
+        let blocks = BlockVectors::new(self.blocks.table(), values.to_vec())?;
         let mut tensors = tensors::of_blocks(&self.blocks, &blocks);
         tensors.extend(self.frozen.iter().cloned());
         for (shape, values) in blocks.iter() {

@@ -7,13 +7,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cloister_params::block::BlockKind;
+use cloister_updates::{BlockVectors, ExpertRegion, LocalResult};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::{CONTRACT, Exchange, tensors};
-use crate::blocks::BlockVectors;
-use crate::training::result::{ExpertRegion, LocalResult};
 
 /// The trained parameters or their update, in a job's folder.
 pub const UPDATE: &str = "update.safetensors";
@@ -119,7 +118,7 @@ impl Exchange {
             }
         }
         // Checks for finite values once more: a difference of two finite numbers may overflow.
-        let updates = BlockVectors::of_table(self.blocks.table(), values)
+        let updates = BlockVectors::new(self.blocks.table(), values)
             .map_err(|error| content(UPDATE)(error.to_string()))?;
         let local = LocalResult {
             updates,

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cloister_params::block::BlockKind;
+use cloister_updates::BlockVectors;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::blocks::BlockVectors;
 use crate::device::values;
 use crate::error::ExpertsError;
 use crate::families::adapter::blocks::Piece;

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cloister_params::limits::Date;
+use cloister_updates::BlockVectors;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::blocks::BlockVectors;
 use crate::classifier::blocks::initial_blocks;
 use crate::classifier::checkpoint::write_checkpoint;
 use crate::classifier::config::{HIDDEN, ModelConfig};
@@ -104,7 +104,7 @@ impl Task {
             Self::Adapter(task) => {
                 let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
                 let blocks = task.blocks(base)?;
-                BlockVectors::of_table(blocks.table(), blocks.vectors(&adapter)?)
+                Ok(BlockVectors::new(blocks.table(), blocks.vectors(&adapter)?)?)
             }
         }
     }
@@ -125,7 +125,7 @@ impl Task {
     /// base model with them in their places. Returns where.
     ///
     /// # Errors
-    /// [`ExpertsError::File`], or the errors of [`BlockVectors::of_table`] when the blocks are another model's.
+    /// [`ExpertsError::File`], or the errors of [`BlockVectors::new`] when the blocks are another model's.
     pub fn write(&self, base: &Path, model: &BlockVectors, folder: &Path) -> Result<PathBuf, ExpertsError> {
         match self {
             Self::Classifier(config) => {

@@ -10,7 +10,6 @@ pub(crate) mod optimizer;
 pub mod private;
 pub mod progress;
 pub(crate) mod regularizer;
-pub mod result;
 pub(crate) mod routing;
 pub mod settings;
 pub(crate) mod statistics;

@@ -1,10 +1,10 @@
 //! How a model routes a member's tokens.
 
+use cloister_updates::ExpertRegion;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::device::values;
-use crate::training::result::ExpertRegion;
 use crate::training::routing::LayerRouting;
 
 /// How a member describes its experts' regions.

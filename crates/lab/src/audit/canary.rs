@@ -4,7 +4,8 @@
 
 use cloister_experts::classifier::config::HIDDEN;
 use cloister_experts::{
-    Averaging, BlockVectors, ExpertRegion, LocalResult, ModelConfig, RecordAverages, RoutedToken,
+    Averaging, ExpertRegion, LocalResult, ModelConfig, RecordAverages, RoutedToken, block_vectors,
+    planted_averages,
 };
 use cloister_gate::averaging;
 use cloister_params::block::{BlockKind, BlockShape};
@@ -55,7 +56,7 @@ impl Canary {
         // published.
         let margin = if self.included { 1.0 } else { 0.0 };
         Ok(LocalResult {
-            updates: BlockVectors::new(model, vectors)?,
+            updates: block_vectors(model, vectors)?,
             regions,
             margins: vec![vec![margin; model.experts]; model.moe_layers],
             loss_first: 0.0,
@@ -110,7 +111,7 @@ impl Canary {
         if self.included {
             records.push(record(self.number, experts, &self.hidden(settings, length)));
         }
-        Ok(RecordAverages::of_tokens(averaging, &records)?)
+        Ok(planted_averages(averaging, &records)?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Local training at one member.
 
+use cloister_updates::{BlockVectors, LocalResult};
 use tch::{Kind, Tensor};
 
 use cloister_params::block::BlockKind;
 
-use crate::blocks::BlockVectors;
-use crate::classifier::blocks::initial_blocks;
+use crate::classifier::blocks::{block_table, block_vectors, initial_blocks};
 use crate::classifier::config::{HIDDEN, ModelConfig};
 use crate::classifier::encoder::Encoder;
 use crate::classifier::features::Features;
@@ -16,7 +16,6 @@ use crate::training::descent::{Descent, Epochs, first_and_last};
 use crate::training::optimizer::{Group, Plan};
 use crate::training::progress::TrainingProgress;
 use crate::training::regularizer::{Over, consistency, load_balance, published};
-use crate::training::result::LocalResult;
 use crate::training::settings::{Frozen, LocalTraining};
 use crate::training::statistics::{LayerStatistics, RegionForm};
 
@@ -61,10 +60,10 @@ impl Trainer {
     /// there are none yet. The reserved coordinates of the routers are not read.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another
+    /// [`ExpertsError::Blocks`] when the blocks are another
     /// configuration's.
     pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
-        blocks.check(&self.config)?;
+        blocks.check_table(&block_table(&self.config))?;
         let device = self.model.device();
         self.parameters = Parameters::from_blocks(&self.config, blocks, device);
         let routing = blocks.iter().filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
@@ -81,16 +80,16 @@ impl Trainer {
     /// The present parameters; routing blocks and reserved coordinates are 0.
     ///
     /// # Errors
-    /// [`ExpertsError::NotFinite`] when training has ruined them.
+    /// [`ExpertsError::Blocks`] when training has ruined them.
     pub fn blocks(&self) -> Result<BlockVectors, ExpertsError> {
-        BlockVectors::new(&self.config, self.parameters.to_values(&self.config))
+        block_vectors(&self.config, self.parameters.to_values(&self.config))
     }
 
     /// Trains from the present parameters, with a fresh optimizer. Equal settings give equal bits on one
     /// thread of the CPU.
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`], [`ExpertsError::Diverged`] or [`ExpertsError::NotFinite`].
+    /// [`ExpertsError::Settings`], [`ExpertsError::Diverged`] or [`ExpertsError::Blocks`].
     pub fn train(
         &mut self,
         settings: &LocalTraining,
@@ -230,7 +229,7 @@ impl Trainer {
         for (update, layer) in updates[first_routing..].iter_mut().zip(statistics) {
             *update = layer.distribution();
         }
-        BlockVectors::new(&self.config, updates)
+        block_vectors(&self.config, updates)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Private training, by DP-SGD, of the upcycled MiniLM.
 
+use cloister_updates::{Averaging, LocalResult, RecordAverages};
 use rand_core::CryptoRng;
 use tch::{Device, Reduction, Tensor};
 
@@ -8,12 +9,9 @@ use crate::classifier::model::Parameters;
 use crate::error::ExpertsError;
 use crate::training::optimizer::Plan;
 use crate::training::private::steps::{PrivateSteps, RecordLearner};
-use crate::training::private::{
-    Averaging, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
-};
+use crate::training::private::{LayerSums, PrivateReport, PrivateTraining, Tape, finish_averages};
 use crate::training::progress::TrainingProgress;
 use crate::training::regularizer::Over;
-use crate::training::result::LocalResult;
 use crate::training::routing::LayerRouting;
 use crate::training::settings::LocalTraining;
 use crate::training::statistics::{LayerStatistics, RegionForm};
@@ -70,8 +68,8 @@ impl Trainer {
     /// Averages over the records with the present parameters. [`RecordAverages`] says how far one record
     /// moves them (`PRIV-11`).
     pub fn record_averages(&self, averaging: &Averaging) -> RecordAverages {
-        let mut layers: Vec<LayerAverages<'_>> =
-            (0..self.config.moe_layers).map(|_| LayerAverages::new(averaging, self.config.experts)).collect();
+        let mut layers: Vec<LayerSums<'_>> =
+            (0..self.config.moe_layers).map(|_| LayerSums::new(averaging, self.config.experts)).collect();
         tch::no_grad(|| {
             for records in self.features.record_batches(EVALUATION_TOKENS) {
                 let batch = self.features.batch(&records.examples);
@@ -82,7 +80,7 @@ impl Trainer {
                 }
             }
         });
-        RecordAverages::of_layers(&layers)
+        finish_averages(&layers)
     }
 
     fn descend_privately(
@@ -140,7 +138,7 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::blocks::BlockVectors;
+    use crate::classifier::blocks::block_vectors;
     use crate::classifier::blocks::initial_blocks;
     use crate::classifier::config::ModelConfig;
     use crate::classifier::encoder::Encoder;
@@ -179,7 +177,7 @@ mod tests {
         let mut values: Vec<Vec<f32>> = values;
         let routing = values.len() - config.moe_layers;
         values[routing..].fill(vec![0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05]);
-        trainer.load(&BlockVectors::new(&config, values).expect("lengths are kept")).expect("the same model");
+        trainer.load(&block_vectors(&config, values).expect("lengths are kept")).expect("the same model");
         Some(trainer)
     }
 

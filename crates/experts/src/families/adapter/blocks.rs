@@ -8,6 +8,7 @@
 
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
+use cloister_updates::BlockError;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -107,7 +108,7 @@ impl AdapterBlocks {
     ///
     /// # Errors
     /// [`ExpertsError::Adapter`] if the adapter lacks a tensor of the table or has it in another shape;
-    /// [`ExpertsError::NotFinite`] if training has diverged to values that are not finite.
+    /// [`ExpertsError::Blocks`] if training has diverged to values that are not finite.
     pub fn vectors(&self, adapter: &Adapter) -> Result<Vec<Vec<f32>>, ExpertsError> {
         let tensors = adapter.tensors();
         self.blocks.iter().map(|block| block_values(block, &tensors)).collect()
@@ -117,11 +118,11 @@ impl AdapterBlocks {
     /// block and routing blocks have no tensor, so their values are ignored.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] if the vectors do not follow the table,
-    /// [`ExpertsError::Adapter`] as in [`vectors`](Self::vectors). Then the adapter is as it was.
+    /// [`ExpertsError::Blocks`] if the vectors do not follow the table, [`ExpertsError::Adapter`] as in
+    /// [`vectors`](Self::vectors). Then the adapter is as it was.
     pub fn load(&self, vectors: &[Vec<f32>], adapter: &Adapter) -> Result<(), ExpertsError> {
         if vectors.len() != self.blocks.len() {
-            return Err(ExpertsError::BlockCount { expected: self.blocks.len(), got: vectors.len() });
+            return Err(BlockError::Count { expected: self.blocks.len(), got: vectors.len() }.into());
         }
         let tensors = adapter.tensors();
         // All places are found before the first value is written, so that an error leaves the adapter as it
@@ -130,7 +131,7 @@ impl AdapterBlocks {
         for (block, vector) in self.blocks.iter().zip(vectors) {
             let (block_kind, expected) = (block.shape.kind, block.shape.length);
             if expected != vector.len() as u64 {
-                return Err(ExpertsError::BlockLength { block: block_kind, expected, got: vector.len() });
+                return Err(BlockError::Length { block: block_kind, expected, got: vector.len() }.into());
             }
             let mut rest = vector.as_slice();
             for piece in &block.pieces {
@@ -164,7 +165,7 @@ fn block_values(block: &Block, tensors: &[(String, &Tensor)]) -> Result<Vec<f32>
     values.resize(length, 0.0);
     // Found here, before a value enters a sum that everyone shares.
     match values.iter().position(|value| !value.is_finite()) {
-        Some(coordinate) => Err(ExpertsError::NotFinite { block: block.shape.kind, coordinate }),
+        Some(coordinate) => Err(BlockError::NotFinite { block: block.shape.kind, coordinate }.into()),
         None => Ok(values),
     }
 }

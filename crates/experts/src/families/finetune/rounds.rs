@@ -1,16 +1,15 @@
 //! A family's model in federated rounds: blocks in, training, blocks and what scoring needs out.
 
 use cloister_params::block::BlockKind;
+use cloister_updates::{Averaging, BlockVectors, LocalResult};
 use rand_core::CryptoRng;
 
-use crate::blocks::BlockVectors;
 use crate::error::ExpertsError;
 use crate::families::finetune::{Example, FineTuned, FineTuner, FineTuning, RoutingSummary};
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, PublishedModel};
 use crate::training::descent::first_and_last;
-use crate::training::private::{Averaging, PrivateReport, PrivateTraining};
+use crate::training::private::{PrivateReport, PrivateTraining};
 use crate::training::progress::TrainingProgress;
-use crate::training::result::LocalResult;
 
 /// A model whose adapter is trained in rounds. It holds no examples, so the lab trains several members one
 /// after another with one loaded model.
@@ -42,15 +41,15 @@ impl RoundTrainer {
     /// The adapter's current values. Routing blocks and reserved coordinates are 0.
     ///
     /// # Errors
-    /// [`ExpertsError::NotFinite`] if training has diverged to values that are not finite.
+    /// [`ExpertsError::Blocks`] if training has diverged to values that are not finite.
     pub fn vectors(&self) -> Result<BlockVectors, ExpertsError> {
-        BlockVectors::of_table(self.blocks.table(), self.blocks.vectors(self.tuner.adapter())?)
+        Ok(BlockVectors::new(self.blocks.table(), self.blocks.vectors(self.tuner.adapter())?)?)
     }
 
     /// Loads the consortium's adapter. Its routing blocks are the published routing distributions.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] if the blocks belong to another model.
+    /// [`ExpertsError::Blocks`] if the blocks belong to another model.
     pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
         self.blocks.load(blocks.values(), self.tuner.adapter())?;
         let routing = blocks.iter().filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloister_updates::{Averaging, ExpertRegion, RecordAverages};
 use tch::{Device, Kind};
 
 use super::example::records;
@@ -9,8 +10,7 @@ use super::{Example, FineTuner};
 use crate::error::ExpertsError;
 use crate::families::Routing;
 use crate::families::models::batch::ExampleBatch;
-use crate::training::private::{Averaging, LayerAverages, RecordAverages, RecordBatch, record_batches};
-use crate::training::result::ExpertRegion;
+use crate::training::private::{LayerSums, RecordBatch, finish_averages, record_batches};
 use crate::training::routing::LayerRouting;
 use crate::training::statistics::LayerStatistics;
 
@@ -79,7 +79,7 @@ impl FineTuner {
         averaging: &Averaging,
         batch_size: usize,
     ) -> Result<RecordAverages, ExpertsError> {
-        let mut layers: Vec<LayerAverages<'_>> = Vec::new();
+        let mut layers: Vec<LayerSums<'_>> = Vec::new();
         self.check(examples)?;
         let records = records(examples);
         let batches: Vec<RecordBatch> =
@@ -88,13 +88,13 @@ impl FineTuner {
             self.each_routing(examples, &batch.examples, &mut |index, routing| {
                 // Made here, because only a routing tells how many experts there are.
                 if layers.len() == index {
-                    layers.push(LayerAverages::new(averaging, routing.logits.size()[1] as usize));
+                    layers.push(LayerSums::new(averaging, routing.logits.size()[1] as usize));
                 }
                 let owners = routing.owners.to_device(Device::Cpu);
                 layers[index].add(&plain(routing).to_host(), &owners, &batch);
             });
         }
-        Ok(RecordAverages::of_layers(&layers))
+        Ok(finish_averages(&layers))
     }
 
     /// Runs the examples with these indices through the model. `take` gets each sparse layer's routing, with

@@ -1,7 +1,6 @@
-//! Averages over records that no single record moves far. Scoring and routing need them beside trained
-//! parameters.
+//! Forms averages over records from their routed tokens: see [`RecordAverages`].
 
-use cloister_params::block::BlockKind;
+use cloister_updates::{Averaging, RecordAverages};
 use tch::{Kind, Tensor};
 
 use crate::device::values;
@@ -12,37 +11,6 @@ use crate::training::routing::LayerRouting;
 
 /// Experts that each token of an audited record is sent to, as in the classifier.
 const EXPERTS_PER_TOKEN: usize = 2;
-
-/// How records are averaged.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Averaging {
-    /// What hidden states are projected with, `[width, coordinates]`, row by row.
-    pub projection: Vec<Vec<f64>>,
-    /// The L2 norm that a record's projected mean is clipped to.
-    pub clip: f64,
-    /// Averages divide by at least this many records, which bounds how far one record moves them.
-    pub minimum_records: usize,
-}
-
-/// Averages over a member's records. One record more or less moves each region by at most `2 · clip /
-/// minimum_records`, and each routing distribution by at most `2 / minimum_records`, in L2 norm (`PRIV-11`).
-/// They may leave only with noise.
-#[derive(Clone, PartialEq)]
-pub struct RecordAverages {
-    experts: usize,
-    /// For each layer and expert, the mean over records that use the expert of their clipped projected mean
-    /// hidden state.
-    regions: Vec<Vec<f64>>,
-    /// For each layer, the mean over records of their mean routing distribution.
-    routing: Vec<Vec<f32>>,
-}
-
-/// They reveal something about the records, so they are never printed.
-impl std::fmt::Debug for RecordAverages {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RecordAverages({} regions)", self.regions.len())
-    }
-}
 
 /// A token whose hidden state a router reads, and the router's logits for it.
 #[derive(Clone, PartialEq)]
@@ -60,59 +28,47 @@ impl std::fmt::Debug for RoutedToken {
     }
 }
 
-impl RecordAverages {
-    /// The averages of a model with one MoE layer over records whose tokens are given, for audits that plant
-    /// records. Every token has the lengths of the first.
-    ///
-    /// # Errors
-    /// [`ExpertsError::Settings`] where there is no token, or a token has other lengths.
-    pub fn of_tokens(averaging: &Averaging, records: &[Vec<RoutedToken>]) -> Result<Self, ExpertsError> {
-        let tokens: Vec<&RoutedToken> = records.iter().flatten().collect();
-        let first = tokens.first().ok_or_else(|| settings_error("records without a token"))?;
-        let (width, experts) = (first.hidden.len(), first.logits.len());
-        if tokens.iter().any(|token| (token.hidden.len(), token.logits.len()) != (width, experts)) {
-            return Err(settings_error("tokens of different lengths"));
-        }
-        let (mut hidden, mut logits, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-        for (record, owner) in records.iter().zip(0_i64..) {
-            for token in record {
-                hidden.extend_from_slice(&token.hidden);
-                logits.extend_from_slice(&token.logits);
-                owners.push(owner);
-            }
-        }
-        let hidden = Tensor::from_slice(&hidden).view([-1, width as i64]);
-        let logits = Tensor::from_slice(&logits).view([-1, experts as i64]);
-        let routing = LayerRouting::new(hidden, &logits, EXPERTS_PER_TOKEN);
-        let owners = Tensor::from_slice(&owners);
-        let mut layer = LayerAverages::new(averaging, experts);
-        // Each record is one example, and all are one batch.
-        let examples: Vec<[usize; 1]> = (0..records.len()).map(|record| [record]).collect();
-        for batch in record_batches(examples.iter().map(<[usize; 1]>::as_slice), |_| 1, i64::MAX) {
-            layer.add(&routing, &owners, &batch);
-        }
-        Ok(Self::of_layers(&[layer]))
+/// The averages of a model with one MoE layer over records whose tokens are given, for audits that plant
+/// records. Every token has the lengths of the first.
+///
+/// # Errors
+/// [`ExpertsError::Settings`] where there is no token, or a token has other lengths.
+pub fn planted_averages(
+    averaging: &Averaging,
+    records: &[Vec<RoutedToken>],
+) -> Result<RecordAverages, ExpertsError> {
+    let tokens: Vec<&RoutedToken> = records.iter().flatten().collect();
+    let first = tokens.first().ok_or_else(|| settings_error("records without a token"))?;
+    let (width, experts) = (first.hidden.len(), first.logits.len());
+    if tokens.iter().any(|token| (token.hidden.len(), token.logits.len()) != (width, experts)) {
+        return Err(settings_error("tokens of different lengths"));
     }
-
-    pub(crate) fn of_layers(layers: &[LayerAverages<'_>]) -> Self {
-        Self {
-            experts: layers.first().map_or(0, |layer| layer.users.numel()),
-            regions: layers.iter().flat_map(LayerAverages::regions).collect(),
-            routing: layers.iter().map(LayerAverages::routing).collect(),
+    let (mut hidden, mut logits, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+    for (record, owner) in records.iter().zip(0_i64..) {
+        for token in record {
+            hidden.extend_from_slice(&token.hidden);
+            logits.extend_from_slice(&token.logits);
+            owners.push(owner);
         }
     }
-
-    /// The projected region of an expert; nothing for other blocks.
-    pub fn region(&self, kind: BlockKind) -> Option<&[f64]> {
-        let BlockKind::Expert { layer, expert } = kind else { return None };
-        let place = usize::from(layer) * self.experts + usize::from(expert);
-        self.regions.get(place).map(Vec::as_slice)
+    let hidden = Tensor::from_slice(&hidden).view([-1, width as i64]);
+    let logits = Tensor::from_slice(&logits).view([-1, experts as i64]);
+    let routing = LayerRouting::new(hidden, &logits, EXPERTS_PER_TOKEN);
+    let owners = Tensor::from_slice(&owners);
+    let mut layer = LayerSums::new(averaging, experts);
+    // Each record is one example, and all are one batch.
+    let examples: Vec<[usize; 1]> = (0..records.len()).map(|record| [record]).collect();
+    for batch in record_batches(examples.iter().map(<[usize; 1]>::as_slice), |_| 1, i64::MAX) {
+        layer.add(&routing, &owners, &batch);
     }
+    Ok(finish_averages(&[layer]))
+}
 
-    /// The routing distribution of a layer; nothing for other blocks.
-    pub fn routing(&self, kind: BlockKind) -> Option<&[f32]> {
-        let BlockKind::Routing { layer } = kind else { return None };
-        self.routing.get(usize::from(layer)).map(Vec::as_slice)
+/// The averages that the sums of all layers give.
+pub(crate) fn finish_averages(layers: &[LayerSums<'_>]) -> RecordAverages {
+    RecordAverages {
+        regions: layers.iter().map(LayerSums::regions).collect(),
+        routing: layers.iter().map(LayerSums::routing).collect(),
     }
 }
 
@@ -121,7 +77,7 @@ fn settings_error(what: &str) -> ExpertsError {
 }
 
 /// Running sums of one layer.
-pub(crate) struct LayerAverages<'a> {
+pub(crate) struct LayerSums<'a> {
     averaging: &'a Averaging,
     /// `[width, coordinates]`.
     projection: Tensor,
@@ -136,7 +92,7 @@ pub(crate) struct LayerAverages<'a> {
     sums: RecordSums,
 }
 
-impl<'a> LayerAverages<'a> {
+impl<'a> LayerSums<'a> {
     pub(crate) fn new(averaging: &'a Averaging, experts: usize) -> Self {
         let rows: Vec<f64> = averaging.projection.concat();
         let inputs = averaging.projection.len() as i64;
@@ -211,6 +167,8 @@ fn finite_or_0(rows: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests {
+    use cloister_params::block::BlockKind;
+
     use super::*;
 
     /// The example of each token.
@@ -229,7 +187,7 @@ mod tests {
         let (hidden, logits) = (random(6) * scale, random(4) * 3.0);
         let row = |row: usize| (0..3).map(|at| ((row * 3 + at) as f64).cos()).collect();
         let averaging = Averaging { projection: (0..6).map(row).collect(), clip: 0.5, minimum_records };
-        let mut layer = LayerAverages::new(&averaging, 4);
+        let mut layer = LayerSums::new(&averaging, 4);
         for batch in record_batches(records.iter().map(Vec::as_slice), |_| 1, most) {
             let (mut rows, mut owners) = (Vec::new(), Vec::new());
             for (place, &example) in (0_i64..).zip(&batch.examples) {
@@ -241,7 +199,7 @@ mod tests {
             let routing = LayerRouting::new(hidden.index_select(0, &rows), &logits.index_select(0, &rows), 2);
             layer.add(&routing, &owners, &batch);
         }
-        RecordAverages::of_layers(&[layer])
+        finish_averages(&[layer])
     }
 
     fn distance<T: Copy + Into<f64>>(one: &[T], other: &[T]) -> f64 {
@@ -267,7 +225,7 @@ mod tests {
                 let mut rest = records.clone();
                 rest.remove(left_out);
                 let others = averages(&rest, minimum, scale, 3);
-                for (one, other) in all.regions.iter().zip(&others.regions) {
+                for (one, other) in all.regions[0].iter().zip(&others.regions[0]) {
                     largest = largest.max(distance(one, other));
                 }
                 let moved = distance(&all.routing[0], &others.routing[0]);
@@ -288,7 +246,7 @@ mod tests {
         for most in 1..5 {
             let parts = averages(&grouped, 1, 10.0, most);
             assert!(distance(&whole.routing[0], &parts.routing[0]) < 1e-6, "batches of {most}");
-            for (one, other) in whole.regions.iter().zip(&parts.regions) {
+            for (one, other) in whole.regions[0].iter().zip(&parts.regions[0]) {
                 assert!(distance(one, other) < 1e-6, "batches of {most}");
             }
         }
@@ -303,9 +261,9 @@ mod tests {
     #[test]
     fn a_record_that_is_not_finite_counts_as_0() {
         let sound = averages(&singles(), 1, 1.0, 9);
-        assert!(sound.regions.iter().flatten().any(|&value| value != 0.0));
+        assert!(sound.regions[0].iter().flatten().any(|&value| value != 0.0));
         let broken = averages(&singles(), 1, f64::INFINITY, 9);
-        assert!(broken.regions.iter().flatten().all(|&value| value == 0.0), "every record is broken");
+        assert!(broken.regions[0].iter().flatten().all(|&value| value == 0.0), "every record is broken");
         assert!(broken.routing[0].iter().all(|value| value.is_finite()));
     }
 
@@ -320,7 +278,7 @@ mod tests {
             vec![token([1.0, 0.0], [90.0, 45.0, 0.0]), token([3.0, 0.0], [90.0, 0.0, 45.0])],
             vec![token([0.0, 50.0], [0.0, 90.0, 45.0])],
         ];
-        let averages = RecordAverages::of_tokens(&averaging, &records).expect("sound tokens");
+        let averages = planted_averages(&averaging, &records).expect("sound tokens");
         let region = |expert| averages.region(BlockKind::Expert { layer: 0, expert }).expect("there")[0];
         // The second record's own means, 100, are clipped to 10; all divide by the minimum of 4.
         for (expert, expected) in [2.0, 1.0 + 10.0, 3.0 + 10.0].into_iter().enumerate() {
@@ -330,7 +288,7 @@ mod tests {
         let routing = averages.routing(BlockKind::Routing { layer: 0 }).expect("there");
         assert!(distance(routing, &[0.25, 0.25, 0.0]) < 1e-6, "{routing:?}");
         let refused = |records: &[Vec<RoutedToken>]| {
-            RecordAverages::of_tokens(&averaging, records).expect_err("not averaged").to_string()
+            planted_averages(&averaging, records).expect_err("not averaged").to_string()
         };
         assert!(refused(&[vec![]]).contains("without a token"));
         let short = token([1.0, 0.0], [0.0; 3]);

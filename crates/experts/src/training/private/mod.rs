@@ -34,8 +34,8 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-pub(crate) use averages::LayerAverages;
-pub use averages::{Averaging, RecordAverages, RoutedToken};
+pub(crate) use averages::{LayerSums, finish_averages};
+pub use averages::{RoutedToken, planted_averages};
 pub(crate) use noise::Grid;
 pub use planted_gradients::{PlantedGradients, ReleasedStep};
 pub(crate) use records::{RecordBatch, RecordSums, batches as record_batches, by_record};

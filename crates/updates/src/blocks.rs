@@ -5,7 +5,42 @@ use std::ops::Index;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
 
-use crate::error::ExpertsError;
+use thiserror::Error;
+
+/// Why vectors are not those of a block table.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum BlockError {
+    /// There are more or fewer vectors than blocks.
+    #[error(
+        "the block table has {expected} blocks, but {got} came; use vectors of the same model configuration"
+    )]
+    Count {
+        /// Blocks of the table.
+        expected: usize,
+        /// Blocks that came.
+        got: usize,
+    },
+    /// One block has a wrong length.
+    #[error(
+        "{block} has {expected} coordinates, but {got} came; use vectors of the same model configuration"
+    )]
+    Length {
+        /// The block.
+        block: BlockKind,
+        /// Coordinates in the block table.
+        expected: u64,
+        /// Coordinates that came.
+        got: usize,
+    },
+    /// One block holds a value that is not a finite number.
+    #[error("coordinate {coordinate} of {block} is not a finite number; refuse this model")]
+    NotFinite {
+        /// The block.
+        block: BlockKind,
+        /// The first such coordinate.
+        coordinate: usize,
+    },
+}
 
 /// One finite vector for each block, in the order of the block table: a model, or an update of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,8 +53,8 @@ impl BlockVectors {
     /// Takes vectors that follow a block table.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`], [`ExpertsError::BlockLength`] or [`ExpertsError::NotFinite`].
-    pub fn of_table(table: Vec<BlockShape>, values: Vec<Vec<f32>>) -> Result<Self, ExpertsError> {
+    /// See [`BlockError`].
+    pub fn new(table: Vec<BlockShape>, values: Vec<Vec<f32>>) -> Result<Self, BlockError> {
         check_blocks(&table, &values)?;
         Ok(Self { table, values })
     }
@@ -27,9 +62,17 @@ impl BlockVectors {
     /// Other vectors that follow the same block table.
     ///
     /// # Errors
-    /// As [`of_table`](Self::of_table).
-    pub fn with_values(&self, values: Vec<Vec<f32>>) -> Result<Self, ExpertsError> {
-        Self::of_table(self.table.clone(), values)
+    /// As [`new`](Self::new).
+    pub fn with_values(&self, values: Vec<Vec<f32>>) -> Result<Self, BlockError> {
+        Self::new(self.table.clone(), values)
+    }
+
+    /// Checks that the vectors follow this block table.
+    ///
+    /// # Errors
+    /// See [`BlockError`].
+    pub fn check_table(&self, table: &[BlockShape]) -> Result<(), BlockError> {
+        check_blocks(table, &self.values)
     }
 
     /// The block table that the vectors follow.
@@ -79,23 +122,19 @@ impl Index<BlockId> for BlockVectors {
     }
 }
 
-pub(crate) fn check_blocks(table: &[BlockShape], values: &[Vec<f32>]) -> Result<(), ExpertsError> {
+fn check_blocks(table: &[BlockShape], values: &[Vec<f32>]) -> Result<(), BlockError> {
     if table.len() != values.len() {
-        return Err(ExpertsError::BlockCount { expected: table.len(), got: values.len() });
+        return Err(BlockError::Count { expected: table.len(), got: values.len() });
     }
     table.iter().zip(values).try_for_each(|(shape, vector)| check_block(shape, vector))
 }
 
-fn check_block(shape: &BlockShape, vector: &[f32]) -> Result<(), ExpertsError> {
+fn check_block(shape: &BlockShape, vector: &[f32]) -> Result<(), BlockError> {
     if shape.length != vector.len() as u64 {
-        return Err(ExpertsError::BlockLength {
-            block: shape.kind,
-            expected: shape.length,
-            got: vector.len(),
-        });
+        return Err(BlockError::Length { block: shape.kind, expected: shape.length, got: vector.len() });
     }
     match vector.iter().position(|value| !value.is_finite()) {
-        Some(coordinate) => Err(ExpertsError::NotFinite { block: shape.kind, coordinate }),
+        Some(coordinate) => Err(BlockError::NotFinite { block: shape.kind, coordinate }),
         None => Ok(()),
     }
 }

@@ -1,7 +1,6 @@
 //! What a local training yields.
 
-use crate::blocks::BlockVectors;
-use crate::training::private::RecordAverages;
+use crate::{BlockVectors, RecordAverages};
 
 /// The tokens that one expert was responsible for in the last pass of a training. Private training, which
 /// draws its notes, has a pass of its own for this after the last step.
@@ -37,8 +36,7 @@ pub struct LocalResult {
     /// For each layer and expert the mean decision margin of the tokens routed to it: the probability of the
     /// chosen expert minus that of the best expert not chosen.
     pub margins: Vec<Vec<f32>>,
-    /// Mean loss of the task over the first quarter of the steps, in nats as in
-    /// [`TrainingProgress`](crate::TrainingProgress).
+    /// Mean loss of the task over the first quarter of the steps, in nats.
     pub loss_first: f64,
     /// Mean loss of the task over the last quarter of the steps, in the same unit.
     pub loss_last: f64,
