@@ -47,6 +47,7 @@ fn file(parties: Vec<Party>) -> ConsortiumFile {
         name: "test".into(),
         epoch: 1,
         start: None,
+        retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: coordinator.signing_key,

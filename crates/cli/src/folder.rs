@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
+use cloister_identity::{Identity, read_signing_key};
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
-use cloister_storage::SecretError;
-use cloister_transport::Identity;
-use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
@@ -23,30 +21,18 @@ pub(crate) struct PartyFolder {
 }
 
 pub(crate) const SIGNING_KEY: &str = "signing.key";
+pub(crate) const ENROLMENT: &str = "enrolment.toml";
 pub(crate) const POLICY: &str = "policy.toml";
 
 impl PartyFolder {
     pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
         let identity = Identity::load(folder).map_err(Failure::config)?;
-        let seed = read_key(&folder.join(SIGNING_KEY))?;
+        let signing_key = read_signing_key(&folder.join(SIGNING_KEY)).map_err(Failure::config)?;
         let policy_path = folder.join(POLICY);
         let policy = Policy::parse(&read_text(&policy_path)?)
             .map_err(|error| Failure::config(format!("{}: {error}", policy_path.display())))?;
-        Ok(Self { identity, signing_key: Arc::new(SigningKey::from_seed(&seed)), policy })
+        Ok(Self { identity, signing_key: Arc::new(signing_key), policy })
     }
-}
-
-/// Reads a key, unless users other than its owner can read it (`CONS-07`).
-fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let text = cloister_storage::read_secret(path).map_err(|error| match error {
-        SecretError::Io(error) => unreadable(path, &error),
-        SecretError::ReadableByOthers { .. } => Failure::config(format!(
-            "other users of this machine can read the key {}; run `chmod 600` on it, and replace the key if somebody may have \
-             read it",
-            path.display()
-        )),
-    })?;
-    Ok(Zeroizing::new(from_hex(path, &text)?))
 }
 
 /// Accepts the consortium file at `path`, if the governance key of the party's own policy signed it. Its
@@ -75,11 +61,12 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|error| unreadable(path, &error))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::config(format!("cannot read {}: {error}; check the path and its permissions", path.display()))
 }
 
-fn hex_file<const N: usize>(path: &Path) -> Result<[u8; N], Failure> {
+/// The bytes of a file of hexadecimal digits.
+pub(crate) fn hex_file<const N: usize>(path: &Path) -> Result<[u8; N], Failure> {
     from_hex(path, &read_text(path)?)
 }
 

@@ -14,7 +14,6 @@ mod classes;
 #[cfg(feature = "training")]
 mod client;
 mod consortium;
-#[cfg(feature = "training")]
 mod create;
 #[cfg(feature = "training")]
 mod data;
@@ -25,6 +24,7 @@ mod events;
 mod experts;
 mod failure;
 mod folder;
+mod identity;
 #[cfg(feature = "training")]
 mod lab;
 mod output;
@@ -52,7 +52,9 @@ enum Command {
     /// Run a hospital: a member, a custodian, or both, as the consortium file says.
     #[cfg(feature = "training")]
     Client(client::ClientArguments),
-    /// Show the floors and quorums that a consortium of some size must keep.
+    /// Make and show a party's keys.
+    Identity(identity::IdentityArguments),
+    /// Found a consortium, change its roster, and sign its file.
     Consortium(consortium::ConsortiumArguments),
     /// Check a hospital's files before it trains on them.
     #[cfg(feature = "training")]
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Server(arguments) => server::run(arguments),
         #[cfg(feature = "training")]
         Command::Client(arguments) => client::run(arguments),
+        Command::Identity(arguments) => identity::run(&arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
         #[cfg(feature = "training")]

@@ -70,7 +70,7 @@ mod hospital {
 
     use cloister_crypto::sign::SigningKey;
     use cloister_params::consortium::PublicBytes;
-    use cloister_transport::Identity;
+    use cloister_transport::{Identity, Validity};
 
     use super::site::write_key;
     use super::*;
@@ -116,7 +116,7 @@ mod hospital {
     /// Writes a hospital's folder and enters it into the consortium file as party 1.
     fn enrol(site: &mut Site) -> PathBuf {
         let hospital = site.folder.join("hospital");
-        let identity = Identity::generate("hospital 1").unwrap();
+        let identity = Identity::generate("hospital 1", Validity::unlimited()).unwrap();
         identity.save(&hospital).unwrap();
         std::fs::copy(site.folder.join("policy.toml"), hospital.join("policy.toml")).unwrap();
         write_key(&hospital, [9; 32]);

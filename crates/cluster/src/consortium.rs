@@ -82,6 +82,7 @@ fn signed(number: u32, start: Option<EpochStart>, parties: Vec<Party>) -> TestCo
         name: "test".into(),
         epoch: number,
         start,
+        retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: key(0).public(),

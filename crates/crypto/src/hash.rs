@@ -28,6 +28,10 @@ pub enum Domain {
     Opening,
     /// The seed of a task's sketches.
     Projection,
+    /// The body of an enrolment; people compare a part of the digest.
+    Enrolment,
+    /// The governance key; people compare a part of the digest.
+    GovernanceKey,
 }
 
 impl Domain {
@@ -44,6 +48,8 @@ impl Domain {
             Self::Late => b"cloister/v1/late",
             Self::Opening => b"cloister/v1/opening",
             Self::Projection => b"cloister/v1/projection",
+            Self::Enrolment => b"cloister/v1/enrolment",
+            Self::GovernanceKey => b"cloister/v1/governance-key",
         }
     }
 }

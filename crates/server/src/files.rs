@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use cloister_protocol::coordinator::RoundReport;
+use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::{EpochStart, LastEnding, PublicBytes};
+use cloister_protocol::coordinator::{CoordinatorCheckpoint, RoundReport};
+use cloister_protocol::ending::KnownEnding;
 use cloister_wire::codec;
 
 /// Writes a round's log, the certificate of its ending, and the model after it. Each file is replaced as a
@@ -21,6 +24,25 @@ pub(crate) fn write_round(folder: &Path, report: &RoundReport) -> io::Result<()>
     write_whole(&rounds.join(format!("{number:04}.log.jsonl")), lines.as_bytes())?;
     write_whole(&rounds.join(format!("{number:04}.ending")), &codec::encode(&report.ending))?;
     write_whole(&folder.join("model.parameters"), &report.model.to_bytes())
+}
+
+/// Writes what the next edition of the consortium file continues from, if the coordinator stops here
+/// (`CONS-06`). `cloister consortium sign --start` reads it.
+pub(crate) fn write_epoch_start(
+    folder: &Path,
+    epoch: &Epoch,
+    checkpoint: &CoordinatorCheckpoint,
+) -> io::Result<()> {
+    // The ending was certified when it became the last one, and is checked again for its digest.
+    let known = checkpoint.last_ending.as_ref().map(|ending| KnownEnding::check(ending, epoch));
+    let known = known.transpose().map_err(io::Error::other)?;
+    let start = EpochStart {
+        epoch: PublicBytes(epoch.digest().0),
+        model: PublicBytes(checkpoint.model.digest().0),
+        ending: known.map(|known| LastEnding { round: known.round, digest: PublicBytes(known.digest.0) }),
+    };
+    let text = start.to_toml().map_err(io::Error::other)?;
+    write_whole(&folder.join("epoch-start.toml"), text.as_bytes())
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {

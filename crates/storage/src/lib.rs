@@ -37,7 +37,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -112,6 +112,19 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     fs::rename(part, path)?;
     sync_folder_of(path)?;
     Ok(file)
+}
+
+/// Writes a secret to a file that only its owner can read. An existing file is never overwritten.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], or another error of the system.
+pub fn write_new_secret(path: &Path, text: &str) -> io::Result<()> {
+    // The mode is set at creation, because a later chmod would leave the secret readable for a moment.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(path)?;
+    restrict(&file)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    sync_folder_of(path)
 }
 
 /// Why a secret was not read.

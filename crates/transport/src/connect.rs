@@ -4,18 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cloister_identity::{Fingerprint, Identity, ValidityError};
 use cloister_params::id::PartyId;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
 use rustls::AlertDescription;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::fingerprint::Fingerprint;
 use crate::greeting::{self, GreetingFailure, Streams};
-use crate::identity::Identity;
 use crate::link::Link;
 use crate::link_error::{REFUSED, printable};
-use crate::pinning::{self, Presented, alert_raised_by_peer, alert_raised_here};
+use crate::pinning::{self, Presented, PresentedCertificate, alert_raised_by_peer, alert_raised_here};
 use crate::roster::Roster;
 use crate::settings::TransportSettings;
 use crate::socket;
@@ -59,6 +58,25 @@ pub enum ConnectError {
     KeyNotHeld {
         /// Where the coordinator should be.
         address: SocketAddr,
+    },
+    /// The coordinator's certificate is not valid at this time.
+    #[error("the coordinator at {address} cannot be used: {why}")]
+    Dates {
+        /// Where the coordinator is.
+        address: SocketAddr,
+        /// What its certificate's dates are.
+        why: ValidityError,
+    },
+    /// The coordinator says that this side's certificate is not valid at this time.
+    #[error(
+        "the coordinator at {address} rejected this party, because by its clock the certificate {ours} is not within its \
+         dates; run `cloister identity show`, check both clocks, and have the consortium list a new identity"
+    )]
+    RejectedDates {
+        /// Where the coordinator is.
+        address: SocketAddr,
+        /// This side's certificate.
+        ours: Fingerprint,
     },
     /// The coordinator's name has no address.
     #[error("the host of {host} is not found: {detail}; check the name and this machine's name resolution")]
@@ -175,6 +193,9 @@ impl Attempt {
             Some(AlertDescription::AccessDenied) => {
                 return ConnectError::NotInConsortium { address, ours: self.ours };
             }
+            Some(AlertDescription::CertificateExpired) => {
+                return ConnectError::RejectedDates { address, ours: self.ours };
+            }
             Some(AlertDescription::NoApplicationProtocol) => return ConnectError::OtherProtocol { address },
             _ => {}
         }
@@ -191,12 +212,13 @@ impl Attempt {
     /// What was wrong with the server's certificate, if this side ended the handshake over it.
     fn coordinators_certificate_fault(&self, error: &ConnectionError) -> Option<ConnectError> {
         let (address, expected) = (self.address, self.coordinator);
-        let presented = *self.presented.get()?;
+        let &PresentedCertificate { fingerprint: presented, dates } = self.presented.get()?;
         // Only for alerts of this side: what a server says about its own certificate is no evidence.
         match alert_raised_here(error)? {
             AlertDescription::AccessDenied => {
                 Some(ConnectError::WrongCoordinator { address, expected, presented })
             }
+            AlertDescription::CertificateExpired => dates.map(|why| ConnectError::Dates { address, why }),
             AlertDescription::DecryptError => Some(ConnectError::KeyNotHeld { address }),
             _ => None,
         }

@@ -11,8 +11,8 @@
 //! # Trust
 //! Both sides authenticate by TLS 1.3, with the protocol name `cloister/1`. A certificate is trusted if its
 //! SHA-256 [`Fingerprint`] is pinned (in the [`Roster`] at the coordinator, by the consortium file at the
-//! party) **and** the peer signs the handshake with the certificate's key. Names and dates in certificates
-//! prove nothing and are not read. Sessions are never resumed, so that the certificate is checked for every
+//! party), today is within its dates, **and** the peer signs the handshake with the certificate's key. Names in
+//! certificates prove nothing and are not read. Sessions are never resumed, so that the certificate is checked for every
 //! link. TLS protects frames from everyone but the coordinator; what the coordinator must not read is masked
 //! or sealed before it gets here.
 //!
@@ -30,11 +30,12 @@
 //!
 //! ```
 //! use cloister_params::id::PartyId;
-//! use cloister_transport::{Identity, Listener, Roster, TransportSettings, connect};
+//! use cloister_transport::{Identity, Listener, Roster, TransportSettings, Validity, connect};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (coordinator, hospital) = (Identity::generate("coordinator")?, Identity::generate("hospital 1")?);
+//! let coordinator = Identity::generate("coordinator", Validity::unlimited())?;
+//! let hospital = Identity::generate("hospital 1", Validity::unlimited())?;
 //! let settings = TransportSettings::default();
 //!
 //! // The coordinator pins the certificates of all parties; a party pins that of the coordinator.
@@ -67,10 +68,8 @@ mod address;
 mod connect;
 mod counters;
 mod doorway;
-mod fingerprint;
 mod frame;
 mod greeting;
-mod identity;
 mod link;
 mod link_error;
 mod listener;
@@ -80,12 +79,12 @@ mod settings;
 mod socket;
 mod uplink;
 
+pub use cloister_identity::{Fingerprint, FingerprintError, Identity, IdentityError, Validity};
+
 pub use address::{HostPort, HostPortError};
 pub use connect::{ConnectError, connect};
 pub use counters::LinkCounters;
-pub use fingerprint::{Fingerprint, FingerprintError};
 pub use frame::MAX_FRAME;
-pub use identity::{Identity, IdentityError};
 pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
 pub use link_error::{LinkError, commands_terminals, printable};
 pub use listener::{AcceptError, BindError, Listener};

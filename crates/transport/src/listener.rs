@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloister_identity::{Fingerprint, Identity, ValidityError};
 use cloister_params::id::PartyId;
 use quinn::{
     Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
@@ -15,12 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::doorway::{Doorway, PeerSource};
-use crate::fingerprint::Fingerprint;
 use crate::greeting::{self, GreetingFailure, Streams};
-use crate::identity::Identity;
 use crate::link::Link;
 use crate::link_error::{REFUSED, printable};
-use crate::pinning::{self, Presented, alert_raised_here};
+use crate::pinning::{self, Presented, PresentedCertificate, alert_raised_here};
 use crate::roster::Roster;
 use crate::settings::TransportSettings;
 use crate::socket;
@@ -83,6 +82,16 @@ pub enum AcceptError {
         fingerprint: Fingerprint,
         /// Whose certificate that is.
         party: PartyId,
+    },
+    /// The party's certificate is not valid at this time.
+    #[error("{party} at {address} was rejected: {why}")]
+    Dates {
+        /// Where the peer came from.
+        address: SocketAddr,
+        /// Whose certificate it is.
+        party: PartyId,
+        /// What its dates are.
+        why: ValidityError,
     },
     /// The peer presented no certificate.
     #[error("a peer at {address} presented no certificate: it is not a Cloister client")]
@@ -294,7 +303,8 @@ impl Arrival<'_> {
     /// The party to which the certificate belongs, if the peer sent the same number.
     fn check_claim(&self, claimed: PartyId) -> Result<PartyId, AcceptError> {
         let address = self.address;
-        let fingerprint = *self.presented.get().ok_or(AcceptError::NoCertificate { address })?;
+        let presented = self.presented.get().ok_or(AcceptError::NoCertificate { address })?;
+        let fingerprint = presented.fingerprint;
         match self.roster.party(fingerprint) {
             None => Err(AcceptError::NotInConsortium { address, fingerprint }),
             Some(listed) if listed == claimed => Ok(listed),
@@ -311,14 +321,20 @@ impl Arrival<'_> {
 
     fn lost(&self, error: ConnectionError) -> AcceptError {
         let address = self.address;
-        let presented = self.presented.get().map(|&it| (it, self.roster.party(it)));
-        match (alert_raised_here(&error), presented) {
+        let Some(&PresentedCertificate { fingerprint, dates }) = self.presented.get() else {
+            return match alert_raised_here(&error) {
+                Some(AlertDescription::CertificateRequired) => AcceptError::NoCertificate { address },
+                _ if error == ConnectionError::TimedOut => AcceptError::TooSlow { address },
+                _ => self.handshake(&error.to_string()),
+            };
+        };
+        match (alert_raised_here(&error), self.roster.party(fingerprint), dates) {
             // Any alert: a certificate that is not in the roster is the reason, whatever failed after it.
-            (Some(_), Some((fingerprint, None))) => AcceptError::NotInConsortium { address, fingerprint },
-            (Some(AlertDescription::DecryptError), Some((fingerprint, Some(party)))) => {
+            (Some(_), None, _) => AcceptError::NotInConsortium { address, fingerprint },
+            (Some(_), Some(party), Some(why)) => AcceptError::Dates { address, party, why },
+            (Some(AlertDescription::DecryptError), Some(party), None) => {
                 AcceptError::KeyNotHeld { address, fingerprint, party }
             }
-            (Some(AlertDescription::CertificateRequired), None) => AcceptError::NoCertificate { address },
             _ if error == ConnectionError::TimedOut => AcceptError::TooSlow { address },
             _ => self.handshake(&error.to_string()),
         }

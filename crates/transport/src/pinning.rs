@@ -1,12 +1,15 @@
 //! TLS in which only pinned certificates count.
 //!
 //! Construction: TLS 1.3 with certificates on both sides. A peer is the party that the roster names if its
-//! certificate's fingerprint is pinned and its handshake signature verifies under that certificate's key.
-//! Chains, names, dates and revocation lists are deliberately not checked: removing a certificate from the
-//! roster revokes it.
+//! certificate's fingerprint is pinned, the time is within the certificate's dates, and its handshake signature
+//! verifies under that certificate's key (`WIRE-06`). Chains, names and revocation lists are deliberately not
+//! checked: removing a certificate from the roster revokes it.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
 
+use cloister_identity::{Fingerprint, Identity, Validity, ValidityError};
+use cloister_params::rule;
 use quinn::ConnectionError;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -21,15 +24,20 @@ use rustls::{
     SignatureScheme,
 };
 
-use crate::fingerprint::Fingerprint;
-use crate::identity::Identity;
 use crate::roster::Roster;
 
 const PROTOCOL_NAME: &[u8] = b"cloister/1";
 
-/// The certificate that the peer presented in one handshake. It is noted for the error message if the
-/// handshake fails.
-pub(crate) type Presented = Arc<OnceLock<Fingerprint>>;
+/// The certificate that the peer presented in one handshake.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PresentedCertificate {
+    pub(crate) fingerprint: Fingerprint,
+    /// Why it is not valid now, if it is not.
+    pub(crate) dates: Option<ValidityError>,
+}
+
+/// What was presented is noted for the error message if the handshake fails.
+pub(crate) type Presented = Arc<OnceLock<PresentedCertificate>>;
 
 /// Accepts the certificates of a roster, in one handshake.
 #[derive(Debug)]
@@ -40,12 +48,21 @@ struct PinnedVerifier {
 }
 
 impl PinnedVerifier {
-    fn check_pin(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+    /// `WIRE-06`
+    fn check(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+        let validity = Validity::from_certificate(certificate)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
         // Noted before it is judged, so that the error can name a certificate that is not pinned.
-        let fingerprint = *self.presented.get_or_init(|| Fingerprint::of_certificate(certificate));
-        match self.roster.party(fingerprint) {
-            Some(_) => Ok(()),
-            None => Err(CertificateError::ApplicationVerificationFailure.into()),
+        let presented = self.presented.get_or_init(|| PresentedCertificate {
+            fingerprint: Fingerprint::of_certificate(certificate),
+            dates: validity.check(now).err(),
+        });
+        // The pin first: dates of a stranger's certificate are of no interest.
+        match (self.roster.party(presented.fingerprint), presented.dates) {
+            (None, _) => Err(CertificateError::ApplicationVerificationFailure.into()),
+            (Some(_), Some(_)) if rule::in_force("WIRE-06") => Err(CertificateError::Expired.into()),
+            (Some(_), _) => Ok(()),
         }
     }
 
@@ -71,9 +88,9 @@ impl ServerCertVerifier for PinnedVerifier {
         _intermediates: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check_pin(certificate).map(|()| ServerCertVerified::assertion())
+        self.check(certificate, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -110,9 +127,9 @@ impl ClientCertVerifier for PinnedVerifier {
         &self,
         certificate: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check_pin(certificate).map(|()| ClientCertVerified::assertion())
+        self.check(certificate, now).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

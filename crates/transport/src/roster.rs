@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use cloister_identity::Fingerprint;
 use cloister_params::id::PartyId;
 use thiserror::Error;
-
-use crate::fingerprint::Fingerprint;
 
 /// The certificates that a side accepts, each pinned to a party. A party may have several, so that it can
 /// change its certificate without an interruption.

@@ -3,7 +3,9 @@
 mod common;
 
 use cloister_params::id::PartyId;
-use cloister_transport::{AcceptError, ConnectError, connect};
+use std::time::{Duration, UNIX_EPOCH};
+
+use cloister_transport::{AcceptError, ConnectError, Identity, Validity, connect};
 use common::{Consortium, FIRST, SECOND, failure, identity, raw, refusal};
 
 #[tokio::test]
@@ -134,4 +136,28 @@ async fn another_protocol_name_is_refused() {
     let (accepted, greeted) = tokio::join!(listener.accept(), raw::greet(&endpoint, address, FIRST.0));
     assert!(matches!(refusal(accepted), AcceptError::Handshake { .. }));
     assert!(greeted.is_err());
+}
+
+/// WIRE-06
+#[tokio::test]
+async fn a_certificate_that_ended_is_refused_with_both_sides_told() {
+    let mut consortium = Consortium::new();
+    let in_2024 = UNIX_EPOCH + Duration::from_hours(24 * 20_000);
+    let ended = Validity::starting(in_2024, 90);
+    consortium.first = Identity::generate("first", ended).expect("randomness");
+    let (mut listener, address) = consortium.listen();
+    let (accepted, connected) =
+        tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, FIRST));
+    let refusal = refusal(accepted);
+    assert!(matches!(refusal, AcceptError::Dates { party: FIRST, .. }), "{refusal}");
+    assert!(refusal.to_string().contains(&format!("ended on {}", ended.last_day())), "{refusal}");
+    let failure = failure(connected);
+    assert!(matches!(failure, ConnectError::RejectedDates { .. }), "{failure}");
+
+    // The same for the coordinator's certificate, which the party checks.
+    consortium.coordinator = Identity::generate("coordinator", ended).expect("randomness");
+    let (mut listener, address) = consortium.listen();
+    let (_, connected) =
+        tokio::join!(listener.accept(), consortium.connect(address, &consortium.second, SECOND));
+    assert!(matches!(connected, Err(ConnectError::Dates { .. })), "{connected:?}");
 }

@@ -25,7 +25,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("experts", &["params", "privacy", "updates"]),
     ("gate", &["params", "alignment", "protocol", "privacy", "updates"]),
     ("trainer", &["experts"]),
-    ("transport", &["params", "storage"]),
+    ("identity", &["params", "storage", "crypto", "wire"]),
+    ("transport", &["params", "identity"]),
     ("server", &["params", "storage", "crypto", "wire", "protocol", "transport", "transcript", "privacy"]),
     (
         "client",
@@ -70,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "protocol",
             "privacy",
             "transport",
+            "identity",
             "server",
             "client",
             "experts",
@@ -80,7 +82,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// For each fenced dependency, the crates that may name it.
 const FENCED: &[(&str, &[&str])] = &[
-    ("toml", &["params", "lab"]),
+    ("toml", &["params", "lab", "identity"]),
     ("ring", &["crypto"]),
     ("curve25519-dalek", &["crypto"]),
     ("aes", &["crypto"]),
@@ -92,8 +94,10 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tokenizers", &["experts"]),
     ("opendp", &["privacy"]),
     ("quinn", &["transport"]),
-    ("rustls", &["transport"]),
-    ("rcgen", &["transport"]),
+    ("rustls", &["transport", "identity"]),
+    ("rcgen", &["identity"]),
+    ("pkcs8", &["identity"]),
+    ("x509-cert", &["identity"]),
     ("tokio", &["server", "client", "transport", "cli", "tests"]),
     ("clap", &["cli"]),
 ];

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::letter::{self, LetterEvidence};
 use cloister_crypto::merkle;
+use cloister_identity::enrolment::Enrolment;
 use cloister_params::consortium::{Consortium, ConsortiumFile};
 use cloister_params::id::Digest;
 use cloister_params::plan::{CheckedPlan, RoundPlan, RoundSettings};
@@ -43,6 +44,7 @@ pub(crate) const DECODERS: &[Target] = &[
     Target::new("letter", letter),
     Target::new("path", path),
     Target::new("consortium", consortium),
+    Target::new("enrolment", enrolment),
     Target::new("policy", policy),
     Target::new("settings", settings),
     Target::new("model", model),
@@ -142,8 +144,16 @@ fn written(consortium: &Consortium) -> ConsortiumFile {
         name: consortium.name().to_owned(),
         epoch: consortium.epoch_number(),
         start: consortium.start().copied(),
+        retired: consortium.retired().to_vec(),
         coordinator: consortium.coordinator().clone(),
         parties: consortium.parties().cloned().collect(),
+    }
+}
+
+/// A file from a stranger. What is accepted has proofs by two keys, so it cannot be written again here.
+fn enrolment(bytes: &[u8]) {
+    if let Some(enrolment) = std::str::from_utf8(bytes).ok().and_then(|text| Enrolment::read(text).ok()) {
+        assert!(!enrolment.applicant().roles.is_empty(), "an enrolment has roles");
     }
 }
 

@@ -7,13 +7,13 @@ use cloister_crypto::sign::SigningKey;
 use cloister_experts::families::AdapterSettings;
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{ModelConfig, Note};
+use cloister_identity::{Identity, Validity, write_signing_key};
 use cloister_params::consortium::{Consortium, ConsortiumFile, CoordinatorEntry, Party, PublicBytes, Role};
 use cloister_params::floors::DEFAULT_CUSTODIANS;
 use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
-use cloister_transport::Identity;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use serde_json::{Value, json};
@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use super::DemoArguments;
 use super::settings::settings;
 use super::text::{Hospital, Text};
-use crate::create::{create_folder, create_party, write};
+use crate::create::{create_folder, write};
 use crate::failure::Failure;
+use crate::folder::{POLICY, SIGNING_KEY};
 
 /// The files that the processes are started with.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ struct NewParty {
 }
 
 fn new_party(name: &str) -> Result<NewParty, Failure> {
-    let identity = Identity::generate(name).map_err(Failure::error)?;
+    let identity = Identity::generate(name, Validity::unlimited()).map_err(Failure::error)?;
     let (key, seed) = SigningKey::generate(&mut UnwrapErr(SysRng));
     Ok(NewParty { identity, seed, signing_key: key.public() })
 }
@@ -81,7 +82,10 @@ impl NewParty {
     }
 
     fn save(&self, folder: &Path, policy: &Policy) -> Result<(), Failure> {
-        create_party(folder, &self.identity, &self.seed, policy)
+        create_folder(folder)?;
+        self.identity.save(folder).map_err(Failure::error)?;
+        write_signing_key(&folder.join(SIGNING_KEY), &self.seed).map_err(Failure::error)?;
+        write(&folder.join(POLICY), policy.to_toml().map_err(Failure::error)?.as_bytes())
     }
 }
 
@@ -133,6 +137,7 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
         name: "demo".into(),
         epoch: 1,
         start: None,
+        retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: coordinator.signing_key,

@@ -11,7 +11,7 @@ use cloister_crypto::consortium::sign_file;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::{ConsortiumFile, CoordinatorEntry, Party, PublicBytes, Role};
 use cloister_params::id::PartyId;
-use cloister_transport::Identity;
+use cloister_transport::{Identity, Validity};
 
 /// A coordinator's files on disk, all valid at first.
 pub(crate) struct Site {
@@ -44,7 +44,7 @@ impl Site {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("data")).unwrap();
         let governance = SigningKey::from_seed(&[1; 32]);
-        let identity = Identity::generate("coordinator").unwrap();
+        let identity = Identity::generate("coordinator", Validity::unlimited()).unwrap();
         identity.save(&folder).unwrap();
         write_key(&folder, [2; 32]);
         let policy = format!("governance_key = \"{}\"", governance.public());
@@ -58,6 +58,7 @@ impl Site {
             name: "test".into(),
             epoch: 1,
             start: None,
+            retired: Vec::new(),
             coordinator,
             parties: (1..=5).map(party).collect(),
         };

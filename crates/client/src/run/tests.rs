@@ -13,7 +13,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::{PrivateTrainingPlan, RoundSettings};
 use cloister_privacy::ledger::History;
 use cloister_testkit::world::World;
-use cloister_transport::{Identity, TransportSettings};
+use cloister_transport::{Identity, TransportSettings, Validity};
 use cloister_wire::message::Message;
 
 use super::*;
@@ -101,7 +101,7 @@ fn site_config(world: &World, settings: &RoundSettings, folder: &std::path::Path
         party: HOSPITAL,
         epoch: world.consortium.epoch.clone(),
         signing_key: world.consortium.keys[&HOSPITAL].clone(),
-        identity: Identity::generate("hospital 1").expect("an identity"),
+        identity: Identity::generate("hospital 1", Validity::unlimited()).expect("an identity"),
         policy: policy(&world.consortium),
         task: settings.task,
         model: model(settings),

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::{MAX_FILE_BYTES, MAX_WEIGHT};
 use crate::floors::FloorsError;
+use crate::id::PartyId;
 
 /// What is wrong with a consortium file.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -38,6 +39,14 @@ pub enum ConsortiumError {
     NoRole {
         /// The party.
         name: String,
+    },
+    /// A party with the number of one that has left: what was signed with it before would seem to be its own.
+    #[error("party {name:?} has the number {}, which a party that has left had; give it a new one", number.0)]
+    RetiredNumber {
+        /// The party.
+        name: String,
+        /// The number.
+        number: PartyId,
     },
     /// An organisation with two custodians: shares would be in fewer hands than they seem.
     #[error(

@@ -1,6 +1,7 @@
 //! The consortium file: who takes part, with which keys and roles. The governance key signs the file's bytes;
 //! each party has pinned that key in its policy.
 
+mod edition;
 mod error;
 mod start;
 
@@ -115,6 +116,9 @@ pub struct ConsortiumFile {
     /// What this epoch continues from; given from the second epoch on (`CONS-06`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<EpochStart>,
+    /// Numbers of parties that have left, ascending. They are never given to another party (`CONS-08`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<PartyId>,
     /// All members and custodians.
     #[serde(rename = "party")]
     pub parties: Vec<Party>,
@@ -127,6 +131,7 @@ pub struct Consortium {
     name: String,
     epoch_number: u32,
     start: Option<EpochStart>,
+    retired: Vec<PartyId>,
     coordinator: CoordinatorEntry,
     parties: BTreeMap<PartyId, Party>,
     floors: Floors,
@@ -158,6 +163,7 @@ impl Consortium {
         let certificate = file.coordinator.certificate.to_string();
         check_unique(&file, "certificate", |party| party.certificate.to_string(), Some(certificate))?;
         check_custodians(&file)?;
+        check_retired(&file)?;
         let parties: BTreeMap<PartyId, Party> =
             file.parties.into_iter().map(|party| (party.id, party)).collect();
         let organisations = count_organisations(parties.values().filter(|party| has(party, Role::Member)));
@@ -165,12 +171,13 @@ impl Consortium {
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
         // CONS-05
         let floors = Floors::for_roster(organisations, custodians)?;
-        let (epoch_number, start) = (file.epoch, file.start);
+        let (epoch_number, start, retired) = (file.epoch, file.start, file.retired);
         // The first epoch has nothing to continue from, and a later one has to say from what it continues.
         if epoch_number == 0 || start.is_some() != (epoch_number > 1) {
             return Err(ConsortiumError::Start { epoch: epoch_number });
         }
-        Ok(Self { name: file.name, epoch_number, start, coordinator: file.coordinator, parties, floors })
+        let (name, coordinator) = (file.name, file.coordinator);
+        Ok(Self { name, epoch_number, start, retired, coordinator, parties, floors })
     }
 
     /// The number of the file's edition, from 1.
@@ -181,6 +188,11 @@ impl Consortium {
     /// What the epoch continues from; `None` for the first one.
     pub fn start(&self) -> Option<&EpochStart> {
         self.start.as_ref()
+    }
+
+    /// The numbers of parties that have left.
+    pub fn retired(&self) -> &[PartyId] {
+        &self.retired
     }
 
     /// The consortium's name.
@@ -242,16 +254,6 @@ impl Consortium {
     }
 }
 
-impl ConsortiumFile {
-    /// The file's text, for the governance key to sign.
-    ///
-    /// # Errors
-    /// Never for the types of this file; the TOML library's error is passed on.
-    pub fn to_toml(&self) -> Result<String, ConsortiumError> {
-        toml::to_string(self).map_err(|error| ConsortiumError::Syntax(error.to_string()))
-    }
-}
-
 fn has(party: &Party, role: Role) -> bool {
     party.roles.contains(&role)
 }
@@ -279,6 +281,14 @@ fn check_party(party: &Party) -> Result<(), ConsortiumError> {
         return Err(ConsortiumError::Weight { name, got: party.weight });
     }
     Ok(())
+}
+
+/// `CONS-08`: no party has a number that another one had.
+fn check_retired(file: &ConsortiumFile) -> Result<(), ConsortiumError> {
+    let reused = file.parties.iter().find(|party| file.retired.contains(&party.id));
+    reused.map_or(Ok(()), |party| {
+        Err(ConsortiumError::RetiredNumber { name: party.name.clone(), number: party.id })
+    })
 }
 
 /// `FLOOR-06`: no organisation has two custodians, because quorums and thresholds count custodians, not

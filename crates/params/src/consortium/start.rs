@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PublicBytes;
+use super::{ConsortiumError, PublicBytes};
 use crate::id::Round;
 
 /// What an epoch continues from.
@@ -16,6 +16,24 @@ pub struct EpochStart {
     /// How the previous epoch ended; `None` if no round of it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<LastEnding>,
+}
+
+impl EpochStart {
+    /// Reads the table from a file of its own.
+    ///
+    /// # Errors
+    /// A text that is not such a table in TOML.
+    pub fn parse(text: &str) -> Result<Self, ConsortiumError> {
+        toml::from_str(text).map_err(|error| ConsortiumError::Syntax(error.to_string()))
+    }
+
+    /// The text of a file with the table alone.
+    ///
+    /// # Errors
+    /// Never for this type; the TOML library's error is passed on.
+    pub fn to_toml(&self) -> Result<String, ConsortiumError> {
+        toml::to_string(self).map_err(|error| ConsortiumError::Syntax(error.to_string()))
+    }
 }
 
 /// How the previous epoch ended.

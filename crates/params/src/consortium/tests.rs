@@ -7,6 +7,7 @@ fn file(members: u32) -> ConsortiumFile {
         name: "test".into(),
         epoch: 1,
         start: None,
+        retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: bytes(0, 0),
@@ -91,4 +92,26 @@ fn roles_weights_numbers_and_unknown_fields_are_checked() {
     bad.parties[0].id = PartyId::COORDINATOR;
     assert!(matches!(parse(&bad), Err(ConsortiumError::ReservedId { .. })));
     assert!(matches!(Consortium::parse("colour = 'blue'"), Err(ConsortiumError::Syntax(_))));
+}
+
+/// CONS-08
+#[test]
+fn the_number_of_a_party_that_left_is_not_given_again() {
+    let mut edited = file(6);
+    let before = edited.clone();
+    assert_eq!(edited.remove(PartyId(6)).map(|party| party.name), Some("hospital 6".to_owned()));
+    assert_eq!(edited.remove(PartyId(6)), None, "it has left");
+    assert_eq!(edited.next_number(), PartyId(7), "and not 6");
+    assert!(parse(&edited).is_ok());
+    let mut reused = edited.clone();
+    reused.parties.push(before.parties[5].clone());
+    let refused = parse(&reused).expect_err("party 6 has left");
+    assert!(matches!(refused, ConsortiumError::RetiredNumber { number: PartyId(6), .. }), "{refused}");
+    assert!(edited.rotate(PartyId(2), PublicBytes([90; 32]), PublicBytes([91; 32])));
+    assert_eq!(
+        before.changes_to(&edited),
+        ["party 2 (hospital 2) has new keys", "party 6 (hospital 6) leaves"]
+    );
+    assert_eq!(edited.changes_to(&before)[1], "party 6 (hospital 6, organisation 6) joins");
+    assert!(before.changes_to(&before).is_empty());
 }

@@ -1,5 +1,7 @@
 use cloister_params::id::{BlockId, Digest, Round};
-use cloister_transport::{Fingerprint, Identity, LinkError, Listener, Roster, TransportSettings, connect};
+use cloister_transport::{
+    Fingerprint, Identity, LinkError, Listener, Roster, TransportSettings, Validity, connect,
+};
 use cloister_wire::frame::{CHUNK_BYTES, Chunk};
 use cloister_wire::message::Message;
 use tokio::time::timeout;
@@ -19,7 +21,7 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let identity = |name| Identity::generate(name).expect("randomness");
+        let identity = |name| Identity::generate(name, Validity::unlimited()).expect("randomness");
         let coordinator = identity("coordinator");
         let identities = BTreeMap::from([(PARTY, identity("one")), (OTHER, identity("other"))]);
         let pins = identities.iter().map(|(party, identity)| (identity.fingerprint(), *party));

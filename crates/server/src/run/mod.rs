@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
 use crate::error::{Refusals, ServerError};
-use crate::files::write_round;
+use crate::files::{write_epoch_start, write_round};
 use crate::journal::{Beginning, JournalContent, RoundJournal};
 use crate::ledgers::record;
 use crate::links::{LinkReport, Links, NO_LINK};
@@ -226,6 +226,8 @@ impl Server<'_> {
     /// Starts the journal of the next round. Every party has its whole allowance again.
     fn begin_journal(&mut self) -> Result<(), ServerError> {
         let (closed_rounds, start) = (self.closed_rounds, self.coordinator.checkpoint());
+        write_epoch_start(&self.config.folder, &self.config.epoch, &start)
+            .map_err(|source| ServerError::Io { what: "writing epoch-start.toml", source })?;
         let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
         let now = self.now();
         self.allowance.renew();

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use cloister_cluster::consortium::{TestConsortium, party, with_parties};
 use cloister_cluster::plan::{model, template};
 use cloister_params::id::Digest;
-use cloister_transport::{FrameReceiver, FrameSender, Identity, LinkError, TransportSettings, connect};
+use cloister_transport::{
+    FrameReceiver, FrameSender, Identity, LinkError, TransportSettings, Validity, connect,
+};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 
@@ -23,7 +25,9 @@ struct Site {
 
 impl Site {
     fn new(name: &str) -> Self {
-        let identity = |number: u32| Identity::generate(&format!("party {number}")).expect("randomness");
+        let identity = |number: u32| {
+            Identity::generate(&format!("party {number}"), Validity::unlimited()).expect("randomness")
+        };
         let identities: Vec<Identity> = (0..=5).map(identity).collect();
         let enrolled = |number: u32| {
             let mut party = party(number, 1);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cloister_params::id::PartyId;
 use cloister_transport::{
-    AcceptError, ConnectError, Identity, Link, Listener, Roster, TransportSettings, connect,
+    AcceptError, ConnectError, Identity, Link, Listener, Roster, TransportSettings, Validity, connect,
 };
 
 pub(crate) const FIRST: PartyId = PartyId(1);
@@ -64,7 +64,7 @@ impl Consortium {
 }
 
 pub(crate) fn identity(name: &str) -> Identity {
-    Identity::generate(name).expect("randomness")
+    Identity::generate(name, Validity::unlimited()).expect("randomness")
 }
 
 pub(crate) fn refusal(outcome: Result<Link, AcceptError>) -> AcceptError {

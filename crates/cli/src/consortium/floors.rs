@@ -1,33 +1,11 @@
-//! `cloister consortium`.
+//! `cloister consortium floors`.
 
-use clap::{Args, Subcommand};
 use cloister_params::floors::{COHORTS_FROM, DEFAULT_CUSTODIANS, Floors};
 
 use crate::failure::Failure;
-use crate::output;
-
-/// Flags of `cloister consortium`.
-#[derive(Debug, Args)]
-pub(crate) struct ConsortiumArguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Print the floors, quorums and tolerated losses of consortia with 3 to 20 members.
-    Floors,
-}
-
-pub(crate) fn run(arguments: &ConsortiumArguments) -> Result<(), Failure> {
-    match arguments.command {
-        Command::Floors => output::print(floors_table()?)?,
-    }
-    Ok(())
-}
 
 /// The table of `protocols/round.md`. The first members are custodians too, up to the default number.
-fn floors_table() -> Result<String, Failure> {
+pub(super) fn floors_table() -> Result<String, Failure> {
     let mut table = String::from(
         "members  custodians  malicious  corrupt  cohort  seal    reveal     members that\n\
          n        c           f          T        F       quorum  threshold  may be lost\n",

@@ -1,14 +1,13 @@
-//! The certificate and private key of one side.
+//! The TLS certificate and private key of one party.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloister_storage::SecretError;
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,15 +16,19 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::fingerprint::Fingerprint;
+use crate::validity::{UnreadableCertificate, Validity};
 
-const CERTIFICATE_FILE: &str = "certificate.pem";
-const KEY_FILE: &str = "key.pem";
+/// The file of the certificate in a party's folder.
+pub const CERTIFICATE_FILE: &str = "certificate.pem";
+/// The file of the certificate's private key in a party's folder.
+pub const KEY_FILE: &str = "key.pem";
 
 /// A self-signed certificate and its private key. The key is never printed.
 #[derive(Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     certificate: CertificateDer<'static>,
+    validity: Validity,
     certificate_pem: String,
     key_pem: Zeroizing<String>,
 }
@@ -90,14 +93,17 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// A new Ed25519 key from the system's randomness, and a self-signed certificate for it. The name is for
-    /// people who look at the certificate. No program relies on it.
+    /// A new ECDSA key on the curve P-256 from the system's randomness, and a self-signed certificate for it.
+    /// The name is for people who look at the certificate. No program relies on it.
     ///
     /// # Errors
     /// [`IdentityError::Generation`] if the system gives no randomness or the name cannot be written.
-    pub fn generate(name: &str) -> Result<Self, IdentityError> {
-        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(generation_error)?;
+    pub fn generate(name: &str, validity: Validity) -> Result<Self, IdentityError> {
+        // Not Ed25519: the files that `ring` makes for it are of PKCS#8's second version, which OpenSSL 3.0
+        // does not read.
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(generation_error)?;
         let mut parameters = CertificateParams::default();
+        validity.apply(&mut parameters);
         parameters.distinguished_name.push(DnType::CommonName, name);
         let certificate = parameters.self_signed(&key).map_err(generation_error)?;
         Self::from_pem(&certificate.pem(), &Zeroizing::new(key.serialize_pem()))
@@ -118,7 +124,11 @@ impl Identity {
         let certified = CertifiedKey::new(vec![certificate.clone()], key);
         // Found here, a mix-up is named. In a handshake it would look like an impostor's certificate.
         check_match(&certified)?;
+        let validity = Validity::from_certificate(&certificate).map_err(|error: UnreadableCertificate| {
+            IdentityError::BadCertificate { detail: error.to_string() }
+        })?;
         Ok(Self {
+            validity,
             certified: Arc::new(certified),
             certificate,
             certificate_pem: certificate_pem.to_owned(),
@@ -141,7 +151,17 @@ impl Identity {
         Fingerprint::of_certificate(&self.certificate)
     }
 
-    /// Writes `certificate.pem`, and `key.pem` that only its owner can read, into a folder. The folder is
+    /// The certificate in DER.
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// From when and until when the certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Writes `certificate.pem` and `key.pem`, which only their owner can read, into a folder. The folder is
     /// made if it does not exist.
     ///
     /// # Errors
@@ -149,8 +169,8 @@ impl Identity {
     /// written.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
         cloister_storage::create_folder(folder).map_err(|source| file_error("write", folder, source))?;
-        write_new(&folder.join(KEY_FILE), 0o600, &self.key_pem)?;
-        write_new(&folder.join(CERTIFICATE_FILE), 0o644, &self.certificate_pem)
+        write_new(&folder.join(KEY_FILE), &self.key_pem)?;
+        write_new(&folder.join(CERTIFICATE_FILE), &self.certificate_pem)
     }
 
     /// Reads what [`Identity::save`] wrote.
@@ -166,7 +186,7 @@ impl Identity {
     }
 
     /// The certificate that rustls presents, and the key with which it signs.
-    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
         self.certified.clone()
     }
 }
@@ -190,15 +210,8 @@ fn check_match(certified: &CertifiedKey) -> Result<(), IdentityError> {
     })
 }
 
-fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), IdentityError> {
-    let mut options = OpenOptions::new();
-    // The mode is set when the file is made: there is no moment at which others can open the key.
-    options.write(true).create_new(true).mode(mode);
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|source| match source.kind() {
+fn write_new(path: &Path, text: &str) -> Result<(), IdentityError> {
+    cloister_storage::write_new_secret(path, text).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => IdentityError::Exists { path: path.to_owned() },
         _ => file_error("write", path, source),
     })

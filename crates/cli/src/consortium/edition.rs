@@ -1,0 +1,195 @@
+//! Commands on editions of the consortium file: sign, show, check.
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::{Consortium, ConsortiumFile, EpochStart, Party, PublicBytes, Role};
+use cloister_params::policy::Policy;
+use cloister_transport::printable;
+use serde_json::{Value, json};
+
+use super::governance::{GovernanceFolder, governance_fingerprint, read_edition};
+use super::{CheckArguments, ShowArguments, SignArguments, TrustArguments};
+use crate::failure::Failure;
+use crate::folder::read_text;
+use crate::output;
+
+/// Signs the draft.
+pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
+    let folder = GovernanceFolder::new(&arguments.folder.folder);
+    let key = folder.read_key(arguments.governance_key.as_deref())?;
+    let newest = folder.newest()?;
+    let mut draft = folder.draft()?;
+    draft.start = read_start(arguments, &draft)?;
+    if let (Some((text, _)), Some(start)) = (&newest, &draft.start) {
+        let digest = cloister_crypto::hash::digest(cloister_crypto::hash::Domain::Epoch, &[text.as_bytes()]);
+        if start.epoch.0 != digest.0 {
+            return Err(Failure::config(format!(
+                "--start continues from epoch {}, and the newest edition in this folder is epoch {digest}; take epoch-start.toml \
+                 from the coordinator that runs this edition",
+                start.epoch
+            )));
+        }
+    }
+    let text = draft.to_toml().map_err(Failure::error)?;
+    let checked = Consortium::parse(&text).map_err(Failure::config)?;
+    let path = folder.publish(&text, draft.epoch, &key)?;
+    if let Some((_, before)) = newest {
+        for change in before.changes_to(&draft) {
+            output::line(printable(change.as_bytes()))?;
+        }
+    }
+    output::line(format_args!(
+        "signed edition {} of {}: {} members, {} custodians",
+        draft.epoch,
+        printable(draft.name.as_bytes()),
+        checked.members().count(),
+        checked.custodians().count()
+    ))?;
+    output::line(format_args!("hand {} and {}.sig to every party", path.display(), path.display()))
+}
+
+/// What the draft continues from: nothing for the first edition.
+fn read_start(arguments: &SignArguments, draft: &ConsortiumFile) -> Result<Option<EpochStart>, Failure> {
+    match (&arguments.start, draft.epoch) {
+        (None, 1) => Ok(None),
+        (Some(path), 1) => Err(Failure::config(format!(
+            "the first edition continues from nothing; leave out --start {}",
+            path.display()
+        ))),
+        (None, epoch) => Err(Failure::config(format!(
+            "edition {epoch} continues from the one before: give --start with the file epoch-start.toml of the coordinator's data \
+             folder, after the coordinator has paused"
+        ))),
+        (Some(path), _) => EpochStart::parse(&read_text(path)?)
+            .map(Some)
+            .map_err(|error| Failure::config(format!("{}: {error}", path.display()))),
+    }
+}
+
+impl TrustArguments {
+    fn key(&self) -> Result<PublicBytes, Failure> {
+        if let Some(path) = &self.policy {
+            let policy = Policy::parse(&read_text(path)?)
+                .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+            return Ok(policy.governance_key);
+        }
+        let text = self.governance_key.as_deref().unwrap_or_default();
+        let mut key = [0; 32];
+        hex::decode_to_slice(text, &mut key)
+            .map_err(|_| Failure::config("--governance-key: expected 64 hexadecimal digits"))?;
+        Ok(PublicBytes(key))
+    }
+}
+
+/// Shows a signed edition.
+pub(super) fn show(arguments: &ShowArguments) -> Result<(), Failure> {
+    let key = arguments.trust.key()?;
+    let epoch = read_edition(&arguments.file, key)?;
+    match arguments.json {
+        true => output::line(to_json(&epoch, key)),
+        false => output::print(to_text(&epoch, key)),
+    }
+}
+
+/// Checks a signed edition, and compares it with an earlier one.
+pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    let key = arguments.show.trust.key()?;
+    let epoch = read_edition(&arguments.show.file, key)?;
+    let mut changes = Vec::new();
+    if let Some(path) = &arguments.since {
+        let before = read_edition(path, key)?;
+        if before.consortium().epoch_number() >= epoch.consortium().epoch_number() {
+            return Err(Failure::config(format!(
+                "{} is edition {}, and {} is edition {}, which is not later",
+                path.display(),
+                before.consortium().epoch_number(),
+                arguments.show.file.display(),
+                epoch.consortium().epoch_number()
+            )));
+        }
+        changes = to_file(before.consortium()).changes_to(&to_file(epoch.consortium()));
+    }
+    if arguments.show.json {
+        let mut printed = to_json(&epoch, key);
+        printed["changes"] = json!(changes);
+        return output::line(printed);
+    }
+    output::print(to_text(&epoch, key))?;
+    for change in changes {
+        output::line(printable(change.as_bytes()))?;
+    }
+    output::line("the governance key has signed the file, and it obeys the rules")
+}
+
+fn to_file(consortium: &Consortium) -> ConsortiumFile {
+    ConsortiumFile {
+        name: consortium.name().to_owned(),
+        epoch: consortium.epoch_number(),
+        start: consortium.start().copied(),
+        retired: consortium.retired().to_vec(),
+        coordinator: consortium.coordinator().clone(),
+        parties: consortium.parties().cloned().collect(),
+    }
+}
+
+fn role_names(party: &Party) -> Vec<&'static str> {
+    let name = |role: &Role| match role {
+        Role::Member => "member",
+        Role::Custodian => "custodian",
+    };
+    party.roles.iter().map(name).collect()
+}
+
+fn to_json(epoch: &Epoch, key: PublicBytes) -> Value {
+    let consortium = epoch.consortium();
+    let parties: Vec<Value> = consortium
+        .parties()
+        .map(|party| {
+            json!({
+                "id": party.id.0,
+                "name": party.name,
+                "organisation": party.organisation,
+                "roles": role_names(party),
+                "weight": party.weight,
+                "signing_key": party.signing_key.to_string(),
+                "certificate": party.certificate.to_string(),
+            })
+        })
+        .collect();
+    json!({
+        "name": consortium.name(),
+        "epoch": consortium.epoch_number(),
+        "digest": epoch.digest().to_string(),
+        "governance_key": key.to_string(),
+        "governance_fingerprint": governance_fingerprint(key).to_string(),
+        "coordinator": consortium.coordinator(),
+        "cohort_floor": consortium.floors().cohort,
+        "retired": consortium.retired(),
+        "parties": parties,
+    })
+}
+
+fn to_text(epoch: &Epoch, key: PublicBytes) -> String {
+    let consortium = epoch.consortium();
+    let mut text = format!(
+        "{}, edition {}\nepoch           {}\ngovernance key  {key}\nfingerprint     {}\ncoordinator     {}\nfloors          a sum \
+         needs at least {} organisations\n\n",
+        printable(consortium.name().as_bytes()),
+        consortium.epoch_number(),
+        epoch.digest(),
+        governance_fingerprint(key),
+        printable(consortium.coordinator().name.as_bytes()),
+        consortium.floors().cohort,
+    );
+    text += "number  name                      organisation                    weight  roles\n";
+    for party in consortium.parties() {
+        text += &format!(
+            "{:<8}{:<26}{:<32}{:<8}{}\n",
+            party.id.0,
+            printable(party.name.as_bytes()),
+            printable(party.organisation.as_bytes()),
+            party.weight,
+            role_names(party).join(", ")
+        );
+    }
+    text
+}

@@ -1,0 +1,205 @@
+//! Founding a consortium with the program's commands alone: keys, enrolment, editions, and what must fail.
+
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A folder that is removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("cloister-founding-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    /// Runs `cloister` in the folder. Arguments are separated by blanks; `_` stands for a blank.
+    fn run(&self, arguments: &str) -> Output {
+        let arguments = arguments.split_whitespace().map(|word| word.replace('_', " "));
+        Command::new(env!("CARGO_BIN_EXE_cloister")).args(arguments).current_dir(&self.0).output().unwrap()
+    }
+
+    fn succeeds(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, arguments: &str, says: &str) {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{arguments}: {errors}");
+        assert!(errors.contains(says), "{says:?} is not in: {errors}");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Makes a party's keys. The result is its fingerprint without blanks, as `--fingerprint` takes it.
+    fn party(&self, name: &str, role: &str) -> String {
+        self.succeeds(&format!("identity new {name} --name {name} --organisation Hospital_{name} {role}"));
+        self.fingerprint(name)
+    }
+
+    fn fingerprint(&self, name: &str) -> String {
+        let shown: Value =
+            serde_json::from_str(&self.succeeds(&format!("identity show {name} --json"))).unwrap();
+        shown["fingerprint"].as_str().unwrap().replace(' ', "-")
+    }
+
+    /// Founds a consortium with five hospitals, and signs its first edition. The result is the governance key.
+    fn found(&self) -> String {
+        let coordinator = self.party("coordinator", "--role coordinator");
+        let said = self.succeeds(&format!(
+            "consortium init governance --name Test --coordinator coordinator/enrolment.toml --fingerprint {coordinator}"
+        ));
+        for number in 1..=5 {
+            let name = format!("h{number}");
+            let fingerprint = self.party(&name, "");
+            self.succeeds(&format!(
+                "consortium add governance {name}/enrolment.toml --fingerprint {fingerprint}"
+            ));
+        }
+        self.succeeds("consortium sign governance");
+        said.lines().next().unwrap().split_whitespace().last().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_consortium_is_founded_by_commands_alone() {
+    let scratch = Scratch::new("alone");
+    let key = scratch.found();
+    let shown = scratch
+        .succeeds(&format!("consortium show governance/consortium.toml --governance-key {key} --json"));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["epoch"], &shown["cohort_floor"]), (&1.into(), &4.into()));
+    let names: Vec<&str> =
+        shown["parties"].as_array().unwrap().iter().map(|party| party["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["h1", "h2", "h3", "h4", "h5"]);
+    for secret in ["governance/governance.key", "h1/key.pem", "h1/signing.key"] {
+        assert_eq!(mode(&scratch.path(secret)), 0o600, "{secret}");
+        let text = std::fs::read_to_string(scratch.path(secret)).unwrap();
+        assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"), "{secret}");
+    }
+    assert_eq!(mode(&scratch.path("h1")), 0o700);
+    // A coordinator starts with what the commands wrote, and waits for the hospitals.
+    let enrolment = std::fs::read_to_string(scratch.path("h1/enrolment.toml")).unwrap();
+    assert!(!enrolment.contains("PRIVATE"), "{enrolment}");
+}
+
+/// The keys are those that other programs read: OpenSSL prints the same public key.
+#[test]
+fn openssl_reads_the_keys_and_the_certificate() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        println!("SKIPPED: openssl is not installed");
+        return;
+    }
+    let scratch = Scratch::new("openssl");
+    scratch.party("north", "");
+    let shown: Value = serde_json::from_str(&scratch.succeeds("identity show north --json")).unwrap();
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).current_dir(&scratch.0).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let public = openssl(&["pkey", "-in", "north/signing.key", "-pubout", "-outform", "DER"]);
+    assert_eq!(hex::encode(&public[public.len() - 32..]), shown["signing_key"].as_str().unwrap());
+    openssl(&["pkey", "-in", "north/key.pem", "-noout", "-check"]);
+    let printed = openssl(&["x509", "-in", "north/certificate.pem", "-noout", "-fingerprint", "-sha256"]);
+    let printed = String::from_utf8(printed).unwrap().replace(':', "").to_lowercase();
+    assert!(printed.contains(shown["certificate"].as_str().unwrap()), "{printed}");
+}
+
+/// CONS-09
+#[test]
+fn another_file_than_the_one_whose_fingerprint_was_read_is_refused() {
+    let scratch = Scratch::new("swapped");
+    scratch.found();
+    let expected = scratch.party("h6", "");
+    // Somebody between the hospital and the governance key's holder swaps the file for one with other keys.
+    scratch.succeeds("identity new thief --name h6 --organisation Hospital_h6");
+    scratch.fails(
+        &format!("consortium add governance thief/enrolment.toml --fingerprint {expected}"),
+        "another file than the party's",
+    );
+    scratch.succeeds(&format!("consortium add governance h6/enrolment.toml --fingerprint {expected}"));
+    scratch.fails(
+        &format!("consortium add governance h6/enrolment.toml --fingerprint {expected}"),
+        "the draft stays as it was: \"h6\" and \"h6\" have the same name",
+    );
+    scratch.fails("consortium sign governance", "epoch-start.toml");
+}
+
+#[test]
+fn a_later_edition_continues_from_the_coordinator_s_file_and_tells_what_changed() {
+    let scratch = Scratch::new("later");
+    let key = scratch.found();
+    let shown: Value = serde_json::from_str(
+        &scratch
+            .succeeds(&format!("consortium show governance/consortium.toml --governance-key {key} --json")),
+    )
+    .unwrap();
+    std::fs::copy(scratch.path("governance/consortium.toml"), scratch.path("first.toml")).unwrap();
+    std::fs::copy(scratch.path("governance/consortium.toml.sig"), scratch.path("first.toml.sig")).unwrap();
+    scratch.succeeds("consortium remove governance h2");
+    let joining = scratch.party("h6", "");
+    scratch.succeeds(&format!("consortium add governance h6/enrolment.toml --fingerprint {joining}"));
+    scratch.succeeds("identity new h1-renewed --name h1 --organisation Hospital_h1");
+    let renewed = scratch.fingerprint("h1-renewed");
+    scratch.fails(
+        &format!("consortium rotate governance h3 h1-renewed/enrolment.toml --fingerprint {renewed}"),
+        "party 3 is another party",
+    );
+    scratch.succeeds(&format!(
+        "consortium rotate governance h1 h1-renewed/enrolment.toml --fingerprint {renewed}"
+    ));
+    let start = |epoch: &str| format!("epoch = \"{epoch}\"\nmodel = \"{}\"\n", "11".repeat(32));
+    std::fs::write(scratch.path("start.toml"), start(&"22".repeat(32))).unwrap();
+    scratch.fails("consortium sign governance --start start.toml", "continues from epoch 2222");
+    std::fs::write(scratch.path("start.toml"), start(shown["digest"].as_str().unwrap())).unwrap();
+    scratch.succeeds("consortium sign governance --start start.toml");
+    let checked = scratch.succeeds(&format!(
+        "consortium check governance/consortium.toml --governance-key {key} --since first.toml --json"
+    ));
+    let checked: Value = serde_json::from_str(&checked).unwrap();
+    assert_eq!(
+        checked["changes"].as_array().unwrap(),
+        &["party 1 (h1) has new keys", "party 2 (h2) leaves", "party 6 (h6, Hospital h6) joins"]
+    );
+    assert_eq!(checked["retired"], serde_json::json!([2]));
+}
+
+#[test]
+fn a_file_that_another_key_signed_is_refused() {
+    let scratch = Scratch::new("forged");
+    let key = scratch.found();
+    let other = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    scratch.fails(
+        &format!("consortium check governance/consortium.toml --governance-key {other}"),
+        "not signed by the governance key",
+    );
+    scratch.succeeds(&format!("consortium check governance/consortium.toml --governance-key {key}"));
+    scratch.fails(
+        "consortium init governance --name Again --coordinator coordinator/enrolment.toml --fingerprint \
+         00000-00000-00000-00000-00000",
+        "has the fingerprint",
+    );
+}
