@@ -8,7 +8,7 @@ use cloister_params::block::BlockKind;
 use cloister_transport::printable;
 use serde::Serialize;
 
-use crate::demo::format::{bytes, percent, seconds, whole};
+use crate::demo::format::{bytes, counted, percent, seconds, whole};
 use crate::failure::Failure;
 
 /// A class with fewer rows than this is pointed out.
@@ -98,8 +98,9 @@ impl Answer {
     pub(super) fn verdict(&self) -> Result<(), Failure> {
         match self.bad_and_all() {
             (bad, _) if self.unread().next().is_some() => Err(Failure::config(format!(
-                "the rest of a file was not read, so the counts are not complete; {} of the rows before cannot be used, and                  the client would stop there; correct the file and check it again",
-                whole(bad)
+                "the rest of a file was not read, so the counts are not complete; at least {} cannot be used, and the client \
+                 would stop at them; correct or remove them, and check the file again",
+                counted(bad, "row")
             ))),
             _ if !self.has_rows() => Err(Failure::config("a file has no rows; at least one is needed")),
             (0, _) => Ok(()),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{Adapter, Layout, PublishedModel};
 use tch::Tensor;
 
@@ -145,4 +146,32 @@ fn the_names_of_classes_are_as_many_as_the_head_has_rows() {
         let read = Adapter::read(&scratch.0, &mut model);
         assert_eq!(read.is_ok(), is_read, "{count} names: {:?}", read.err().map(|error| error.to_string()));
     }
+}
+
+#[test]
+fn an_adapter_of_a_model_of_another_shape_is_not_merged() {
+    let scratch = Scratch::new("merged-elsewhere");
+    let adapter =
+        Adapter::read(&fixture("mixtral").join("adapter"), &mut open("mixtral")).expect("it is whole");
+    let target = scratch.0.join("merged");
+    for other in ["olmoe", "llama"] {
+        let error =
+            write_merged(&fixture(other), &adapter, &target).expect_err("its tensors differ").to_string();
+        assert!(error.contains("the model has no tensor") || error.contains("has the shape"), "{error}");
+        assert!(!target.exists(), "nothing is written");
+    }
+    write_merged(&fixture("mixtral"), &adapter, &target).expect("the control");
+    // The same names, but experts of twice the width.
+    let wide = scratch.0.join("wide");
+    fs::create_dir_all(&wide).expect("the folder can be made");
+    fs::copy(fixture("mixtral").join("config.json"), wide.join("config.json")).expect("a file");
+    let mut tensors =
+        Tensor::read_safetensors(fixture("mixtral").join("model.safetensors")).expect("it is whole");
+    for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.ends_with(".w1.weight")) {
+        *tensor = Tensor::cat(&[&*tensor, &*tensor], 0);
+    }
+    Tensor::write_safetensors(&tensors, wide.join("model.safetensors")).expect("it can be written");
+    let error =
+        write_merged(&wide, &adapter, &scratch.0.join("merged-wide")).expect_err("w1 differs").to_string();
+    assert!(error.contains("w1.weight has the shape [24, 16]"), "{error}");
 }

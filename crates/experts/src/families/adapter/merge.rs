@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
 use crate::families::adapter::write::plain;
-use crate::families::adapter::{Adapter, Trained, labels};
+use crate::families::adapter::{Adapter, Trained, labels, sizes};
 use crate::families::config::Family;
 use crate::families::config::names::{HEAD, expert_maps, expert_module};
 use crate::families::config::read::read_family;
@@ -35,9 +35,7 @@ pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<()
     let changes = changes(&checkpoint, family, adapter);
     let head = format!("{HEAD}.weight");
     // Checked before anything is written.
-    if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name) && *name != head) {
-        return Err(ExpertsError::Adapter(format!("the model has no tensor {missing} to add it to")));
-    }
+    changes.iter().try_for_each(|(name, change)| check_place(&checkpoint, name, change))?;
     copy_others(model, target)?;
     let mut shards = checkpoint.shards();
     let added = adapter.head().filter(|_| !checkpoint.has(&head));
@@ -70,6 +68,20 @@ enum Change {
     Added(Tensor),
     /// By putting this in its place.
     Replaced(Tensor),
+}
+
+/// Checks that the model has a tensor of the shape of a change. Only a head may be new.
+fn check_place(checkpoint: &Checkpoint, name: &str, change: &Change) -> Result<(), ExpertsError> {
+    let (Change::Added(tensor) | Change::Replaced(tensor)) = change;
+    let expected = sizes(tensor);
+    match checkpoint.shape(name) {
+        None if name == format!("{HEAD}.weight") => Ok(()),
+        None => Err(ExpertsError::Adapter(format!("the model has no tensor {name} to add it to"))),
+        Some(shape) if shape == expected => Ok(()),
+        Some(shape) => Err(ExpertsError::Adapter(format!(
+            "the model's tensor {name} has the shape {shape:?}, and the adapter changes one of the shape {expected:?}"
+        ))),
+    }
 }
 
 /// All changes, with the names that the tensors have on disk.

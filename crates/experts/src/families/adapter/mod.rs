@@ -202,7 +202,7 @@ impl Adapter {
 
     /// Checks that each module is one of the model's and that its tensors fit there.
     pub(crate) fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
-        let rows = self.head().map_or(0, |weight| weight.size()[0] as usize);
+        let rows = self.head().map_or(0, |weight| sizes(weight).first().copied().unwrap_or(0));
         if rows != self.classes.len() {
             let reason = format!("its head has {rows} classes, but {} names of classes", self.classes.len());
             return Err(ExpertsError::Adapter(reason));
