@@ -74,7 +74,7 @@ fn a_self_seed_of_an_absent_member() {
 
 #[test]
 fn a_self_seed_of_a_void_block() {
-    let mut stage = stopped(Stage::of_two_minds(), &[1]);
+    let mut stage = stopped(Stage::with_split_minds(), &[1]);
     stage.finish();
     let report = stage.reports()[0].clone();
     let blocks = |revealed: &[(PartyId, Option<BlockId>)]| {
@@ -83,7 +83,7 @@ fn a_self_seed_of_a_void_block() {
     let opened: BTreeSet<BlockId> = report.opened.iter().copied().collect();
     assert!(opened.len() < report.cohorts.len(), "a block is void");
     assert_eq!(blocks(&revealed(&stage.seen)), opened, "seeds of opened blocks, and of no other");
-    let mut control = stopped(Stage::of_two_minds(), &[]);
+    let mut control = stopped(Stage::with_split_minds(), &[]);
     control.finish();
     assert_eq!(
         blocks(&revealed(&control.seen)).len(),
@@ -107,7 +107,7 @@ fn chunks_on_disk(stage: &Stage) -> BTreeSet<(PartyId, BlockId)> {
 #[test]
 fn masked_blocks_that_no_sum_needs_stay_on_no_disk() {
     let (absent, void) = (PartyId(1), BlockId(0));
-    let mut stage = Stage::of_two_minds();
+    let mut stage = Stage::with_split_minds();
     stage.world.start_round();
     stage.run_to(1, is_sealed1);
     stage.take_from(1, |message| matches!(message, Message::Uploaded(_)));

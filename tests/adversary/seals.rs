@@ -169,7 +169,7 @@ fn a_cohort_of_a_victim_and_colluders() {
 /// ROUND-02, ROUND-14
 #[test]
 fn a_block_below_its_floor_that_is_not_called_void() {
-    let mut stage = Stage::of_two_minds();
+    let mut stage = Stage::with_split_minds();
     stage.world.start_round();
     stage.run_to(1, is_seal2);
     let lone = (0..SEVEN as u32).find_map(|choice| {

@@ -53,7 +53,7 @@ impl Stage {
 
     /// The same, with a first expert on which the first five members agree and the others want the opposite: the loss
     /// of one of the five makes its block void.
-    pub(crate) fn of_two_minds() -> Self {
+    pub(crate) fn with_split_minds() -> Self {
         let mut stage = Self::seven();
         let parameters = stage.world.coordinator.model().block_digests();
         let common = stage.world.contribution(PartyId(1), &parameters).sketches[&BlockId(0)].clone();

@@ -8,7 +8,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
 use serde::Deserialize;
 
-use crate::steps::of_misbehaviour;
+use crate::steps::misbehaviour_step;
 use crate::vectors::Hex;
 
 #[derive(Deserialize)]
@@ -62,6 +62,6 @@ pub(crate) fn check(file: Evidence) {
     }
     for bad in file.bad {
         let fault = Bars::default().take(&epoch, &evidence(&bad.frame)).expect_err(&bad.why);
-        assert_eq!(of_misbehaviour(&fault), bad.step, "{}: {fault}", bad.why);
+        assert_eq!(misbehaviour_step(&fault), bad.step, "{}: {fault}", bad.why);
     }
 }

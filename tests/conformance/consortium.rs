@@ -6,7 +6,7 @@ use cloister_params::floors::Floors;
 use cloister_params::id::{Digest, PartyId};
 use serde::Deserialize;
 
-use crate::steps::{of_consortium, variant};
+use crate::steps::{consortium_step, variant};
 use crate::vectors::Hex;
 
 #[derive(Deserialize)]
@@ -115,6 +115,6 @@ pub(crate) fn check(file: Consortia) {
     for bad in file.bad {
         let governance = PublicBytes(bad.governance.array());
         let error = Epoch::accept(&bad.text, &bad.signature.array(), governance).unwrap_err();
-        assert_eq!(of_consortium(&error), bad.step);
+        assert_eq!(consortium_step(&error), bad.step);
     }
 }

@@ -163,7 +163,7 @@ fn made_sketch(random: &mut Random) -> Value {
         "seed": seed,
         "coordinates": coordinates,
         "block": block,
-        "vector": Hex::of_singles(&vector),
+        "vector": Hex::from_singles(&vector),
         "clip": hex::encode(clip.to_le_bytes()),
         "sketch": sketch(&sketch_plan(seed, coordinates), subject(block), &vector, clip),
     })
@@ -180,7 +180,7 @@ fn quantised(random: &mut Random) -> Value {
     json!({
         "scale": scale,
         "router": router,
-        "update": Hex::of_singles(&update),
+        "update": Hex::from_singles(&update),
         "integers": made.integers,
         "clipped": made.clipped,
     })

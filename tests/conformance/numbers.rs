@@ -131,14 +131,14 @@ pub(crate) fn apply(file: Apply) {
     for case in file.cases {
         let mut parameters = case.parameters.singles();
         case.scale.apply(case.kind, &mut parameters, &case.sum, case.total.to_cohort_total()).unwrap();
-        assert_eq!(Hex::of_singles(&parameters), case.applied, "{}", case.kind);
+        assert_eq!(Hex::from_singles(&parameters), case.applied, "{}", case.kind);
     }
     for bad in file.bad {
         let mut parameters = bad.parameters.singles();
         let error =
             bad.scale.apply(bad.kind, &mut parameters, &bad.sum, bad.total.to_cohort_total()).unwrap_err();
         assert_eq!(variant(&error), bad.step);
-        assert_eq!(Hex::of_singles(&parameters), bad.parameters, "nothing was applied");
+        assert_eq!(Hex::from_singles(&parameters), bad.parameters, "nothing was applied");
     }
     for model in file.models {
         assert_eq!(Model::new(model.blocks.iter().map(Hex::singles).collect()).digest(), model.digest);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::coordinating;
 use crate::parties::{Actor, Rounds};
 use crate::seals;
-use crate::steps::{Tape, of_fault};
+use crate::steps::{Tape, fault_step};
 use crate::vectors::{self, Hex};
 
 pub(crate) const COORDINATOR: &str = "coordinator";
@@ -116,7 +116,7 @@ impl Refused {
         let waiting = actor.sent.len();
         let frame = Frame::decode(&self.frame.0).unwrap();
         let fault = actor.handle(rounds, frame, &mut self.tape()).expect_err(&about);
-        assert_eq!(of_fault(&fault), self.step, "{about}: {fault}");
+        assert_eq!(fault_step(&fault), self.step, "{about}: {fault}");
         self.check_answer(&actor.sent.split_off(waiting).into_iter().collect::<Vec<_>>(), &about);
         self.accept(rounds, actor, &self.after);
     }
@@ -141,7 +141,7 @@ impl Refused {
                 assert_eq!(said.concat(), answer.0);
             }
             (None, true) => assert!(matches!(said, [.., Frame::Message(Message::Refusal { .. })]), "{about}"),
-            // A plan that breaks a rule may be refused aloud as well (`PLAN-10`).
+            // A plan that breaks a rule may be refused with a message as well (`PLAN-10`).
             (None, false) => {
                 let refusal = |frame: &Frame| matches!(frame, Frame::Message(Message::Refusal { .. }));
                 assert!(said.iter().all(refusal) || self.is_unannounced_letter(), "{about}: {said:?}");
@@ -267,7 +267,7 @@ fn check_coordinator(file: &Refusals, rounds: &Rounds) -> usize {
     session.run(|session, at| {
         for case in cases.iter().filter(|case| case.entry == at) {
             let fault = session.give(at, &case.frame.0).expect_err(&case.about);
-            assert_eq!(of_fault(&fault), case.step, "the coordinator gets {:?}: {fault}", case.about);
+            assert_eq!(fault_step(&fault), case.step, "the coordinator gets {:?}: {fault}", case.about);
         }
     });
     cases.len()

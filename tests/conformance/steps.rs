@@ -22,34 +22,34 @@ pub(crate) fn variant(error: &impl Debug) -> String {
     name
 }
 
-pub(crate) fn of_encoding(error: &DecodeError) -> String {
+pub(crate) fn encoding_step(error: &DecodeError) -> String {
     variant(error)
 }
 
-pub(crate) fn of_frame(error: &FrameError) -> String {
+pub(crate) fn frame_step(error: &FrameError) -> String {
     match error {
-        FrameError::Message(error) => of_encoding(error),
+        FrameError::Message(error) => encoding_step(error),
         other => variant(other),
     }
 }
 
-pub(crate) fn of_consortium(error: &RefusedConsortium) -> String {
+pub(crate) fn consortium_step(error: &RefusedConsortium) -> String {
     match error {
         RefusedConsortium::Rules(error) => variant(error),
         other => variant(other),
     }
 }
 
-pub(crate) fn of_misbehaviour(error: &Misbehaviour) -> String {
+pub(crate) fn misbehaviour_step(error: &Misbehaviour) -> String {
     match error {
-        Misbehaviour::Encoding(error) => of_encoding(error),
+        Misbehaviour::Encoding(error) => encoding_step(error),
         other => variant(other),
     }
 }
 
-pub(crate) fn of_fault(fault: &Fault) -> String {
+pub(crate) fn fault_step(fault: &Fault) -> String {
     match fault {
-        Fault::PeerMisbehaved { what, .. } => of_misbehaviour(what),
+        Fault::PeerMisbehaved { what, .. } => misbehaviour_step(what),
         Fault::PlanRefused { why: Refusal::Rule(error), .. } => variant(error),
         Fault::PlanRefused { why, .. } => variant(why),
         // The vectors are older than the variant's name.

@@ -47,7 +47,7 @@ impl Hex {
         f64::from_le_bytes(self.array())
     }
 
-    pub(crate) fn of_singles(values: &[f32]) -> Self {
+    pub(crate) fn from_singles(values: &[f32]) -> Self {
         Self(values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::steps::{of_encoding, of_frame};
+use crate::steps::{encoding_step, frame_step};
 use crate::vectors::{Hex, expand};
 
 #[derive(Deserialize)]
@@ -97,7 +97,7 @@ pub(crate) fn codec(file: Codec) {
     for bad in file.bad {
         let error = for_type!(bad.kind.as_str(), refusal(&bad.encoded.0), Abort, Announcement, Manifest, Message,
             RoundPlan);
-        assert_eq!(of_encoding(&error), bad.step, "{}", hex::encode(&bad.encoded.0));
+        assert_eq!(encoding_step(&error), bad.step, "{}", hex::encode(&bad.encoded.0));
     }
     assert!(matches!(refusal::<Message>(&vec![0; MAX_ENCODED + 1]), DecodeError::TooLong { .. }));
 }
@@ -184,6 +184,6 @@ pub(crate) fn frames(file: Frames) {
         }
     }
     for bad in file.bad {
-        assert_eq!(of_frame(&Frame::decode(&bad.frame.0).unwrap_err()), bad.step);
+        assert_eq!(frame_step(&Frame::decode(&bad.frame.0).unwrap_err()), bad.step);
     }
 }

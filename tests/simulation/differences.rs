@@ -33,7 +33,7 @@ fn six_that_sketch_one_block() -> Configuration {
 }
 
 /// Whether the list of some seed lets the adversary solve for one or two members. There are two experts: routing over a single one
-/// is the same after each round, and would be told as soon as ROUND-30 is off.
+/// is the same after each round, and its sum would be known as soon as ROUND-30 is off.
 fn is_found(configuration: &Configuration) -> bool {
     SEEDS.into_iter().any(|seed| {
         let mut report = Report::default();

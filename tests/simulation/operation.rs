@@ -85,7 +85,7 @@ pub(crate) enum Operation {
     Silence(u32),
     /// The coordinator's deadline passes.
     Expire,
-    /// The next round begins, if none is under way.
+    /// The next round begins, if none is in progress.
     StartRound,
     /// Everything happens that can happen without a deadline.
     Settle,

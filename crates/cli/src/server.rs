@@ -48,7 +48,7 @@ pub(crate) struct ServerArguments {
     /// Number of members that must be connected before the first round. By default all members of the consortium.
     #[arg(long)]
     min_available_nodes: Option<usize>,
-    /// Wait this many seconds for them.
+    /// Wait this many seconds for these members. The coordinator ends with an error if they are not connected then.
     #[arg(long, default_value_t = 600)]
     start_within_s: u64,
     /// Treat a link as lost after this many seconds of silence.
@@ -275,8 +275,8 @@ fn round_text(event: &Event) -> String {
         Event::Announced(party) => format!("{party} announced"),
         Event::BadLetter { dealer, custodian, why } => {
             format!(
-                "{custodian} proved that the letter of {dealer} is bad: {why}; {dealer} is excluded from this round and barred \
-                 from the next ones"
+                "{custodian} proved that the letter of {dealer} is bad: {why}; {dealer} is excluded from \
+                 this round and barred from the next ones"
             )
         }
         Event::Refused(party, reason) => format!("{party} does not take part: {reason}"),
@@ -291,8 +291,9 @@ fn round_text(event: &Event) -> String {
         }
         Event::Repeated(blocks) => {
             format!(
-                "not summed: {}, because they were or may have been opened from the same parameters over other members; they are \
-                 summed again over the same members, or when an epoch starts with other parameters for them",
+                "not summed: {}, because they were or may have been opened from the same parameters over \
+                 other members; they are summed again over the same members, or when an epoch starts with \
+                 other parameters for them",
                 listed(blocks)
             )
         }

@@ -39,8 +39,8 @@ fn a_task_that_sorts_texts_takes_its_classes_from_a_file_and_may_train_experts_w
     let rows = folder.join("rows.jsonl");
     let labels = ["lung", "heart", "lung"].map(|label| format!(r#"{{"text": "a", "label": "{label}"}}"#));
     fs::write(&rows, labels.join("\n")).expect("the file can be written");
-    let of_rows = rows.to_str().expect("text");
-    let flags = ["--objective", "classification", "--classes-of", of_rows, "--experts", "whole", "--json"];
+    let rows_path = rows.to_str().expect("text");
+    let flags = ["--objective", "classification", "--classes-of", rows_path, "--experts", "whole", "--json"];
     let target = folder.join("task");
     let output = new_task(&target, &flags);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -65,9 +65,9 @@ fn labels_of_a_table_become_classes_and_near_twins_are_told() {
     let rows = folder.join("rows.csv");
     fs::write(&rows, b"text;label\na;Nieren\xe4rzte\nb;Heart \nc;heart\nd;Heart\n")
         .expect("it can be written");
-    let of_rows = rows.to_str().expect("text");
+    let rows_path = rows.to_str().expect("text");
     let flags =
-        ["--objective", "classification", "--classes-of", of_rows, "--encoding", "windows-1252", "--json"];
+        ["--objective", "classification", "--classes-of", rows_path, "--encoding", "windows-1252", "--json"];
     let target = folder.join("task");
     let output = new_task(&target, &flags);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

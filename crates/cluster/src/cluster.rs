@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundSettings;
-use cloister_params::policy::Policy;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, ModelParts, RoundReport, Time};
-use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
+use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberConfig, MemberOutput};
 use cloister_protocol::model::Model;
-use cloister_protocol::openings::OpeningHistory;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use rand_chacha::ChaCha20Rng;
@@ -78,12 +76,6 @@ pub struct Cluster {
     report: Option<RoundReport>,
 }
 
-/// A policy that allows everything that the specification allows.
-pub fn policy(consortium: &TestConsortium) -> Policy {
-    let text = format!("governance_key = \"{}\"\nallow_late_sketches = true", consortium.governance);
-    Policy::parse(&text).expect("a policy with the governance key")
-}
-
 impl Cluster {
     /// A cluster whose members contribute random integers.
     pub fn new(consortium: TestConsortium, template: RoundSettings, seed: u64) -> Self {
@@ -106,27 +98,9 @@ impl Cluster {
         let coordinator = Coordinator::new(coordinator_key, consortium.epoch.clone(), model.clone());
         let mut parties = BTreeMap::new();
         for party in consortium.epoch.consortium().parties() {
-            let (id, key) = (party.id, consortium.keys[&party.id].clone());
-            let epoch = consortium.epoch.clone();
-            let member = Member::new(MemberConfig {
-                id,
-                key: key.clone(),
-                epoch: epoch.clone(),
-                policy: policy(&consortium),
-                task: plan::task(&template),
-                model: model.clone(),
-                last_announced: None,
-                openings: OpeningHistory::default(),
-            });
-            let custodian = Custodian::new(CustodianConfig {
-                id,
-                key,
-                epoch,
-                policy: policy(&consortium),
-                model: model.digest(),
-                signed: Vec::new(),
-                openings: OpeningHistory::default(),
-            });
+            let id = party.id;
+            let member = Member::new(consortium.member_config(id, &template, &model));
+            let custodian = Custodian::new(consortium.custodian_config(id, &model));
             parties.insert(
                 id,
                 PartyNode {
@@ -168,18 +142,8 @@ impl Cluster {
 
     /// Restarts a lost member's program. It has the model that the consortium started from.
     pub fn restart_member(&mut self, party: PartyId, last_announced: Option<Round>) {
-        let (key, epoch) = (self.consortium.keys[&party].clone(), self.consortium.epoch.clone());
-        let (task, model) = (plan::task(&self.template), plan::model(&self.template));
-        let member = Member::new(MemberConfig {
-            id: party,
-            key,
-            epoch,
-            policy: policy(&self.consortium),
-            task,
-            model,
-            last_announced,
-            openings: OpeningHistory::default(),
-        });
+        let fresh = self.consortium.member_config(party, &self.template, &plan::model(&self.template));
+        let member = Member::new(MemberConfig { last_announced, ..fresh });
         if let Some(node) = self.parties.get_mut(&party) {
             node.member = member;
             node.member_is_up = true;

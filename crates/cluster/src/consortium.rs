@@ -10,6 +10,14 @@ use cloister_params::consortium::{
 };
 use cloister_params::floors::DEFAULT_CUSTODIANS;
 use cloister_params::id::{Digest, PartyId};
+use cloister_params::plan::RoundSettings;
+use cloister_params::policy::Policy;
+use cloister_protocol::custodian::CustodianConfig;
+use cloister_protocol::member::MemberConfig;
+use cloister_protocol::model::Model;
+use cloister_protocol::openings::OpeningHistory;
+
+use crate::plan;
 
 /// An accepted consortium file, and the private keys of everyone in it.
 #[derive(Debug)]
@@ -20,6 +28,42 @@ pub struct TestConsortium {
     pub keys: BTreeMap<PartyId, Arc<SigningKey>>,
     /// The public half of the governance key.
     pub governance: PublicBytes,
+}
+
+/// A policy that allows everything that the specification allows.
+pub fn policy(consortium: &TestConsortium) -> Policy {
+    let text = format!("governance_key = \"{}\"\nallow_late_sketches = true", consortium.governance);
+    Policy::parse(&text).expect("a policy with the governance key")
+}
+
+impl TestConsortium {
+    /// What a member without a journal starts from, for the task and the model of these settings. Its policy allows
+    /// everything that the specification allows.
+    pub fn member_config(&self, id: PartyId, settings: &RoundSettings, model: &Model) -> MemberConfig {
+        MemberConfig {
+            id,
+            key: self.keys[&id].clone(),
+            epoch: self.epoch.clone(),
+            policy: policy(self),
+            task: plan::task(settings),
+            model: model.clone(),
+            last_announced: None,
+            openings: OpeningHistory::default(),
+        }
+    }
+
+    /// What a custodian without a journal starts from, with the same policy.
+    pub fn custodian_config(&self, id: PartyId, model: &Model) -> CustodianConfig {
+        CustodianConfig {
+            id,
+            key: self.keys[&id].clone(),
+            epoch: self.epoch.clone(),
+            policy: policy(self),
+            model: model.digest(),
+            signed: Vec::new(),
+            openings: OpeningHistory::default(),
+        }
+    }
 }
 
 fn key(number: u32) -> SigningKey {

@@ -34,4 +34,5 @@ mod cluster;
 pub mod consortium;
 pub mod plan;
 
-pub use cluster::{Cluster, DropOut, PartyNode, policy};
+pub use cluster::{Cluster, DropOut, PartyNode};
+pub use consortium::policy;

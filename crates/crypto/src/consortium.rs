@@ -16,8 +16,8 @@ const TAG: &str = "cloister/v1/consortium-file";
 pub enum RefusedConsortium {
     /// The pinned governance key has not signed it.
     #[error(
-        "the consortium file is not signed by the governance key {key} that this party pinned; get the file and its signature from \
-         your consortium again"
+        "the consortium file is not signed by the governance key {key} that this party pinned; get the \
+         file and its signature from your consortium again"
     )]
     Signature {
         /// The governance key from this party's policy file.

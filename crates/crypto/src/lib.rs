@@ -44,9 +44,9 @@
 //!
 //! let (mut from_north, mut from_south) = ([10u32, 20, 30, 40], [1, 2, 3, 4]);
 //! let mask = context.pair_key(north, south, &north_key.agree(&south_key.public()));
-//! mask.apply(Sign::of_pair(north, south), &mut from_north);
+//! mask.apply(Sign::for_pair(north, south), &mut from_north);
 //! let mask = context.pair_key(south, north, &south_key.agree(&north_key.public()));
-//! mask.apply(Sign::of_pair(south, north), &mut from_south);
+//! mask.apply(Sign::for_pair(south, north), &mut from_south);
 //!
 //! assert_ne!(from_north, [10, 20, 30, 40]);
 //! let sum: Vec<u32> = from_north.iter().zip(from_south).map(|(one, other)| one.wrapping_add(other)).collect();

@@ -85,7 +85,7 @@ impl MaskContext {
 impl Sign {
     /// The sign with which `party` applies the mask that it shares with `other`. The two have opposite signs,
     /// so that the mask cancels in their sum.
-    pub fn of_pair(party: PartyId, other: PartyId) -> Self {
+    pub fn for_pair(party: PartyId, other: PartyId) -> Self {
         if party < other { Self::Plus } else { Self::Minus }
     }
 }
@@ -168,9 +168,9 @@ mod tests {
         let (a, b) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
         let (one, two) = (PartyId(1), PartyId(2));
         let mut words = vec![42; 3000];
-        context().pair_key(one, two, &a.agree(&b.public())).apply(Sign::of_pair(one, two), &mut words);
+        context().pair_key(one, two, &a.agree(&b.public())).apply(Sign::for_pair(one, two), &mut words);
         assert!(words.iter().filter(|word| **word == 42).count() < 3, "the words are masked");
-        context().pair_key(two, one, &b.agree(&a.public())).apply(Sign::of_pair(two, one), &mut words);
+        context().pair_key(two, one, &b.agree(&a.public())).apply(Sign::for_pair(two, one), &mut words);
         assert!(words.iter().all(|word| *word == 42));
     }
 

@@ -52,7 +52,8 @@ pub enum ExpertsError {
     },
     /// A model would be written over the files that it is made from.
     #[error(
-        "what is written to {path} would overwrite files of {source_path}, which it is made from; name a folder outside of it"
+        "what is written to {path} would overwrite files of {source_path}, which it is made from; name a \
+         folder outside of it"
     )]
     Target {
         /// What it is made from.
@@ -80,8 +81,8 @@ pub enum ExpertsError {
     Adapter(String),
     /// PEFT has no layout for experts that are trained whole.
     #[error(
-        "{path}: PEFT has no layout for experts that are trained whole; write them in their places among the model's weights \
-         (the merged layout), and read them from there"
+        "{path}: PEFT has no layout for experts that are trained whole; write them in their places among \
+         the model's weights (the merged layout), and read them from there"
     )]
     WholeExperts {
         /// What was to be written or read.
@@ -89,8 +90,9 @@ pub enum ExpertsError {
     },
     /// PEFT would load an adapter without an error and compute something else.
     #[error(
-        "{path}: of adapters for experts that are laid out one by one, PEFT takes those of Qwen2-MoE for the dense network's; \
-         write them in the layout peft-fused, or add them to the model's weights (--merge)"
+        "{path}: of adapters for experts that are laid out one by one, PEFT takes those of Qwen2-MoE for \
+         the dense network's; write them in the layout peft-fused, or add them to the model's weights \
+         (--merge)"
     )]
     Layout {
         /// What was to be written.
@@ -101,8 +103,8 @@ pub enum ExpertsError {
     Notes(NotesError),
     /// Training would take more memory than is free.
     #[error(
-        "training takes about {:.1} GiB and {:.1} GiB are free; take smaller batches, shorter texts or a smaller model, or free \
-         memory",
+        "training takes about {:.1} GiB and {:.1} GiB are free; take smaller batches, shorter texts or a \
+         smaller model, or free memory",
         gibibytes(*needed),
         gibibytes(*available)
     )]

@@ -32,12 +32,12 @@ pub(crate) struct Packing {
 impl Packing {
     /// The packing of notes with one window each, of these numbers of tokens, none of which is 0.
     pub(crate) fn new(lengths: &[i64]) -> Self {
-        Self::of_windows(&lengths.chunks(1).collect::<Vec<_>>())
+        Self::from_windows(&lengths.chunks(1).collect::<Vec<_>>())
     }
 
     /// The packing of notes whose windows have these numbers of tokens, none of which is 0.
-    pub(crate) fn of_windows(of_notes: &[&[i64]]) -> Self {
-        let lengths = of_notes.concat();
+    pub(crate) fn from_windows(note_windows: &[&[i64]]) -> Self {
+        let lengths = note_windows.concat();
         let windows = lengths.len() as i64;
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let tokens: i64 = lengths.iter().sum();
@@ -53,14 +53,14 @@ impl Packing {
             start += length;
         }
         Self {
-            notes: of_notes.len() as i64,
+            notes: note_windows.len() as i64,
             windows,
             longest,
             even: windows * longest == tokens,
             cells: Tensor::from_slice(&cells),
             rows: Tensor::from_slice(&rows),
             mask: Tensor::from_slice(&mask).view([windows, 1, 1, longest]),
-            mean: means(of_notes),
+            mean: means(note_windows),
         }
     }
 
@@ -104,8 +104,9 @@ impl Packing {
 }
 
 /// `[notes, tokens]`: averages the rows of each note, over all its windows.
-fn means(of_notes: &[&[i64]]) -> Tensor {
-    let lengths: Vec<usize> = of_notes.iter().map(|windows| windows.iter().sum::<i64>() as usize).collect();
+fn means(note_windows: &[&[i64]]) -> Tensor {
+    let lengths: Vec<usize> =
+        note_windows.iter().map(|windows| windows.iter().sum::<i64>() as usize).collect();
     let tokens: usize = lengths.iter().sum();
     let mut mean = vec![0.0_f32; lengths.len() * tokens];
     let mut start = 0;
@@ -134,7 +135,7 @@ mod tests {
         assert_eq!(values(&packing.mean(&packed)), [0.0, 1.0, 4.0, 5.0, 9.0, 10.0]);
         assert_eq!(Vec::<i64>::try_from(packing.places()).expect("a vector"), [0, 0, 1, 2, 0, 1]);
         assert_eq!(Vec::<i64>::try_from(packing.owners()).expect("a vector"), [0, 1, 1, 1, 2, 2]);
-        let windows = Packing::of_windows(&[&[1, 3], &[2]]);
+        let windows = Packing::from_windows(&[&[1, 3], &[2]]);
         assert_eq!(values(&windows.spread(&packed)), values(&spread), "each window attends to itself");
         assert_eq!(
             values(&windows.mean(&packed)),

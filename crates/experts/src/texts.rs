@@ -95,7 +95,7 @@ pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {
 /// embedding.
 pub(crate) fn beyond(token: i64, vocabulary: usize) -> String {
     format!(
-        "its text has the token number {token}, and the model's vocabulary has {vocabulary} tokens, counted from 0; use the \
-         tokenizer that belongs to the model"
+        "its text has the token number {token}, and the model's vocabulary has {vocabulary} tokens, \
+         counted from 0; use the tokenizer that belongs to the model"
     )
 }

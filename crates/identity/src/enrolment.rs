@@ -196,7 +196,7 @@ impl Enrolment {
         Ok(Self {
             applicant,
             signing_key: file.signing_key,
-            certificate: Fingerprint::of_certificate(&certificate),
+            certificate: Fingerprint::from_certificate(&certificate),
             validity,
             digest: digest(Domain::Enrolment, &[&body]),
         })

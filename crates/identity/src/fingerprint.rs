@@ -12,7 +12,7 @@ pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
     /// The fingerprint of a certificate in DER.
-    pub fn of_certificate(certificate: &[u8]) -> Self {
+    pub fn from_certificate(certificate: &[u8]) -> Self {
         Self(Sha256::digest(certificate).into())
     }
 }
@@ -32,7 +32,8 @@ impl fmt::Debug for Fingerprint {
 /// A text that is not a fingerprint.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error(
-    "a certificate fingerprint is 64 hexadecimal digits, and {got:?} is not; copy it from `openssl x509 -fingerprint -sha256`, without the colons"
+    "a certificate fingerprint is 64 hexadecimal digits, and {got:?} is not; copy it from `openssl x509 \
+     -fingerprint -sha256`, without the colons"
 )]
 pub struct FingerprintError {
     /// The text.
@@ -55,7 +56,7 @@ mod tests {
 
     #[test]
     fn parses_what_it_prints() {
-        let fingerprint = Fingerprint::of_certificate(b"abc");
+        let fingerprint = Fingerprint::from_certificate(b"abc");
         let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(fingerprint.to_string(), text);
         assert_eq!(text.parse(), Ok(fingerprint));
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn refuses_other_lengths_and_other_digits() {
-        let text = Fingerprint::of_certificate(b"abc").to_string();
+        let text = Fingerprint::from_certificate(b"abc").to_string();
         for bad in [&text[..62], &format!("{text}00"), &text.replace('b', "x"), ""] {
             assert_eq!(bad.parse::<Fingerprint>(), Err(FingerprintError { got: bad.to_owned() }));
         }

@@ -67,7 +67,8 @@ pub enum IdentityError {
         detail: String,
     },
     /// Others could have copied the private key.
-    #[error("the private key {} can be read by others (mode {mode:04o}, at most 0600 is accepted); run `chmod 600 {}`, and replace the identity if the machine is shared", path.display(), path.display())]
+    #[error("the private key {} can be read by others (mode {mode:04o}, at most 0600 is accepted); run \
+             `chmod 600 {}`, and replace the identity if the machine is shared", path.display(), path.display())]
     KeyReadableByOthers {
         /// The key's file.
         path: PathBuf,
@@ -148,7 +149,7 @@ impl Identity {
 
     /// The certificate's fingerprint, which the other sides pin.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of_certificate(&self.certificate)
+        Fingerprint::from_certificate(&self.certificate)
     }
 
     /// The certificate in DER.

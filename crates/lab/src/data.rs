@@ -20,7 +20,7 @@ pub(crate) struct Files {
 
 impl Files {
     /// Files of a configuration under `folder`; `test` replaces its test file and is relative to the working folder.
-    pub(crate) fn of_config(config: &Config, folder: &Path, test: Option<&Path>) -> Self {
+    pub(crate) fn from_config(config: &Config, folder: &Path, test: Option<&Path>) -> Self {
         let train = config.data.train.iter().map(|file| folder.join(file)).collect();
         let configured = config.data.test.as_ref().map(|file| folder.join(file));
         Self { train, test: test.map(Path::to_owned).or(configured) }
@@ -115,7 +115,7 @@ mod tests {
             let text = "dataset = \"x\"\n[data]\ntrain = [\"a.jsonl\"]\ntest = \"t.jsonl\"\nlimit = 3\n";
             let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
             let config = Config::parse(text, "the test", &settings).expect("a configuration");
-            let dataset = Dataset::read(&config, &Files::of_config(&config, &folder, None)).expect("texts");
+            let dataset = Dataset::read(&config, &Files::from_config(&config, &folder, None)).expect("texts");
             let split = dataset.split(0).expect("a division");
             (split.train.len(), split.held_out.len())
         };

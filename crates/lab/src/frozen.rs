@@ -36,13 +36,13 @@ impl<'a> FrozenFeatures<'a> {
             ..ModelConfig::new(dataset.classes.clone())
         };
         let encoder = Encoder::open(&environment.minilm, model, 1, environment.device)?;
-        let minilm = digest::of_file(&environment.minilm.join("model.safetensors"))?;
+        let minilm = digest::file_digest(&environment.minilm.join("model.safetensors"))?;
         Ok(Self { encoder, cache: &environment.cache, minilm })
     }
 
     /// The head's features of each text: the chosen layers' mean states over the chosen windows, each scaled to norm
     /// 1, so that no text counts for more than another. Empty without a head.
-    pub(crate) fn of_head(
+    pub(crate) fn head_features(
         &self,
         notes: &[Note],
         head: &HeadConfig,
@@ -99,7 +99,7 @@ impl<'a> FrozenFeatures<'a> {
         let head: [&[u8]; 2] = [self.minilm.as_bytes(), &sizes];
         let texts = notes.iter().map(|note| note.text.as_bytes());
         let parts: Vec<&[u8]> = head.into_iter().chain(texts).collect();
-        self.cache.join(format!("{}.f32", &digest::of_bytes(&parts)[..32]))
+        self.cache.join(format!("{}.f32", &digest::bytes_digest(&parts)[..32]))
     }
 }
 

@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn discriminants_look_past_correlated_noise_and_means_do_not() {
         let (features, labels) = texts();
-        let statistics = Statistics::of_texts(&features, &labels, 2, 2);
+        let statistics = Statistics::from_texts(&features, &labels, 2, 2);
         let share = |head: LinearHead| correct(&head.logits(&features), &labels, 2);
         let lda = share(LinearHead::lda(&statistics, 1e-6).expect("positive definite"));
         let means = share(LinearHead::class_mean(&statistics));
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn noise_that_is_told_does_not_make_the_covariance_indefinite() {
         let (features, labels) = texts();
-        let exact = Statistics::of_texts(&features, &labels, 2, 2);
+        let exact = Statistics::from_texts(&features, &labels, 2, 2);
         let wave = |at: usize| if at.is_multiple_of(2) { -40.0 } else { 40.0 };
         let values = exact.values().iter().enumerate().map(|(at, value)| value + wave(at)).collect();
         let noised = Statistics::from_values(values, 2, 2).expect("the same shape");
@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn degenerate_features_are_refused_and_shrinkage_mends_them() {
-        let statistics = Statistics::of_texts(&[1.0, 1.0, 3.0, 3.0, 1.0, 1.0, 3.0, 3.0], &[0, 0, 1, 1], 2, 2);
+        let statistics =
+            Statistics::from_texts(&[1.0, 1.0, 3.0, 3.0, 1.0, 1.0, 3.0, 3.0], &[0, 0, 1, 1], 2, 2);
         assert!(matches!(LinearHead::lda(&statistics, 0.0), Err(LabError::Singular { .. })));
         assert!(LinearHead::lda(&statistics, 0.1).is_ok());
     }

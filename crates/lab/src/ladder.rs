@@ -81,8 +81,8 @@ impl Ladder {
         let mut all = Vec::with_capacity(self.rows.len());
         for (name, config) in &self.rows {
             begin(name);
-            let of_row = RunEnvironment { out: environment.out.join(name), ..environment.clone() };
-            let summary = run(config, &of_row, None, progress)?;
+            let row_environment = RunEnvironment { out: environment.out.join(name), ..environment.clone() };
+            let summary = run(config, &row_environment, None, progress)?;
             all.push(RowResult { name: name.clone(), config: config.clone(), summary });
         }
         write(&all, environment)?;

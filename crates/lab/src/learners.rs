@@ -81,7 +81,7 @@ impl Learners for Classifiers<'_> {
         let notes = trainer.features();
         let mut rows = trainer.pooled(notes);
         rows.chunks_exact_mut(HIDDEN).for_each(into_unit_ball);
-        Ok(Some(Statistics::of_texts(&rows, &notes.labels(), self.classes, HIDDEN)))
+        Ok(Some(Statistics::from_texts(&rows, &notes.labels(), self.classes, HIDDEN)))
     }
 
     fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError> {

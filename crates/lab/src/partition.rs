@@ -48,8 +48,8 @@ pub fn divide(
 /// How many texts of each label each part has.
 pub(crate) fn counts(parts: &[Vec<usize>], labels: &[usize]) -> Vec<Vec<usize>> {
     let mut counts = vec![vec![0; labels.iter().max().map_or(0, |most| most + 1)]; parts.len()];
-    for (of_part, part) in counts.iter_mut().zip(parts) {
-        part.iter().for_each(|&text| of_part[labels[text]] += 1);
+    for (part_counts, part) in counts.iter_mut().zip(parts) {
+        part.iter().for_each(|&text| part_counts[labels[text]] += 1);
     }
     counts
 }
@@ -137,9 +137,14 @@ mod tests {
         assert_eq!(divided(1), parts);
         assert_ne!(divided(2), parts);
         let counts = counts(&parts, &labels);
-        let of_label = |label: usize| counts.iter().map(|of_part| of_part[label]).sum::<usize>();
-        assert_eq!([0, 1, 2, 3].map(of_label), [26, 26, 26, 25]);
-        assert!(counts.iter().zip(&parts).all(|(of_part, part)| of_part.iter().sum::<usize>() == part.len()));
+        let label_total = |label: usize| counts.iter().map(|part_counts| part_counts[label]).sum::<usize>();
+        assert_eq!([0, 1, 2, 3].map(label_total), [26, 26, 26, 25]);
+        assert!(
+            counts
+                .iter()
+                .zip(&parts)
+                .all(|(part_counts, part)| part_counts.iter().sum::<usize>() == part.len())
+        );
     }
 
     #[test]

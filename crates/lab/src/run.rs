@@ -34,7 +34,7 @@ pub fn run(
     if environment.trainer.is_some() {
         program::check(config)?;
     }
-    let files = Files::of_config(config, &environment.data, test);
+    let files = Files::from_config(config, &environment.data, test);
     fs::create_dir_all(&environment.out).map_err(LabError::file(&environment.out))?;
     let digests = file_digests(&files)?;
     let text = toml::to_string(config).map_err(|error| LabError::config("the configuration", error))?;
@@ -112,7 +112,7 @@ pub fn sketches(
 ) -> Result<Vec<Degradation>, LabError> {
     let mut config = config.clone();
     config.head.kind = HeadKind::None;
-    let files = Files::of_config(&config, &environment.data, None);
+    let files = Files::from_config(&config, &environment.data, None);
     let texts = TextRun::new(&config, &files, environment, progress)?;
     let mut comparisons = Vec::new();
     for &seed in &config.partition.seeds {
@@ -126,7 +126,7 @@ fn file_digests(files: &Files) -> Result<Vec<(String, String)>, LabError> {
     let mut digests = Vec::new();
     for path in files.all() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        digests.push((name, digest::of_file(&path)?));
+        digests.push((name, digest::file_digest(&path)?));
     }
     Ok(digests)
 }
@@ -150,10 +150,10 @@ fn run_digest(
         parts.push(argument.clone().into_bytes());
         // A script that was edited between two runs is another program.
         if path.is_file() {
-            parts.push(digest::of_file(path)?.into_bytes());
+            parts.push(digest::file_digest(path)?.into_bytes());
         }
     }
-    Ok(digest::of_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    Ok(digest::bytes_digest(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }
 
 fn write_results(
@@ -174,7 +174,7 @@ fn write_results(
         "device": format!("{:?}", environment.device),
         "trainer": environment.trainer.as_ref().map(|trainer| &trainer.command),
         "data": files.collect::<Vec<_>>(),
-        "results.csv": digest::of_file(&path)?,
+        "results.csv": digest::file_digest(&path)?,
     });
     write_json(&environment.out.join("manifest.json"), &manifest)
 }

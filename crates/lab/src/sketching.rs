@@ -137,13 +137,13 @@ fn cohorts(
 ) -> Vec<Vec<bool>> {
     let mut cohorts = Vec::with_capacity(experts.len());
     for (shape, members) in experts.iter().zip(roles) {
-        let mut of_layer: Vec<&TrainedExpert> = Vec::new();
+        let mut layer_experts: Vec<&TrainedExpert> = Vec::new();
         for (other, roles) in experts.iter().zip(roles) {
             if layer(other) == layer(shape) {
-                of_layer.extend(roles.iter().filter(|role| !role.region.is_empty()));
+                layer_experts.extend(roles.iter().filter(|role| !role.region.is_empty()));
             }
         }
-        let common = common_direction(of_layer.into_iter(), &settings.scoring);
+        let common = common_direction(layer_experts.into_iter(), &settings.scoring);
         cohorts.push(score(members, &common, &settings.scoring, Gate::Both).aligned);
     }
     cohorts
@@ -201,8 +201,8 @@ pub fn plot(rows: &[Degradation]) -> String {
     let title = "Overlap of cohorts from sketches with cohorts from the vectors, by size of sketch";
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SKETCH_COORDINATES.iter().zip(COLOURS) {
-        let of_size = rows.iter().filter(|row| row.coordinates == *coordinates);
-        let overlaps: Vec<(usize, f64)> = of_size.map(|row| row.overlap).enumerate().collect();
+        let size_rows = rows.iter().filter(|row| row.coordinates == *coordinates);
+        let overlaps: Vec<(usize, f64)> = size_rows.map(|row| row.overlap).enumerate().collect();
         frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
         frame.label(
             &mut svg,

@@ -25,7 +25,7 @@ impl Statistics {
     ///
     /// # Panics
     /// If there are not as many rows of features as labels, or a label is no class.
-    pub fn of_texts(features: &[f32], labels: &[usize], classes: usize, width: usize) -> Self {
+    pub fn from_texts(features: &[f32], labels: &[usize], classes: usize, width: usize) -> Self {
         assert_eq!(features.len(), labels.len() * width, "one row of features for each text");
         let mut values = vec![0.0; classes * (1 + width)];
         for (row, &label) in features.chunks_exact(width).zip(labels) {
@@ -144,9 +144,9 @@ mod tests {
     fn sums_of_parts_are_the_whole_s_statistics() {
         let features: Vec<f32> = (0..40).map(|at| ((at * 7 % 11) as f32 - 5.0) / 5.0).collect();
         let labels: Vec<usize> = (0..10).map(|text| text % 3).collect();
-        let whole = Statistics::of_texts(&features, &labels, 3, 4);
+        let whole = Statistics::from_texts(&features, &labels, 3, 4);
         let parts = [0..2, 2..7, 7..10]
-            .map(|part| Statistics::of_texts(&features[part.start * 4..part.end * 4], &labels[part], 3, 4));
+            .map(|part| Statistics::from_texts(&features[part.start * 4..part.end * 4], &labels[part], 3, 4));
         let total = Statistics::total(&parts).expect("three parts");
         assert!(total.values().iter().zip(whole.values()).all(|(a, b)| (a - b).abs() < 1e-5));
         assert_eq!((whole.count(0), whole.texts()), (4.0, 10.0));
@@ -156,7 +156,7 @@ mod tests {
     fn the_covariance_is_within_the_classes() {
         // Two classes far apart that vary along one axis each.
         let features = [1.0, 0.0, 3.0, 0.0, -5.0, 2.0, -5.0, 4.0];
-        let statistics = Statistics::of_texts(&features, &[0, 0, 1, 1], 2, 2);
+        let statistics = Statistics::from_texts(&features, &[0, 0, 1, 1], 2, 2);
         assert_eq!(statistics.mean(0), [2.0, 0.0]);
         let covariance = statistics.covariance();
         let expected = [0.5, 0.0, 0.0, 0.5];

@@ -62,7 +62,7 @@ impl<'a> TextRun<'a> {
         let dataset = Dataset::read(config, files)?;
         near_twins(&dataset.classes).into_iter().for_each(|twins| progress(RunProgress::Twins(twins)));
         let features = FrozenFeatures::open(config, &dataset, environment)?;
-        let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
+        let embeddings = features.head_features(&dataset.notes, &config.head, progress)?;
         let encoder = features.encoder;
         // A training program computes its own features.
         let trains_here = config.strategy.trains() && environment.trainer.is_none();
@@ -178,7 +178,7 @@ impl<'a> TextRun<'a> {
         let mut members = Vec::with_capacity(parts.len());
         for (member, part) in parts.iter().enumerate() {
             let labels = self.assigned_labels(member, part);
-            members.push(Statistics::of_texts(&self.rows(part), &labels, classes, self.width));
+            members.push(Statistics::from_texts(&self.rows(part), &labels, classes, self.width));
         }
         if !self.config.secure {
             return Ok((Statistics::total(&members), None));

@@ -93,10 +93,10 @@ fn every_claim_stands_and_every_fault_in_every_kind_of_release_is_found() {
         let found = report.findings.iter().filter(|finding| finding.case.fault == fault).count();
         assert_eq!(found, expected, "{fault:?}\n{table}");
     }
-    let of_members = |finding: &&Finding| {
+    let members_finding = |finding: &&Finding| {
         finding.subject == AuditSubject::Round && finding.case.unit == PrivacyUnit::Member
     };
-    let whole = report.findings.iter().find(of_members).expect("it was audited");
+    let whole = report.findings.iter().find(members_finding).expect("it was audited");
     assert_eq!(report.epsilon_claimed, whole.epsilon_claimed);
     assert_eq!(report.epsilon_lower_bound, whole.epsilon_lower_bound);
 }

@@ -112,7 +112,8 @@ pub enum PolicyRefusal {
     },
     /// A fallback that the policy does not allow.
     #[error(
-        "policy `allow_fallback_to_everyone`: the plan sums experts without an aligned cohort over everyone, this party does not allow it"
+        "policy `allow_fallback_to_everyone`: the plan sums experts without an aligned cohort over \
+         everyone, this party does not allow it"
     )]
     Fallback,
     /// Late sketches that the policy does not allow.
@@ -122,12 +123,14 @@ pub enum PolicyRefusal {
     LateSketches,
     /// Training that is not private.
     #[error(
-        "policy `require_private_training`: the plan trains without clipping and noise for each record, this party demands both"
+        "policy `require_private_training`: the plan trains without clipping and noise for each record, \
+         this party demands both"
     )]
     NoPrivateTraining,
     /// Private training with too little noise.
     #[error(
-        "policy `minimum_noise_multiplier_milli`: the plan's private training has noise of {got} thousandths of its clip, this party demands {limit}"
+        "policy `minimum_noise_multiplier_milli`: the plan's private training has noise of {got} \
+         thousandths of its clip, this party demands {limit}"
     )]
     NoiseMultiplier {
         /// The plan's noise.

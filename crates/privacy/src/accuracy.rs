@@ -56,8 +56,8 @@ pub enum RunsError {
     Manifest(#[from] serde_json::Error),
     /// The runs differ in something else.
     #[error(
-        "the runs with and without noise differ in {what} ({with_noise} and {without_noise}), so that their accuracies differ \
-         for another reason than noise; give two runs that differ in noise alone"
+        "the runs with and without noise differ in {what} ({with_noise} and {without_noise}), so that \
+         their accuracies differ for another reason than noise; give two runs that differ in noise alone"
     )]
     Differ {
         /// The property in which they differ.

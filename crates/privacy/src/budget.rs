@@ -50,8 +50,8 @@ pub enum BudgetError {
     Delta(f64),
     /// Training without noise, or with a sampling probability out of range.
     #[error(
-        "policy `training`: a noise multiplier of {} thousandths and a sampling probability of {} millionths are not private \
-         training; both must be at least 1, and the probability at most 1000000",
+        "policy `training`: a noise multiplier of {} thousandths and a sampling probability of {} \
+         millionths are not private training; both must be at least 1, and the probability at most 1000000",
         .0.noise_multiplier_milli, .0.sampling_probability_micro
     )]
     Training(TrainingLimits),
@@ -62,8 +62,8 @@ pub enum BudgetError {
 pub enum WouldExceed {
     /// Everything together would cost too much.
     #[error(
-        "policy `maximum_epsilon`: with this release ε would be {got:.3} at δ = {delta:e} (counted so that it holds however releases \
-         are chosen), this party allows {limit}"
+        "policy `maximum_epsilon`: with this release ε would be {got:.3} at δ = {delta:e} (counted so that \
+         it holds however releases are chosen), this party allows {limit}"
     )]
     Epsilon {
         /// ε with the release, by the filter.
@@ -75,8 +75,9 @@ pub enum WouldExceed {
     },
     /// Something that the policy's training does not cover.
     #[error(
-        "policy `training`: {why}. This party's budget is for {} steps with noise of at least {} thousandths of the clip and a sampling \
-         probability of at most {} millionths; the plan must keep to them, or the privacy officer must decide on others",
+        "policy `training`: {why}. This party's budget is for {} steps with noise of at least {} \
+         thousandths of the clip and a sampling probability of at most {} millionths; the plan must keep \
+         to them, or the privacy officer must decide on others",
         .limit.steps, .limit.noise_multiplier_milli, .limit.sampling_probability_micro
     )]
     Training {
@@ -166,8 +167,8 @@ impl Budget {
 pub fn warning_about_delta(delta: f64, records: u64) -> Option<String> {
     (delta * records as f64 >= 1.0).then(|| {
         format!(
-            "δ = {delta:e} is not below one over {records} records: a program that publishes one of them at random would keep to \
-             this δ. Choose a δ well below {:e}",
+            "δ = {delta:e} is not below one over {records} records: a program that publishes one of them \
+             at random would keep to this δ. Choose a δ well below {:e}",
             1.0 / records as f64
         )
     })

@@ -31,7 +31,8 @@ const LARGEST_MULTIPLIER_MILLI: u32 = 1_000_000_000;
 pub enum PlanningError {
     /// No clip and noise fit the ring.
     #[error(
-        "noise for ε = {epsilon} over {rounds} rounds does not fit a ring of {bits} bits with {coordinates} coordinates; take a wider ring, fewer rounds or a larger ε"
+        "noise for ε = {epsilon} over {rounds} rounds does not fit a ring of {bits} bits with \
+         {coordinates} coordinates; take a wider ring, fewer rounds or a larger ε"
     )]
     Ring {
         /// The target's ε.

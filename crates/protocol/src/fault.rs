@@ -39,8 +39,8 @@ pub enum Fault {
     /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). It
     /// is nobody's fault: others sign.
     #[error(
-        "this custodian was restored from a backup, and does not know what it helped to open; it leaves second seals to the others \
-         until an epoch that it has seen from its first round on"
+        "this custodian was restored from a backup, and does not know what it helped to open; it leaves \
+         second seals to the others until an epoch that it has seen from its first round on"
     )]
     Restored,
     /// The caller used the state machine wrongly.
@@ -169,8 +169,8 @@ pub enum Misbehaviour {
     /// A second seal under which a block would be opened from the same parameters over two cohorts
     /// (`ROUND-30`).
     #[error(
-        "{block} was opened from the same parameters over other members, or in another scale: it must be listed as repeated, \
-         and stay closed"
+        "{block} was opened from the same parameters over other members, or in another scale: it must be \
+         listed as repeated, and stay closed"
     )]
     Repeated {
         /// The first such block.
@@ -254,7 +254,8 @@ pub enum Refusal {
     /// After an abort, a plan with other settings than those that the contribution was made and charged for
     /// (`ROUND-03`).
     #[error(
-        "the plan changes settings on a model whose round was aborted, for which this member's update was made; only deadlines may change"
+        "the plan changes settings on a model whose round was aborted, for which this member's update was \
+         made; only deadlines may change"
     )]
     ChangedAfterAbort,
     /// A plan that bars a member whose bad letter nobody has shown to this party (`PLAN-14`).
@@ -275,8 +276,8 @@ pub enum Refusal {
     },
     /// The block table is not that of this member's task, kinds included (`PLAN-16`).
     #[error(
-        "the plan's blocks are not those of this member's task, in kind, number and length; the coordinator's settings file \
-         was made for another task"
+        "the plan's blocks are not those of this member's task, in kind, number and length; the \
+         coordinator's settings file was made for another task"
     )]
     Blocks,
     /// The digests of the blocks' parameters are not those of the plan's model (`PLAN-18`).

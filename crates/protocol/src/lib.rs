@@ -37,48 +37,44 @@
 //! ```
 //! use std::collections::BTreeMap;
 //!
-//! use cloister_cluster::consortium::consortium;
-//! use cloister_cluster::{plan, policy};
-//! use cloister_params::id::{PartyId, Round};
-//! use cloister_protocol::{
-//!     Coordinator, CoordinatorOutput, Custodian, CustodianConfig, CustodianOutput, Member, MemberConfig, MemberOutput,
-//!     OpeningHistory, Time,
-//! };
+//! use cloister_cluster::{consortium::consortium, plan};
+//! use cloister_params::id::PartyId;
+//! use cloister_protocol::{Coordinator, CoordinatorOutput, Custodian, CustodianOutput, Member, MemberOutput, Time};
 //! use rand_chacha::ChaCha20Rng;
 //! use rand_core::SeedableRng;
 //!
 //! let hospitals = consortium(&[1; 7]);
-//! let settings = plan::template(2, 5, 1);
+//! let (settings, random) = (plan::template(2, 5, 1), &mut ChaCha20Rng::seed_from_u64(1));
 //! let model = plan::model(&settings);
-//! let epoch = hospitals.epoch.clone();
-//! let random = &mut ChaCha20Rng::seed_from_u64(1);
-//!
-//! let mut coordinator =
-//!     Coordinator::new(hospitals.keys[&PartyId::COORDINATOR].clone(), epoch.clone(), model.clone());
+//! let key = hospitals.keys[&PartyId::COORDINATOR].clone();
+//! let mut coordinator = Coordinator::new(key, hospitals.epoch.clone(), model.clone());
 //! let mut parties = BTreeMap::new();
-//! for id in epoch.consortium().members() {
-//!     let (key, policy, openings) = (hospitals.keys[&id].clone(), policy(&hospitals), OpeningHistory::default());
-//!     let member = Member::new(MemberConfig {
-//!         id,
-//!         key: key.clone(),
-//!         epoch: epoch.clone(),
-//!         policy: policy.clone(),
-//!         task: plan::task(&settings),
-//!         model: model.clone(),
-//!         last_announced: None,
-//!         openings: openings.clone(),
-//!     });
-//!     let (epoch, model) = (epoch.clone(), model.digest());
-//!     let custodian =
-//!         Custodian::new(CustodianConfig { id, key, epoch, policy, model, signed: Vec::new(), openings });
-//!     parties.insert(id, (member, custodian));
+//! for id in (1..=7).map(PartyId) {
+//!     let member = Member::new(hospitals.member_config(id, &settings, &model));
+//!     parties.insert(id, (member, Custodian::new(hospitals.custodian_config(id, &model))));
 //!     coordinator.handle_connected(id, Time(0));
 //! }
 //!
-//! assert_eq!(coordinator.start_round(settings.clone(), Time(0)), Ok(Round(1)));
-//! let report = loop {
-//!     // A driver stores what `Keep` outputs hold; this one has no disk.
-//!     let mut ended = None;
+//! coordinator.start_round(settings.clone(), Time(0))?;
+//! let mut ended = None;
+//! while ended.is_none() {
+//!     // The outputs that are left out here are what a driver stores or shows.
+//!     for (id, (member, custodian)) in &mut parties {
+//!         while let Some(output) = member.poll_output() {
+//!             match output {
+//!                 MemberOutput::Send(frame) => coordinator.handle_frame(*id, frame, Time(0))?,
+//!                 MemberOutput::Train { digest, .. } => {
+//!                     member.contribute(digest, plan::contribution(&settings, random), random)?;
+//!                 }
+//!                 _ => {}
+//!             }
+//!         }
+//!         while let Some(output) = custodian.poll_output() {
+//!             if let CustodianOutput::Send(frame) = output {
+//!                 coordinator.handle_frame(*id, frame, Time(0))?;
+//!             }
+//!         }
+//!     }
 //!     while let Some(output) = coordinator.poll_output() {
 //!         match output {
 //!             CoordinatorOutput::Send { to, frame } => {
@@ -94,33 +90,10 @@
 //!             _ => {}
 //!         }
 //!     }
-//!     if let Some(report) = ended {
-//!         break report;
-//!     }
-//!     for (id, (member, custodian)) in &mut parties {
-//!         while let Some(output) = member.poll_output() {
-//!             match output {
-//!                 MemberOutput::Send(frame) => coordinator.handle_frame(*id, frame, Time(0))?,
-//!                 MemberOutput::Train { digest, .. } => {
-//!                     let trained = plan::contribution(&settings, random);
-//!                     member.contribute(digest, trained, random)?;
-//!                 }
-//!                 _ => {}
-//!             }
-//!         }
-//!         while let Some(output) = custodian.poll_output() {
-//!             if let CustodianOutput::Send(frame) = output {
-//!                 coordinator.handle_frame(*id, frame, Time(0))?;
-//!             }
-//!         }
-//!     }
-//! };
-//!
-//! assert_eq!(report.uploaded.len(), 7);
-//! assert_eq!(report.opened.len(), settings.blocks.len());
-//! for (member, _) in parties.values() {
-//!     assert_eq!(member.model(), &report.model);
 //! }
+//! let report = ended.unwrap();
+//! assert_eq!((report.uploaded.len(), report.opened.len()), (7, settings.blocks.len()));
+//! assert!(parties.values().all(|(member, _)| member.model() == &report.model));
 //! # Ok::<(), cloister_protocol::Fault>(())
 //! ```
 

@@ -159,7 +159,7 @@ pub fn open_block(permit: BlockPermit, openings: &OpeningInputs<'_>) -> Result<O
         for member in cohort.members() {
             let public = mask_key_of(openings.announcements, member).ok_or(NotOpened::Missing(member))?;
             let mask = context.pair_key(member, *absent, &key.agree(&public));
-            mask.apply(Sign::of_pair(member, *absent).flipped(), &mut words);
+            mask.apply(Sign::for_pair(member, *absent).flipped(), &mut words);
         }
     }
     // Masks are taken off mod 2³²; packing reduces the words to the ring, which divides it.

@@ -78,15 +78,15 @@ pub enum ServerError {
     },
     /// Custodians are missing, so that the round cannot continue.
     #[error(
-        "the round cannot continue: {0}; it has no sum. When the missing parties are back, start this program again with the same \
-         --data: the round continues where it stopped"
+        "the round cannot continue: {0}; it has no sum. When the missing parties are back, start this \
+         program again with the same --data: the round continues where it stopped"
     )]
     QuorumLost(&'static str),
     /// The folder is an old copy.
     #[error(
-        "{folder} is an older copy of the coordinator's folder: {custodians} custodians know how {round} ended, which it does \
-         not have. Restore the newest copy of it and start this program again; without one, continue in a new folder with a \
-         consortium file of another epoch"
+        "{folder} is an older copy of the coordinator's folder: {custodians} custodians know how {round} \
+         ended, which it does not have. Restore the newest copy of it and start this program again; \
+         without one, continue in a new folder with a consortium file of another epoch"
     )]
     Outdated {
         /// The folder.
@@ -98,8 +98,9 @@ pub enum ServerError {
     },
     /// Custodians are missing, and some parties sent why they do not take part.
     #[error(
-        "the round cannot continue: {why}; it has no sum. These parties do not take part: {refusals}. If they refuse the settings, \
-         agree on others. Then, or when the parties are back, start this program again with the same --data"
+        "the round cannot continue: {why}; it has no sum. These parties do not take part: {refusals}. If \
+         they refuse the settings, agree on others. Then, or when the parties are back, start this program \
+         again with the same --data"
     )]
     RefusedWithoutQuorum {
         /// What is missing.
@@ -109,9 +110,9 @@ pub enum ServerError {
     },
     /// So many members refused that no round reaches the floor.
     #[error(
-        "{rounds} rounds in a row ended without a sum, because the remaining members do not reach the floor. These parties do not \
-         take part: {refusals}. Agree with them on settings that their policies admit, and start this program again with the \
-         same --data"
+        "{rounds} rounds in a row ended without a sum, because the remaining members do not reach the \
+         floor. These parties do not take part: {refusals}. Agree with them on settings that their \
+         policies admit, and start this program again with the same --data"
     )]
     Refused {
         /// Rounds without a sum.

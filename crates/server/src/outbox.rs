@@ -38,7 +38,8 @@ pub(crate) fn most_waiting(settings: &RoundSettings, members: usize) -> u64 {
 /// More bytes wait for a link than a round has for one party.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error(
-    "more than {most} bytes wait for this party, which does not read them; connect again, and the coordinator sends again what is needed"
+    "more than {most} bytes wait for this party, which does not read them; connect again, and the \
+     coordinator sends again what is needed"
 )]
 pub(crate) struct Full {
     most: u64,

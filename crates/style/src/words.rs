@@ -20,6 +20,22 @@ const PHRASES: &[(&str, &str)] = &[
     ("had afresh", "restored"),
     ("is not awaited now", "is unexpected in this phase"),
     ("by heart", "in memory"),
+    ("is told of", "is reported for"),
+    ("told as", "reported as"),
+    ("refused aloud", "refused with a message"),
+    ("had again", "restored; computed again"),
+    ("has not the", "does not have the"),
+    ("knows nothing of", "does not know"),
+    ("none is under way", "none is in progress"),
+    ("comes to nothing", "has no effect"),
+    ("for nought", "without effect"),
+    ("whereof", "of which"),
+    ("therein", "in it"),
+    ("thereof", "of it"),
+    ("wherein", "in which"),
+    ("hereby", "with this"),
+    ("so as to", "to"),
+    ("of its own accord", "by itself"),
 ];
 
 pub(crate) fn violations(sources: &Sources) -> Vec<String> {

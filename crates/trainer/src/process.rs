@@ -36,7 +36,7 @@ pub struct TrainerProgram {
     pub folder: PathBuf,
 }
 
-/// A function that is told of a training's steps: how many are done, and how many there are.
+/// A function that gets the progress of a training: how many steps are done, and how many there are.
 pub type Steps<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// A training program that did not do its job.

@@ -60,8 +60,8 @@ impl ProgramTrainer {
     /// used.
     pub fn new(program: &TrainerProgram, inputs: JobInputs) -> Result<Self, TrainerError> {
         let exchange = match &inputs.task {
-            Task::Classifier(model) => Exchange::of_classifier(model),
-            Task::Adapter(task) => Exchange::of_adapter(task, &inputs.base_model)?,
+            Task::Classifier(model) => Exchange::for_classifier(model),
+            Task::Adapter(task) => Exchange::for_adapter(task, &inputs.base_model)?,
         };
         // The program may change its working folder, so it gets no path that depends on it.
         let inputs = JobInputs {

@@ -34,14 +34,16 @@ pub enum ConnectError {
         detail: String,
     },
     /// Nothing came back in time.
-    #[error("no answer from {address}: check the address, that the coordinator runs, and that no firewall blocks its UDP port {}", address.port())]
+    #[error("no answer from {address}: check the address, that the coordinator runs, and that no firewall \
+             blocks its UDP port {}", address.port())]
     Unreachable {
         /// Where the coordinator should be.
         address: SocketAddr,
     },
     /// Another server answers at the address. It received nothing from this side.
     #[error(
-        "the server at {address} presented certificate {presented}, but the coordinator's pinned one is {expected}; check the address, and ask the consortium before you change the pin"
+        "the server at {address} presented certificate {presented}, but the coordinator's pinned one is \
+         {expected}; check the address, and ask the consortium before you change the pin"
     )]
     WrongCoordinator {
         /// Where the coordinator should be.
@@ -53,7 +55,8 @@ pub enum ConnectError {
     },
     /// A server answers with a copy of the coordinator's certificate, but without its private key.
     #[error(
-        "the server at {address} presented the coordinator's certificate without holding its private key: it is an impostor; do not use this network until you know why"
+        "the server at {address} presented the coordinator's certificate without holding its private key: \
+         it is an impostor; do not use this network until you know why"
     )]
     KeyNotHeld {
         /// Where the coordinator should be.
@@ -88,7 +91,9 @@ pub enum ConnectError {
     },
     /// The coordinator does not know this side's certificate.
     #[error(
-        "the coordinator at {address} rejected this party: its certificate {ours} is not in the coordinator's consortium file; ask the consortium to add it, or load the identity that was enrolled"
+        "the coordinator at {address} rejected this party: its certificate {ours} is not in the \
+         coordinator's consortium file; ask the consortium to add it, or load the identity that was \
+         enrolled"
     )]
     NotInConsortium {
         /// Where the coordinator is.

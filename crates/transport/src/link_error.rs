@@ -22,7 +22,8 @@ pub(crate) const REFUSED: u32 = 3;
 pub enum LinkError {
     /// Nothing has come from the peer for the whole idle timeout, or it has restarted.
     #[error(
-        "{peer} is gone: nothing came from it for the whole idle timeout, or it has restarted; check its process and network"
+        "{peer} is gone: nothing came from it for the whole idle timeout, or it has restarted; check its \
+         process and network"
     )]
     Vanished {
         /// The peer.
@@ -50,7 +51,8 @@ pub enum LinkError {
     },
     /// The peer broke the framing. No memory was allocated for the frame.
     #[error(
-        "{peer} announced a frame of {announced} bytes, and {MAX_FRAME} is the limit; it runs another version, or is malicious"
+        "{peer} announced a frame of {announced} bytes, and {MAX_FRAME} is the limit; it runs another \
+         version, or is malicious"
     )]
     AnnouncedTooLong {
         /// The peer, whose fault it is.
@@ -66,7 +68,8 @@ pub enum LinkError {
     },
     /// The caller cancelled a send, or continued after one that failed.
     #[error(
-        "an earlier frame to {peer} was only partly sent, because its send was cancelled or failed; drop this link and connect again"
+        "an earlier frame to {peer} was only partly sent, because its send was cancelled or failed; drop \
+         this link and connect again"
     )]
     PartlySent {
         /// The peer.

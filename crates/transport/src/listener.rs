@@ -28,7 +28,8 @@ use crate::socket;
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Another program has the port.
-    #[error("UDP port {} is already in use at {}: another coordinator may be running; stop it, or choose another port", address.port(), address.ip())]
+    #[error("UDP port {} is already in use at {}: another coordinator may be running; stop it, or choose \
+             another port", address.port(), address.ip())]
     PortInUse {
         /// The address that was asked for.
         address: SocketAddr,
@@ -63,7 +64,8 @@ pub enum BindError {
 pub enum AcceptError {
     /// The peer's certificate is not in the roster.
     #[error(
-        "a peer at {address} presented certificate {fingerprint}, which is not in the consortium file; if it belongs to a party, add it there"
+        "a peer at {address} presented certificate {fingerprint}, which is not in the consortium file; if \
+         it belongs to a party, add it there"
     )]
     NotInConsortium {
         /// Where the peer came from.
@@ -73,7 +75,8 @@ pub enum AcceptError {
     },
     /// The peer has a copy of a party's certificate, but not its key.
     #[error(
-        "a peer at {address} presented the certificate {fingerprint} of {party} without holding its private key: it is an impostor"
+        "a peer at {address} presented the certificate {fingerprint} of {party} without holding its \
+         private key: it is an impostor"
     )]
     KeyNotHeld {
         /// Where the peer came from.
@@ -101,7 +104,8 @@ pub enum AcceptError {
     },
     /// The peer is a party, but sent another party's number.
     #[error(
-        "a peer at {address} says that it is {claimed}, but the consortium file gives its certificate {fingerprint} to {listed}; correct its configuration"
+        "a peer at {address} says that it is {claimed}, but the consortium file gives its certificate \
+         {fingerprint} to {listed}; correct its configuration"
     )]
     WrongParty {
         /// Where the peer came from.

@@ -55,7 +55,7 @@ impl PinnedVerifier {
         let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
         // Noted before it is judged, so that the error can name a certificate that is not pinned.
         let presented = self.presented.get_or_init(|| PresentedCertificate {
-            fingerprint: Fingerprint::of_certificate(certificate),
+            fingerprint: Fingerprint::from_certificate(certificate),
             dates: validity.check(now).err(),
         });
         // The pin first: dates of a stranger's certificate are of no interest.

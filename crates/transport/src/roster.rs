@@ -18,7 +18,8 @@ pub struct Roster {
 pub enum RosterError {
     /// One certificate is listed for two parties, so that a peer with it could be either.
     #[error(
-        "the consortium file gives certificate {fingerprint} to {first} and to {second}; each party needs a certificate of its own"
+        "the consortium file gives certificate {fingerprint} to {first} and to {second}; each party needs \
+         a certificate of its own"
     )]
     SharedCertificate {
         /// The certificate that is listed twice.

@@ -33,7 +33,8 @@ struct Options {
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--private | --regulariser] [--runs N] [--at-least RATIO] [--json], or --carry FOLDER";
+        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] \
+                     [--private | --regulariser] [--runs N] [--at-least RATIO] [--json], or --carry FOLDER";
         let all = SIZES.iter().map(|(name, _)| (*name).to_owned()).collect();
         let (private, regulariser, json, carry) = (false, false, false, None);
         let precision = "float32".into();
@@ -171,7 +172,8 @@ fn result(command: &mut Command) -> Result<Value, Failure> {
 
 fn print_size(result: &Value) {
     println!(
-        "{:8}{:>8.0} tokens per second of the processor; transformers {:.0} expert by expert ({:.2}x), {:.0} grouped ({:.2}x)",
+        "{:8}{:>8.0} tokens per second of the processor; transformers {:.0} expert by expert ({:.2}x), \
+         {:.0} grouped ({:.2}x)",
         result["size"].as_str().unwrap_or(""),
         number(result, "here_tokens_per_second"),
         number(result, "eager_tokens_per_second"),

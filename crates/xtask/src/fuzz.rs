@@ -215,7 +215,8 @@ fn sentence(outcome: &Outcome) -> String {
     match failing {
         None => done,
         Some(input) => format!(
-            "{done}\n{target} FAILED on {}\nrepeat it with `cargo xtask fuzz {target} --replay FILE`; once mended, keep the input under tests/fuzz/regressions/{target}/",
+            "{done}\n{target} FAILED on {}\nrepeat it with `cargo xtask fuzz {target} --replay FILE`; once \
+             mended, keep the input under tests/fuzz/regressions/{target}/",
             input.display()
         ),
     }

@@ -53,8 +53,8 @@ pub(crate) fn check() -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "dependencies break the rules of crates/xtask/src/vetting.rs:\n  {}\nTake another crate, or change the rules and say why \
-         in audits/README.md.",
+        "dependencies break the rules of crates/xtask/src/vetting.rs:\n  {}\nTake another crate, or change \
+         the rules and say why in audits/README.md.",
         faults.join("\n  ")
     ))
 }

@@ -95,8 +95,8 @@ fn revealed_without(lost: u32) -> Vec<(PartyId, Option<BlockId>)> {
 
 pub(super) fn a_reveal_of_both_kinds() -> bool {
     let revealed = revealed_without(7);
-    let mut of_absent = revealed.iter().filter(|(dealer, _)| *dealer == PartyId(7)).map(|(_, block)| block);
-    of_absent.clone().any(Option::is_none) && of_absent.any(Option::is_some)
+    let mut for_absent = revealed.iter().filter(|(dealer, _)| *dealer == PartyId(7)).map(|(_, block)| block);
+    for_absent.clone().any(Option::is_none) && for_absent.any(Option::is_some)
 }
 
 pub(super) fn a_self_seed_of_an_absent_member() -> bool {
@@ -104,7 +104,7 @@ pub(super) fn a_self_seed_of_an_absent_member() -> bool {
 }
 
 pub(super) fn a_self_seed_of_a_void_block() -> bool {
-    let mut stage = without_uploads_of(Stage::of_two_minds(), &[1]);
+    let mut stage = without_uploads_of(Stage::with_split_minds(), &[1]);
     let Message::Sealed2 { certificate } = stage.sent_last(is_sealed2) else { unreachable!() };
     let void = certificate.parse().unwrap().void;
     assert!(!void.is_empty());
@@ -113,7 +113,7 @@ pub(super) fn a_self_seed_of_a_void_block() -> bool {
 }
 
 pub(super) fn a_void_block_called_valid() -> bool {
-    let mut stage = without_uploads_of_to_seal(Stage::of_two_minds(), 1);
+    let mut stage = without_uploads_of_to_seal(Stage::with_split_minds(), 1);
     let Message::ProposeSeal2 { seal, uploads } = stage.sent_last(is_seal2) else { unreachable!() };
     let mut body: Seal2 = codec::decode(&seal).unwrap();
     assert!(!body.void.is_empty());

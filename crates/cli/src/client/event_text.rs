@@ -118,8 +118,8 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
                 count => format!(", and those of {count} were not finite and count as 0"),
             };
             format!(
-                "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped{broken} (this \
-                 stays in this hospital)"
+                "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} \
+                 were clipped{broken} (this stays in this hospital)"
             )
         }
         ClientEvent::Clipped { blocks } => {

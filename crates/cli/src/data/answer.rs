@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cloister_client::{Memory, Trial};
-use cloister_experts::survey::Report;
+use cloister_experts::survey::SurveyReport;
 use cloister_params::block::BlockKind;
 use cloister_transport::printable;
 use serde::Serialize;
@@ -20,7 +20,7 @@ const ONE_OF: usize = 20;
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
     #[serde(flatten)]
-    notes: Report,
+    notes: SurveyReport,
     /// The held-out file; none without one.
     held_out: Option<HeldOutRows>,
     /// Memory that training takes; none if there is a row at which training would stop.
@@ -41,9 +41,9 @@ pub(super) struct HeldOutRows {
     unread: Vec<String>,
 }
 
-impl From<Report> for HeldOutRows {
-    fn from(report: Report) -> Self {
-        let Report { rows, bad_rows, first_bad_rows, unread, .. } = report;
+impl From<SurveyReport> for HeldOutRows {
+    fn from(report: SurveyReport) -> Self {
+        let SurveyReport { rows, bad_rows, first_bad_rows, unread, .. } = report;
         Self { rows, bad_rows, first_bad_rows, unread }
     }
 }
@@ -70,7 +70,7 @@ struct Clip {
 }
 
 impl Answer {
-    pub(super) fn new(notes: Report, held_out: Option<Report>) -> Self {
+    pub(super) fn new(notes: SurveyReport, held_out: Option<SurveyReport>) -> Self {
         Self { notes, held_out: held_out.map(HeldOutRows::from), memory: None, round: None }
     }
 
@@ -114,7 +114,7 @@ impl Answer {
 
     /// What a hospital should check before it joins.
     fn hints(&self) -> Vec<String> {
-        let Report { lengths, .. } = &self.notes;
+        let SurveyReport { lengths, .. } = &self.notes;
         // Bad rows have no length: the share is that of the rows that would be trained on.
         let learnt = self.notes.rows - self.notes.bad_rows;
         let mut hints = Vec::new();
@@ -152,7 +152,8 @@ impl Answer {
         }
         if let Some(both @ 1..) = self.notes.rows_held_out_too {
             hints.push(format!(
-                "rows that are among the held-out rows too: {}; the measured accuracy would be too high, so hold out other rows",
+                "rows that are among the held-out rows too: {}; the measured accuracy would be too high, \
+                 so hold out other rows",
                 whole(both)
             ));
         }
@@ -212,7 +213,7 @@ fn row(f: &mut fmt::Formatter<'_>, what: &str, value: String) -> fmt::Result {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { lengths, .. } = &self.notes;
+        let SurveyReport { lengths, .. } = &self.notes;
         row(f, "rows", whole(self.notes.rows))?;
         row(f, "rows that cannot be learnt", whole(self.notes.bad_rows))?;
         for bad in &self.notes.first_bad_rows {

@@ -169,7 +169,8 @@ fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
     };
     let name = base.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let settings = AdapterSettings { router: true, ..AdapterSettings::default() };
-    let task = AdapterTask::of_base(base, name, Objective::MultipleChoice, settings, arguments.max_tokens());
+    let task =
+        AdapterTask::from_base(base, name, Objective::MultipleChoice, settings, arguments.max_tokens());
     Ok(Task::Adapter(AdapterTask { seed: arguments.seed, ..task.map_err(Failure::config)? }))
 }
 

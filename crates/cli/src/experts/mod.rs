@@ -33,9 +33,9 @@ pub(crate) struct ExpertsArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the blocks of a round: which tensors of the adapter each is made of. Nothing is loaded.
+    /// Print the blocks that a round sums, and the adapter's tensors that each block consists of. No weights are loaded.
     Blocks(Blocks),
-    /// Load a model, run it once, and print what it is and what training it takes.
+    /// Load a model, run it once, and print its architecture and an estimate of the memory that training takes.
     Check(Check),
     /// Convert a GGUF file of llama.cpp, or a folder with pickled weights (pytorch_model.bin), to a Hugging Face folder with
     /// safetensors.
@@ -74,7 +74,7 @@ struct Check {
     /// Number of tokens of each text, for the estimate of memory.
     #[arg(long, default_value_t = 256)]
     length: usize,
-    /// Estimate for training that stores only each layer's input and computes the rest again.
+    /// Estimate the memory for training with --recompute-layers, which stores only each layer's input.
     #[arg(long)]
     recompute_layers: bool,
     /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.

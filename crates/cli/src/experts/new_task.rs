@@ -33,7 +33,7 @@ pub(super) struct NewTask {
     /// What the model learns.
     #[arg(long, value_enum)]
     objective: ObjectiveFlag,
-    /// Number of members of the consortium, from which the smallest cohort follows.
+    /// Number of members of the consortium. The smallest cohort in settings.toml is computed from it.
     #[arg(long)]
     members: usize,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct NewTask {
     /// The base model's name. By default that of its folder.
     #[arg(long)]
     name: Option<String>,
-    /// The largest number of tokens of a text.
+    /// The largest number of tokens of a text that the model reads.
     #[arg(long, default_value_t = 512)]
     max_tokens: usize,
     /// Numbers of the experts of each layer that are trained, such as `0,5`. By default all.
@@ -67,7 +67,7 @@ pub(super) struct NewTask {
     /// default today.
     #[arg(long, value_parser = day)]
     date: Option<Date>,
-    /// Seed of the adapter's first halves, of projections and of the order of rows.
+    /// Seed of the adapter's initial values, of the projections for sketches and of the order of rows in training.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Print one JSON object.
@@ -77,7 +77,7 @@ pub(super) struct NewTask {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ObjectiveFlag {
-    /// Write what follows a prompt, or what the assistant says.
+    /// Write the completion of a prompt, or the assistant's part of a conversation.
     LanguageModel,
     /// Choose the right answer to a question.
     MultipleChoice,
@@ -148,7 +148,7 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
     }
     warn_of_twins(&adapter.classes);
     let objective = arguments.objective.into();
-    let task = AdapterTask::of_base(&arguments.model, name, objective, adapter, arguments.max_tokens);
+    let task = AdapterTask::from_base(&arguments.model, name, objective, adapter, arguments.max_tokens);
     let trained_experts = arguments.trained_experts.clone();
     let task = task.map_err(failure)?;
     let date = match prints_date(&arguments.model).map_err(failure)? {

@@ -16,16 +16,16 @@ const DATA: [(&str, &str); 2] =
 
 #[derive(Debug, Args)]
 pub(super) struct AttackArguments {
-    /// A run for each seed, separated by commas.
+    /// Seeds, separated by commas. Each has a run of its own.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seeds: Vec<u64>,
-    /// AG News alone, one seed, fewer trainings: two minutes.
+    /// Run only AG News, with one seed and fewer trainings. This takes about two minutes.
     #[arg(long)]
     quick: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// The folder of the data.
+    /// The folder of the data sets.
     #[arg(long, env = "CLOISTER_DATA", default_value = "../shared/data")]
     data: PathBuf,
     /// The folder of MiniLM's files.
@@ -34,7 +34,7 @@ pub(super) struct AttackArguments {
     /// Write attacks.csv, attacks.json and attacks.svg into this folder.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// No progress on stderr.
+    /// Show no progress on stderr.
     #[arg(long)]
     quiet: bool,
 }
@@ -80,9 +80,10 @@ fn line(progress: &AttackProgress) -> String {
 fn print(report: &AttackReport) -> Result<(), Failure> {
     output::print(report.to_table())?;
     output::line(format_args!(
-        "In per cent. AUC, TPR@1, TPR@.1: was a text trained on, at false-positive rates of 1 and 0.1 %. text, of 8: \
-         which of {} texts it was, alone or in a batch. words: frequent words found with ten guesses. mix R²: of shares of classes. \
-         noise: over what it covers. ε of a round for a member: {:.0} with slight noise, {:.2} with noise, δ = {:e}.",
+        "In per cent. AUC, TPR@1, TPR@.1: was a text trained on, at false-positive rates of 1 and 0.1 %. \
+         text, of 8: which of {} texts it was, alone or in a batch. words: frequent words found with ten \
+         guesses. mix R²: of shares of classes. noise: over what it covers. ε of a round for a member: \
+         {:.0} with slight noise, {:.2} with noise, δ = {:e}.",
         report.settings.sizes.candidates, report.epsilon_slight, report.epsilon, report.delta
     ))
 }

@@ -16,26 +16,26 @@ const QUICK_CANARIES: usize = 3000;
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArguments {
-    /// Canaries of each run in which nothing is wrong, three of them a round; runs with a fault take a quarter or fewer. Two
-    /// thousand or more tell noise from half of it.
+    /// Number of canaries in a run without a fault, three in each round. A run with a fault has a quarter of them or fewer.
+    /// At least 2,000 are needed to tell the noise from half of it. By default 9,000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     canaries: Option<u32>,
-    /// A run for each seed, separated by commas.
+    /// Seeds, separated by commas. Each has a run of its own.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seeds: Vec<u64>,
-    /// The δ of claims and bounds.
+    /// The δ at which claims and measured bounds of ε are compared.
     #[arg(long, default_value_t = 1e-5)]
     delta: f64,
-    /// One seed and 3,000 canaries.
+    /// Run one seed, with 3,000 canaries.
     #[arg(long)]
     quick: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Write every run's scores here, as JSON, for other programs to bound ε by.
+    /// Write the scores of every run into this file as JSON, so that other programs can compute bounds of ε from them.
     #[arg(long, value_name = "FILE")]
     scores: Option<PathBuf>,
-    /// No progress on stderr.
+    /// Show no progress on stderr.
     #[arg(long)]
     quiet: bool,
 }
@@ -94,8 +94,8 @@ fn print(report: &AuditReport, json: bool) -> Result<(), Failure> {
     output::print(report.to_table())?;
     let confidence = 100.0 * report.settings.confidence;
     output::line(format_args!(
-        "Where nothing is wrong, all bounds hold together with a probability of {confidence} %, at δ = {:e}; each is wrong with \
-         a probability of at most {:.1e}.",
+        "Where nothing is wrong, all bounds hold together with a probability of {confidence} %, at δ = \
+         {:e}; each is wrong with a probability of at most {:.1e}.",
         report.settings.delta, report.significance
     ))
 }

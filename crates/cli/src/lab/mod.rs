@@ -31,13 +31,13 @@ pub(crate) struct LabArguments {
 enum Command {
     /// Run every seed of a configuration, or those that an earlier run has not finished.
     Run(Run),
-    /// Run every row of a configuration, so that strategies can be compared.
+    /// Run every row of a configuration: one strategy each, so that strategies can be compared.
     Ladder(Rows),
     /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
     Sketches(Sketches),
     /// Test whether members release less noise than the privacy ledger counts.
     Audit(audit::AuditArguments),
-    /// Attack members' trainings as a coordinator could, in the clear, behind masks, and behind masks and noise.
+    /// Attack members' training as a coordinator could: without masks, with masks, and with masks and noise.
     Attacks(attacks::AttackArguments),
 }
 
@@ -65,10 +65,10 @@ struct Common {
     /// The folder of MiniLM's files.
     #[arg(long, env = "CLOISTER_MINILM")]
     minilm: PathBuf,
-    /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     device: Device,
-    /// No progress on stderr.
+    /// Show no progress on stderr.
     #[arg(long)]
     quiet: bool,
 }
@@ -78,7 +78,7 @@ struct Common {
 struct Run {
     #[command(flatten)]
     common: Common,
-    /// Measure on this file in place of the configuration's test file.
+    /// Evaluate on this file in place of the configuration's test file.
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
     /// The folder of results. Seeds that it already has results of, from the same run, are not run again. By default it
@@ -109,7 +109,7 @@ struct Rows {
 struct Sketches {
     #[command(flatten)]
     common: Common,
-    /// Write a plot here, as SVG.
+    /// Write a plot into this file, as SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 }
@@ -296,9 +296,12 @@ impl Screen {
                 self.set("members' training", done, self.rounds * members);
             }
             RunProgress::Clipped { round, blocks, all } => self.note(&format!(
-                "round {round}: {blocks} of {all} members' updates of a block were clipped; `strategy.expert_clip` is what experts have"
+                "round {round}: {blocks} of {all} members' updates of a block were clipped; \
+                 `strategy.expert_clip` is what experts have"
             )),
-            RunProgress::Twins(twins) => self.note(&format!("warning: {}", printable(twins.to_string().as_bytes()))),
+            RunProgress::Twins(twins) => {
+                self.note(&format!("warning: {}", printable(twins.to_string().as_bytes())))
+            }
             RunProgress::Measured(round) => self.note(&line(&round)),
         }
     }

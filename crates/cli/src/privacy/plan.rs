@@ -19,7 +19,7 @@ pub(super) struct PlanArguments {
     /// The ε to stay within.
     #[arg(long)]
     target_epsilon: f64,
-    /// The δ at which it is taken. It should be well below one divided by the number of records.
+    /// The δ at which ε is taken. It should be well below one divided by the number of records.
     #[arg(long)]
     delta: f64,
     /// Number of rounds.
@@ -31,22 +31,22 @@ pub(super) struct PlanArguments {
     /// Whose data is protected.
     #[arg(long, value_enum, default_value_t = Unit::Member)]
     unit: Unit,
-    /// Unit `member`: coordinates of the whole update.
+    /// For unit `member`: number of coordinates of the whole update.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     coordinates: u64,
-    /// Unit `member`: bits of the ring, 16, 24 or 32.
+    /// For unit `member`: width of the ring that integers are summed in, in bits: 16, 24 or 32.
     #[arg(long, default_value_t = 32)]
     ring: u8,
-    /// Unit `record`: number of the hospital's records, which gives the sampling probability together with --batch-size.
+    /// For unit `record`: number of the hospital's records. --batch-size divided by it is the sampling probability.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     records: Option<u32>,
-    /// Unit `record`: probability that a record is in a step's batch, in millionths, instead of --records.
+    /// For unit `record`: probability that a record is in a step's batch, in millionths. Replaces --records.
     #[arg(long, conflicts_with = "records", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     sampling_probability_micro: Option<u32>,
-    /// Unit `record`: expected number of records in a batch.
+    /// For unit `record`: expected number of records in a batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
-    /// Unit `record`: passes over the records in a round.
+    /// For unit `record`: number of passes over the records in a round.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     local_epochs: u16,
     #[command(flatten)]
@@ -166,7 +166,8 @@ fn print(answer: &Answer) -> Result<(), Failure> {
         && plan.noise_of_mean_over_clip > 1.0
     {
         output::line(
-            "\nThe noise is larger than any mean of updates can be. Fewer coordinates, fewer rounds, more members or a larger ε help.",
+            "\nThe noise is larger than any mean of updates can be. Fewer coordinates, fewer rounds, more \
+             members or a larger ε help.",
         )?;
     }
     if answer.steps_of_a_coordinate.is_some_and(|steps| steps < 1.0) {
@@ -177,12 +178,14 @@ fn print(answer: &Answer) -> Result<(), Failure> {
     if let PlannedSettings::RecordSettings(plan) = &answer.settings {
         let (multiplier, probability) = (plan.noise_multiplier_milli, plan.sampling_probability_micro);
         output::line(format_args!(
-            "\nIn the round settings, with a clipping norm and a minimum of records of your choice:\n[training.private]\nclipping_norm_milli = 1000\n\
-             noise_multiplier_milli = {multiplier}\nsampling_probability_micro = {probability}\nminimum_records = 100",
+            "\nIn the round settings, with a clipping norm and a minimum of records of your choice:\n\
+             [training.private]\nclipping_norm_milli = 1000\nnoise_multiplier_milli = {multiplier}\n\
+             sampling_probability_micro = {probability}\nminimum_records = 100",
         ))?;
         output::line(format_args!(
-            "\nIn the hospitals' policies; without it their ledgers count by one order, and refuse earlier:\n[privacy.training]\n\
-             noise_multiplier_milli = {multiplier}\nsampling_probability_micro = {probability}\nsteps = {}",
+            "\nIn the hospitals' policies; without it their ledgers count by one order, and refuse earlier:\n\
+             [privacy.training]\nnoise_multiplier_milli = {multiplier}\n\
+             sampling_probability_micro = {probability}\nsteps = {}",
             plan.steps
         ))?;
     }

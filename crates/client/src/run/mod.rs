@@ -239,15 +239,15 @@ impl<'a> Client<'a> {
     fn handle_frame(&mut self, frame: &Frame) -> Result<(), ClientError> {
         let mut random = UnwrapErr(SysRng);
         let member = self.member.as_mut().filter(|_| frame.is_for_members());
-        let of_member = member.and_then(|member| member.handle_frame(frame.clone(), &mut random).err());
+        let member_fault = member.and_then(|member| member.handle_frame(frame.clone(), &mut random).err());
         let custodian = self.custodian.as_mut().filter(|_| frame.is_for_custodians());
-        let of_custodian =
+        let custodian_fault =
             custodian.and_then(|custodian| custodian.handle_frame(frame.clone(), &mut random).err());
         // A fault that both roles report is shown once.
-        let of_custodian = of_custodian.filter(|fault| Some(fault) != of_member.as_ref());
+        let custodian_fault = custodian_fault.filter(|fault| Some(fault) != member_fault.as_ref());
         // The member's refusal of a plan comes again as an output, with its reason.
-        let of_member = of_member.filter(|fault| !matches!(fault, Fault::PlanRefused { .. }));
-        for fault in [of_member, of_custodian].into_iter().flatten() {
+        let member_fault = member_fault.filter(|fault| !matches!(fault, Fault::PlanRefused { .. }));
+        for fault in [member_fault, custodian_fault].into_iter().flatten() {
             (self.events)(match fault {
                 Fault::Unexpected { .. } => ClientEvent::Unexpected(fault.to_string()),
                 Fault::PlanRefused { round, why } => ClientEvent::Refused(round, why.to_string()),

@@ -127,7 +127,7 @@ fn what_a_program_trains_enters_like_the_built_in_trainer_s_result() {
 fn a_program_trains_an_adapter_of_a_published_model() {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/olmoe");
     let settings = AdapterSettings { rank: 2, router: true, ..AdapterSettings::default() };
-    let task = AdapterTask::of_base(&base, "OLMoE".into(), Objective::MultipleChoice, settings, 16)
+    let task = AdapterTask::from_base(&base, "OLMoE".into(), Objective::MultipleChoice, settings, 16)
         .expect("the fixture is whole");
     let task = Task::Adapter(task);
     let initial = task.initial(&base).expect("the fixture is whole");

@@ -10,8 +10,8 @@ use crate::classifier::features::Features;
 use crate::classifier::minilm::MiniLm;
 use crate::device::{Precision, set_threads};
 use crate::error::ExpertsError;
+use crate::files::hidden_panics::hide_panics;
 use crate::files::notes::{Note, NoteReader, NotesFile};
-use crate::files::quiet::quietly;
 use crate::files::rows::ReadSoFar;
 use crate::packing::Packing;
 use crate::texts::{SurveyedRow, Windows, beyond, open_tokenizer};
@@ -174,7 +174,7 @@ impl Encoder {
     /// All token numbers of a note, with the special tokens. The tokenizer's error is not passed on: it may
     /// quote the note.
     fn whole(&self, note: &Note) -> Result<Vec<i64>, String> {
-        let encoding = quietly(|| self.tokenizer.encode(note.text.as_str(), true)).and_then(Result::ok);
+        let encoding = hide_panics(|| self.tokenizer.encode(note.text.as_str(), true)).and_then(Result::ok);
         let encoding = encoding.ok_or_else(|| "the tokenizer refuses its text".to_owned())?;
         let vocabulary = self.minilm.embeddings.vocabulary();
         // A tokenizer of another model may know more tokens; their numbers would be outside the embedding.

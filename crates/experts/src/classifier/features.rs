@@ -139,7 +139,7 @@ impl Features {
             hidden: self.hidden_of(notes),
             labels: uploaded(&Tensor::from_slice(&labels), device),
             offsets: self.offsets_of(notes),
-            packing: Packing::of_windows(&lengths).to_device(device),
+            packing: Packing::from_windows(&lengths).to_device(device),
         }
     }
 

@@ -93,19 +93,19 @@ impl MoeLayer {
         let (mut intermediate, mut low_rank) = (Vec::new(), Vec::new());
         let choices = chosen.chunk(K, 1);
         for (choice, chosen) in choices.iter().enumerate() {
-            let reduced_of_chosen = self.of_chosen(&reduced, chosen);
-            let lifted = dense_up.addmm(&reduced_of_chosen, &up);
+            let reduced_chosen = self.only_chosen(&reduced, chosen);
+            let lifted = dense_up.addmm(&reduced_chosen, &up);
             let rows = move || self.recorded_rows(chosen, packing);
-            parameters.recorder.record("up", (&reduced_of_chosen, &lifted), rows);
+            parameters.recorder.record("up", (&reduced_chosen, &lifted), rows);
             let weighted = lifted.gelu("none") * weights.narrow(1, choice as i64, 1);
-            low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), rows));
+            low_rank.push((self.only_chosen(&weighted.matmul(&self.adapters_down), chosen), rows));
             intermediate.push(weighted);
         }
         // All choices share one product down, so each of them is recorded with the whole output: the gradient
         // by a sum is that by each of its terms.
-        let lowered = total(low_rank.iter().map(|(reduced_of_chosen, _)| reduced_of_chosen)).matmul(&down);
-        for (reduced_of_chosen, rows) in low_rank {
-            parameters.recorder.record("down", (&reduced_of_chosen, &lowered), rows);
+        let lowered = total(low_rank.iter().map(|(reduced_chosen, _)| reduced_chosen)).matmul(&down);
+        for (reduced_chosen, rows) in low_rank {
+            parameters.recorder.record("down", (&reduced_chosen, &lowered), rows);
         }
         let out = self.dense.down.forward(&total(intermediate.iter())) + lowered;
         self.dense.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))
@@ -114,13 +114,13 @@ impl MoeLayer {
     /// For private training: each row's expert, and the note that it belongs to. Rows that only fill up are
     /// 0, so it does not matter whose they are.
     fn recorded_rows(&self, chosen: &Tensor, packing: &Packing) -> (WeightPart, Tensor) {
-        let of_rows = chosen.argmax(1, false);
-        (WeightPart::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
+        let expert_of_row = chosen.argmax(1, false);
+        (WeightPart::Chosen { experts: self.experts, expert_of_row }, filled(packing.owners()))
     }
 
     /// Rows `[tokens, experts · rank]` with 0 outside the columns of each token's expert. `chosen`, `[tokens,
     /// experts]`, is 1 for that expert and 0 for the others.
-    fn of_chosen(&self, rows: &Tensor, chosen: &Tensor) -> Tensor {
+    fn only_chosen(&self, rows: &Tensor, chosen: &Tensor) -> Tensor {
         (rows.view([rows.size()[0], self.experts, -1]) * chosen.unsqueeze(-1)).flatten(1, 2)
     }
 }

@@ -12,15 +12,15 @@ use crate::families::adapter::blocks::{AdapterBlocks, Block, Piece};
 pub(super) fn blocks(config: &ModelConfig) -> AdapterBlocks {
     let piece = |entry: CheckpointTensor| Piece { tensor: entry.name, expert: None, shape: entry.shape };
     let block = |shape: BlockShape| {
-        let of_block = match shape.kind {
+        let pieces_of_block = match shape.kind {
             BlockKind::Routing { .. } => vec![],
             // Only names and shapes are used; the zeros stand for values that are not known here.
             kind => block_tensors(config, kind, &vec![0.0; shape.length as usize]),
         };
-        let trained = of_block.into_iter().filter(|entry| !is_frozen(entry));
+        let trained = pieces_of_block.into_iter().filter(|entry| !is_frozen(entry));
         Block { shape, pieces: trained.map(piece).collect() }
     };
-    AdapterBlocks::of_blocks(block_table(config).into_iter().map(block).collect())
+    AdapterBlocks::from_blocks(block_table(config).into_iter().map(block).collect())
 }
 
 /// The frozen halves of all adapters.

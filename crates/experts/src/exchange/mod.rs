@@ -39,7 +39,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// The exchange for MiniLM with experts.
-    pub fn of_classifier(config: &ModelConfig) -> Self {
+    pub fn for_classifier(config: &ModelConfig) -> Self {
         Self {
             blocks: classifier::blocks(config),
             frozen: classifier::frozen_tensors(config),
@@ -52,10 +52,10 @@ impl Exchange {
     /// trained whole are read (`TRAIN-05`).
     ///
     /// # Errors
-    /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
-    pub fn of_adapter(task: &AdapterTask, base: &Path) -> Result<Self, ExpertsError> {
+    /// As [`AdapterTask::blocks`] and [`Adapter::from_folder`].
+    pub fn for_adapter(task: &AdapterTask, base: &Path) -> Result<Self, ExpertsError> {
         let config = AnyConfig::read(base)?;
-        let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
+        let adapter = Adapter::from_folder(base, &task.adapter, task.seed)?;
         Ok(Self {
             blocks: task.blocks(base)?,
             frozen: tensors::first_halves(&adapter),
@@ -86,7 +86,7 @@ impl Exchange {
     /// [`ExpertsError::File`].
     pub fn write_global(&self, path: &Path, values: &[Vec<f32>]) -> Result<(), ExpertsError> {
         let blocks = BlockVectors::new(self.blocks.table(), values.to_vec())?;
-        let mut tensors = tensors::of_blocks(&self.blocks, &blocks);
+        let mut tensors = tensors::named_tensors(&self.blocks, &blocks);
         tensors.extend(self.frozen.iter().cloned());
         for (shape, values) in blocks.iter() {
             if let BlockKind::Routing { layer } = shape.kind {

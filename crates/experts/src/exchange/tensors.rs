@@ -65,7 +65,7 @@ fn range(piece: &Piece) -> std::ops::Range<usize> {
 }
 
 /// The tensors that blocks are made of.
-pub(super) fn of_blocks(blocks: &AdapterBlocks, vectors: &BlockVectors) -> Vec<NamedTensor> {
+pub(super) fn named_tensors(blocks: &AdapterBlocks, vectors: &BlockVectors) -> Vec<NamedTensor> {
     let mut tensors = BTreeMap::new();
     for (name, shape) in shapes(blocks) {
         let values = vec![0.0; shape.iter().product()];

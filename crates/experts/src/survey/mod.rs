@@ -12,7 +12,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-pub use self::report::{Lengths, Report};
+pub use self::report::{Lengths, SurveyReport};
 use crate::classifier::encoder::Encoder;
 use crate::error::ExpertsError;
 use crate::families::AnyConfig;
@@ -116,7 +116,7 @@ impl Surveyor {
     }
 
     /// What a survey found. With a survey of the held-out rows, also how many rows are among them.
-    pub fn report(&self, survey: &Survey, held_out: Option<&Survey>) -> Report {
+    pub fn report(&self, survey: &Survey, held_out: Option<&Survey>) -> SurveyReport {
         report::report(survey, held_out, &self.classes, self.read_tokens)
     }
 }

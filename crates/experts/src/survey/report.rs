@@ -9,7 +9,7 @@ use crate::files::notes::near_twins;
 
 /// What the surveyed files hold.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
+pub struct SurveyReport {
     /// Rows of all files, good and bad.
     pub rows: usize,
     /// Records of the good rows. Without `--group-by`, each row is one.
@@ -59,7 +59,7 @@ pub(super) fn report(
     held_out: Option<&Survey>,
     classes: &[String],
     read_tokens: usize,
-) -> Report {
+) -> SurveyReport {
     let mut counts: BTreeMap<String, usize> = classes.iter().map(|class| (class.clone(), 0)).collect();
     counts.extend(survey.classes.clone());
     let repeated = survey.texts.values().map(|(count, _)| count - 1);
@@ -67,7 +67,7 @@ pub(super) fn report(
         let both = survey.texts.iter().filter(|(text, _)| other.texts.contains_key(*text));
         both.map(|(_, (count, _))| count).sum()
     };
-    Report {
+    SurveyReport {
         rows: survey.rows,
         records: survey.records.len(),
         most_rows_of_a_record: survey.records.values().copied().max().unwrap_or(0),

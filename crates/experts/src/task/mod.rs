@@ -97,12 +97,12 @@ impl Task {
     /// whole are read.
     ///
     /// # Errors
-    /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
+    /// As [`AdapterTask::blocks`] and [`Adapter::from_folder`].
     pub fn initial(&self, base: &Path) -> Result<BlockVectors, ExpertsError> {
         match self {
             Self::Classifier(config) => Ok(initial_blocks(config)),
             Self::Adapter(task) => {
-                let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
+                let adapter = Adapter::from_folder(base, &task.adapter, task.seed)?;
                 let blocks = task.blocks(base)?;
                 Ok(BlockVectors::new(blocks.table(), blocks.vectors(&adapter)?)?)
             }
@@ -134,7 +134,7 @@ impl Task {
                 Ok(path)
             }
             Self::Adapter(task) => {
-                let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
+                let adapter = Adapter::from_folder(base, &task.adapter, task.seed)?;
                 task.blocks(base)?.load(model.values(), &adapter)?;
                 let path = folder.join(if adapter.has_whole_experts() { "merged" } else { "adapter" });
                 match adapter.has_whole_experts() {
@@ -154,7 +154,7 @@ impl AdapterTask {
     /// # Errors
     /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Config`], or [`ExpertsError::Settings`]
     /// when the adapter's settings do not fit the model.
-    pub fn of_base(
+    pub fn from_base(
         folder: &Path,
         base_model: String,
         objective: Objective,

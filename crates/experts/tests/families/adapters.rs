@@ -85,7 +85,7 @@ fn adapters_of_fused_experts_are_merged_where_they_lie() {
     assert!(plain > 0.2, "the adapter changes the model by {plain}");
     let settings =
         AdapterSettings { experts: ExpertTraining::Whole, router: true, ..AdapterSettings::default() };
-    let read = Adapter::of_folder(&folder, &settings, 7).expect("the settings are sound");
+    let read = Adapter::from_folder(&folder, &settings, 7).expect("the settings are sound");
     let held = Adapter::new(&mut model, &settings, 7).expect("the settings are sound");
     for ((name, ours), (_, theirs)) in read.tensors().into_iter().zip(held.tensors()) {
         assert!(ours.equal(theirs), "{name}");
@@ -118,7 +118,7 @@ fn a_routers_bias_goes_along_and_must_be_the_models() {
     let settings = AdapterSettings { router: true, ..AdapterSettings::default() };
     let fresh = [
         Adapter::new(&mut model, &settings, 7).expect("the settings are sound"),
-        Adapter::of_folder(&fixture("deepseek_v3"), &settings, 7).expect("the settings are sound"),
+        Adapter::from_folder(&fixture("deepseek_v3"), &settings, 7).expect("the settings are sound"),
     ];
     let path = scratch.0.join("adapter_model.safetensors");
     for adapter in fresh {
@@ -296,11 +296,11 @@ fn adapters_are_written_for_peft_to_load() {
     for family in CLASSIFIERS {
         let mut model = open(family);
         let adapter = Adapter::read(&fixture(family).join("classifier"), &mut model).expect(family);
-        let of_family = folder.join(family);
+        let family_folder = folder.join(family);
         adapter
-            .write(&of_family.join("classifier"), model.family(), Layout::PeftFused)
+            .write(&family_folder.join("classifier"), model.family(), Layout::PeftFused)
             .expect("it can be written");
-        write_merged(&fixture(family), &adapter, &of_family.join("classifier-merged"))
+        write_merged(&fixture(family), &adapter, &family_folder.join("classifier-merged"))
             .expect("it can be written");
     }
     upcycle(&fixture("llama"), &folder.join("llama/upcycled"), 4, 2, 1).expect("the folder can be written");

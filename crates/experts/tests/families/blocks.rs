@@ -77,8 +77,8 @@ fn one_expert_s_block_moves_only_that_expert() {
     let block = table.blocks().iter().position(|block| block.shape.kind == expert).expect("it is there");
     vectors[block].iter_mut().for_each(|value| *value = 1.0);
     table.load(&vectors, &adapter).expect("it follows the table");
-    let of_experts = |name: &str| name.contains(".mlp.experts.") && name.ends_with("lora_B");
-    for (name, tensor) in adapter.tensors().into_iter().filter(|(name, _)| of_experts(name)) {
+    let is_expert_tensor = |name: &str| name.contains(".mlp.experts.") && name.ends_with("lora_B");
+    for (name, tensor) in adapter.tensors().into_iter().filter(|(name, _)| is_expert_tensor(name)) {
         for other in 0..6 {
             let all_one = tensor.get(other).eq(1.0).all().int64_value(&[]) == 1;
             assert_eq!(
@@ -135,7 +135,7 @@ fn the_load_balance_is_that_of_transformers() {
         let PublishedModel::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
         let expected = expected(family);
         let routings = model.hidden(&Tokens::new(&texts(&expected), Device::Cpu)).routings;
-        let totals = Totals::of_tokens(&routings).expect("there are routers");
+        let totals = Totals::from_tokens(&routings).expect("there are routers");
         let got: Tensor = routings.iter().map(|routing| losses::balance(routing, &totals)).sum();
         assert!(difference(&got, &expected["balance"]) < 1e-5, "{family}");
         let z: Tensor = routings.iter().map(|routing| losses::z(routing, &totals)).sum();
@@ -144,5 +144,5 @@ fn the_load_balance_is_that_of_transformers() {
         let by_hand: f64 = squares.map(|sum| sum.log().square().mean(Kind::Float).double_value(&[])).sum();
         assert!((z.double_value(&[]) - by_hand / routings.len() as f64).abs() < 1e-4, "{family}");
     }
-    assert!(Totals::of_tokens(&[]).is_none());
+    assert!(Totals::from_tokens(&[]).is_none());
 }

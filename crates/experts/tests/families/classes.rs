@@ -35,7 +35,7 @@ fn tuner(family: &str) -> FineTuner {
 /// Six texts whose class follows from their second token.
 fn examples() -> Vec<Example> {
     let text =
-        |number: i64| Example::of_class(vec![30 + number, 7 + 9 * (number % 3), 4], number as usize % 3);
+        |number: i64| Example::for_class(vec![30 + number, 7 + 9 * (number % 3), 4], number as usize % 3);
     (0..6).map(text).collect()
 }
 
@@ -84,8 +84,8 @@ fn heads_of_peft_compute_and_learn_here_what_they_do_in_transformers() {
 /// The loss and the classes of a tuner are those of a fixture.
 fn assert_tuner_agrees(tuner: FineTuner, expected: &std::collections::BTreeMap<String, Tensor>) {
     let labels: Vec<i64> = Vec::try_from(&expected["labels"]).expect("a vector");
-    let of_class = |(text, label): (Vec<i64>, i64)| Example::of_class(text, label as usize);
-    let examples: Vec<Example> = texts(expected).into_iter().zip(labels).map(of_class).collect();
+    let labelled = |(text, label): (Vec<i64>, i64)| Example::for_class(text, label as usize);
+    let examples: Vec<Example> = texts(expected).into_iter().zip(labels).map(labelled).collect();
     let loss = tuner.loss(&examples, 2).expect("sound examples");
     assert!((loss - expected["loss"].double_value(&[])).abs() < 1e-5);
     let likeliest: Vec<i64> = Vec::try_from(expected["logits"].argmax(-1, false)).expect("a vector");
@@ -209,12 +209,12 @@ fn classes_examples_and_tasks_that_make_no_sense_are_named() {
     assert!(refused("olmoe", &["a", "b", "a"]).contains("the class “a” is named twice"));
     let fine_tuner = tuner("olmoe");
     let refused = |example| fine_tuner.loss(&[example], 1).expect_err("it makes no sense").to_string();
-    assert!(refused(Example::of_class(vec![3, 4], 3)).contains("its class is number 3"));
+    assert!(refused(Example::for_class(vec![3, 4], 3)).contains("its class is number 3"));
     assert!(refused(Example::new(vec![3, 4], 1)).contains("it has no class"));
-    assert!(refused(Example::of_class(vec![], 0)).contains("nothing to learn"));
+    assert!(refused(Example::for_class(vec![], 0)).contains("nothing to learn"));
     let task = |objective, classes: &[&str]| {
         let adapter = AdapterSettings { classes: names(classes), ..settings() };
-        AdapterTask::of_base(&fixture("olmoe"), "m".into(), objective, adapter, 16)
+        AdapterTask::from_base(&fixture("olmoe"), "m".into(), objective, adapter, 16)
     };
     let error = task(Objective::Classification, &[]).expect_err("classes are missing").to_string();
     assert!(error.contains("needs classes"), "{error}");

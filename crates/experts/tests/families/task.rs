@@ -19,7 +19,7 @@ fn settings() -> AdapterSettings {
 }
 
 fn task(family: &str) -> AdapterTask {
-    AdapterTask::of_base(&fixture(family), family.to_owned(), Objective::LanguageModel, settings(), 32)
+    AdapterTask::from_base(&fixture(family), family.to_owned(), Objective::LanguageModel, settings(), 32)
         .expect("the fixture is whole")
 }
 
@@ -105,7 +105,8 @@ fn task_files_are_read_back_and_what_makes_no_sense_is_named() {
     let dated = AdapterTask { date: Some(day), ..adapter_task.clone() };
     let text = serde_json::to_string(&dated).expect("plain data");
     assert_eq!(Task::parse(&text).expect("what was written"), Task::Adapter(dated));
-    let long = AdapterTask::of_base(&fixture("olmoe"), "m".into(), Objective::LanguageModel, settings(), 65);
+    let long =
+        AdapterTask::from_base(&fixture("olmoe"), "m".into(), Objective::LanguageModel, settings(), 65);
     assert!(long.expect_err("the model reads 64").to_string().contains("max_tokens is 65, and m reads 64"));
 }
 

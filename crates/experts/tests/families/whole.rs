@@ -50,7 +50,7 @@ fn they_start_as_the_model_s_own_and_a_folder_gives_the_same_as_a_model() {
         assert!(adapter.modules.values().all(|trained| matches!(trained, Trained::Whole(_))), "{family}");
         model.attach(&adapter, 0.0).expect("the adapter is this model's");
         assert_eq!(difference(&logits(&model, &texts), &before), 0.0, "{family}");
-        let read = Adapter::of_folder(&fixture(family), &settings(), 0).expect(family);
+        let read = Adapter::from_folder(&fixture(family), &settings(), 0).expect(family);
         for ((name, trained), (other, read)) in adapter.tensors().into_iter().zip(read.tensors()) {
             assert_eq!((&name, read.kind()), (&other, Kind::Float));
             assert!(trained.equal(read), "{family}: {name}");
@@ -139,7 +139,7 @@ fn each_expert_s_block_is_its_weights() {
 #[test]
 fn a_task_starts_from_the_model_s_own_experts_and_ends_as_a_merged_model() {
     let base = fixture("qwen2_moe");
-    let task = AdapterTask::of_base(&base, "Qwen".into(), Objective::LanguageModel, settings(), 16);
+    let task = AdapterTask::from_base(&base, "Qwen".into(), Objective::LanguageModel, settings(), 16);
     let task = Task::Adapter(task.expect("the fixture is whole"));
     let text = serde_json::to_string(&task).expect("plain data");
     assert!(text.contains(r#""experts":"whole""#), "{text}");
@@ -149,9 +149,9 @@ fn a_task_starts_from_the_model_s_own_experts_and_ends_as_a_merged_model() {
     let scratch = Scratch::new("whole-task");
     let written = task.write(&base, &moved, &scratch.0).expect("the folder can be written");
     assert_eq!(written, scratch.0.join("merged"));
-    let adapter = Adapter::of_folder(&written, &settings(), 0).expect("a model's folder");
+    let adapter = Adapter::from_folder(&written, &settings(), 0).expect("a model's folder");
     for (name, after) in adapter.tensors() {
-        let before = Adapter::of_folder(&base, &settings(), 0).expect("the fixture is whole");
+        let before = Adapter::from_folder(&base, &settings(), 0).expect("the fixture is whole");
         let before =
             before.tensors().into_iter().find(|(other_name, _)| *other_name == name).expect("the same").1
                 * 0.9;

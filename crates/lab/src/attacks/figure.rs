@@ -53,9 +53,9 @@ fn draw(report: &AttackReport) -> String {
     legend(&mut svg);
     let mut y = TOP;
     for name in data {
-        let of_data: Vec<&AttackSummary> = report.summary.iter().filter(|row| row.data == name).collect();
-        section(&mut svg, report, name, &of_data, y);
-        y += HEADING + of_data.len() as f64 * ROW;
+        let data_rows: Vec<&AttackSummary> = report.summary.iter().filter(|row| row.data == name).collect();
+        section(&mut svg, report, name, &data_rows, y);
+        y += HEADING + data_rows.len() as f64 * ROW;
     }
     let _ = writeln!(
         svg,

@@ -89,11 +89,11 @@ fn draw(world: &AttackedData, pool: &[usize], texts: usize, random: &mut ChaCha2
             left -= weight;
             left <= 0.0
         });
-        let of_class: Vec<usize> =
+        let class_texts: Vec<usize> =
             pool.iter().copied().filter(|&note| Some(world.labels[note]) == class).collect();
         // A class without texts in the pool is replaced by any text, and so is a draw that rounding left
         // without a class.
-        let from = if of_class.is_empty() { pool } else { of_class.as_slice() };
+        let from = if class_texts.is_empty() { pool } else { class_texts.as_slice() };
         drawn.push(from[(random.next_u64() % from.len() as u64) as usize]);
     }
     drawn

@@ -21,7 +21,7 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Each release with the next one.
-    pub(crate) fn of_successive(noise: &[Vec<i64>]) -> Self {
+    pub(crate) fn from_successive(noise: &[Vec<i64>]) -> Self {
         let mut comparison = Self::default();
         noise.windows(2).for_each(|pair| comparison.add(&pair[0], &pair[1]));
         comparison
@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn repeats(noise: &[Vec<i64>]) -> bool {
-        Comparison::of_successive(noise).repeats(SIGNIFICANCE)
+        Comparison::from_successive(noise).repeats(SIGNIFICANCE)
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl<'a> AuditedRounds<'a> {
         let (_, deviation) = self.planned.deviation(released);
         for member in 0..HONEST {
             let rounds: Vec<Vec<i64>> = noise.iter().map(|round| round[member].clone()).collect();
-            seen.comparisons.push(Comparison::of_successive(&rounds));
+            seen.comparisons.push(Comparison::from_successive(&rounds));
             seen.constants.push(Constant::in_releases(&rounds));
             // Sketches and counts are limited to their integers' range, so their squares fall short of the
             // claim. One round alone is taken: if rounds reuse noise, their squares are not independent.

@@ -109,7 +109,7 @@ impl AuditedSteps {
             noise.push(self.noise(&step).iter().map(|value| (value / unit).round() as i64).collect());
         }
         Ok(NoiseSeen {
-            comparisons: vec![Comparison::of_successive(&noise)],
+            comparisons: vec![Comparison::from_successive(&noise)],
             constants: vec![Constant::in_releases(&noise)],
             squares: Vec::new(),
         })

@@ -73,8 +73,9 @@ pub enum ConsortiumError {
     Floors(#[from] FloorsError),
     /// A first epoch that continues from another, or a later one that does not say what it continues from.
     #[error(
-        "the consortium file has the epoch number {epoch}. The first epoch has the number 1 and no table `start`; a later epoch has \
-         a higher number and a table `start` with the digests `epoch` and `model`"
+        "the consortium file has the epoch number {epoch}. The first epoch has the number 1 and no table \
+         `start`; a later epoch has a higher number and a table `start` with the digests `epoch` and \
+         `model`"
     )]
     Start {
         /// The file's number.

@@ -16,7 +16,8 @@ use crate::rule;
 pub enum FixedPointError {
     /// An update holds NaN or an infinity, which no clip can mend.
     #[error(
-        "coordinate {index} of the update is not a finite number: local training diverged; check the learning rate and the data"
+        "coordinate {index} of the update is not a finite number: local training diverged; check the \
+         learning rate and the data"
     )]
     NotFinite {
         /// Index of the coordinate in its block.
@@ -24,7 +25,8 @@ pub enum FixedPointError {
     },
     /// A sum of consistency weights that honest members cannot have made.
     #[error(
-        "a router's sum of consistency weights is {got} steps; honest members make {low} to {high}, so that a member of the cohort lied about its weight"
+        "a router's sum of consistency weights is {got} steps; honest members make {low} to {high}, so \
+         that a member of the cohort lied about its weight"
     )]
     ConsistencyWeight {
         /// The opened sum, in steps.

@@ -11,7 +11,8 @@ use crate::id::{BlockId, Digest};
 pub enum PlanError {
     /// A plan for another consortium file.
     #[error(
-        "the plan is for epoch {got}, this party's is {expected}: one of the two has an outdated consortium file; compare both files with the consortium's"
+        "the plan is for epoch {got}, this party's is {expected}: one of the two has an outdated \
+         consortium file; compare both files with the consortium's"
     )]
     Epoch {
         /// The plan's epoch.

@@ -135,8 +135,8 @@ pub enum LedgerError {
     },
     /// A line that this program did not write after the line before it.
     #[error(
-        "the privacy ledger {path}, line {line}: {why}. The file was changed or damaged: restore it from a copy, and find out who \
-         changed it"
+        "the privacy ledger {path}, line {line}: {why}. The file was changed or damaged: restore it from a \
+         copy, and find out who changed it"
     )]
     Broken {
         /// The file.
@@ -148,9 +148,10 @@ pub enum LedgerError {
     },
     /// A copy of the ledger from before a charge that another file knows of.
     #[error(
-        "the privacy ledger {path} is older than what this hospital released: the entry {entry}, which {witness} names, is not in \
-         it. Put the newest copy back. If there is none, it is unknown what was spent, and nothing more may be released under this \
-         budget: your privacy officer decides what remains, for a new ledger under a new consortium file"
+        "the privacy ledger {path} is older than what this hospital released: the entry {entry}, which \
+         {witness} names, is not in it. Put the newest copy back. If there is none, it is unknown what was \
+         spent, and nothing more may be released under this budget: your privacy officer decides what \
+         remains, for a new ledger under a new consortium file"
     )]
     Older {
         /// The file.
@@ -162,8 +163,9 @@ pub enum LedgerError {
     },
     /// A ledger of another holder's data, for another unit, or with another definition of a record.
     #[error(
-        "the privacy ledger {path} is {}; one that is {} was expected. What was charged to one says nothing about the other. Start \
-         with the settings of this ledger, or have your privacy officer decide on a new one", .found, .expected
+        "the privacy ledger {path} is {}; one that is {} was expected. What was charged to one says \
+         nothing about the other. Start with the settings of this ledger, or have your privacy officer \
+         decide on a new one", .found, .expected
     )]
     Other {
         /// The file.

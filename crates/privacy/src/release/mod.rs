@@ -200,8 +200,8 @@ impl NoisedVector {
         let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
         // Distributions have norms of at most 1 and no negative coordinates, so that two are at most sqrt(2)
         // apart.
-        let of_distributions = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
-        let change_of_average = (released == Released::RoutingHistogram).then_some(of_distributions);
+        let distribution_sensitivity = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
+        let change_of_average = (released == Released::RoutingHistogram).then_some(distribution_sensitivity);
         Self {
             released,
             coordinates: block.shape.length,
@@ -232,9 +232,9 @@ impl NoisedVector {
             parties: 1,
         };
         // A record's part and the average of the others are each within the sketch's clip.
-        let of_regions = 2.0 * f64::from(SKETCH_CLIP_STEPS);
+        let region_sensitivity = 2.0 * f64::from(SKETCH_CLIP_STEPS);
         [
-            Self::projected(&settings.sketch, Released::RegionSketch, Some(of_regions)),
+            Self::projected(&settings.sketch, Released::RegionSketch, Some(region_sensitivity)),
             // No average over records: an update follows from training, which covers it if it is private.
             Self::projected(&settings.sketch, Released::UpdateSketch, None),
             count,

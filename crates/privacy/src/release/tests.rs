@@ -97,11 +97,19 @@ fn sensitivities_are_clips_whatever_is_rounded_and_noise_is_that_of_honest_membe
     assert_eq!(one(&all, Released::TokenCount).sensitivity, 60.0);
     let record = releases(&settings(1000, 1), PrivacyUnit::Record).expect("charged");
     assert!((rho(one(&record, Released::ExpertSum)) / rho(expert) - 4.0).abs() < 1e-9);
-    let of_record = |released| one(&record, released).sensitivity;
-    assert_eq!(of_record(Released::RouterSum), 2000f64.hypot(750.0), "a weight is between a quarter and 1");
-    assert_eq!(of_record(Released::RoutingHistogram), 2f64.sqrt() * 1000.0, "distributions are not negative");
-    assert_eq!(of_record(Released::TokenCount), 60.0, "counts are between 0 and 60");
-    assert_eq!(of_record(Released::RegionSketch), 2.0 * 8196.0);
+    let record_sensitivity = |released| one(&record, released).sensitivity;
+    assert_eq!(
+        record_sensitivity(Released::RouterSum),
+        2000f64.hypot(750.0),
+        "a weight is between a quarter and 1"
+    );
+    assert_eq!(
+        record_sensitivity(Released::RoutingHistogram),
+        2f64.sqrt() * 1000.0,
+        "distributions are not negative"
+    );
+    assert_eq!(record_sensitivity(Released::TokenCount), 60.0, "counts are between 0 and 60");
+    assert_eq!(record_sensitivity(Released::RegionSketch), 2.0 * 8196.0);
 }
 
 /// PRIV-04

@@ -58,8 +58,8 @@ impl Leaving {
             ReadableAs::Sum => "which can be read only added up with those of other hospitals",
             ReadableAs::ThisHospitals => "which the coordinator reads as this hospital's own",
             ReadableAs::SumAndThisHospitals => {
-                "which can be read only added up with those of other hospitals, and short summaries of them, which the coordinator \
-                 reads as this hospital's own"
+                "which can be read only added up with those of other hospitals, and short summaries of \
+                 them, which the coordinator reads as this hospital's own"
             }
         };
         let noise = match self.noise {

@@ -118,16 +118,20 @@ enum NoiseRealised {
     },
 }
 
-const NOT_CLOSED: &str = "the round ended without sums, or the hospital did not see it close; the most that it may have released is counted";
+const NOT_CLOSED: &str = "the round ended without sums, or the hospital did not see it close; the most \
+                          that it may have released is counted";
 const NOT_OPENED: &str = "the round closed, but no sum of this kind that includes this hospital was opened";
 
-const TRUST_MODEL: &str = "The coordinator and up to T organisations of the roster may work together. They may see everything that leaves \
-the hospital, and they know the noise that they added themselves. Sums are opened only over cohorts with at least H other honest members \
-(secure aggregation). Only the noise of this hospital and of H honest companions is counted. Sketches and counts are protected by this \
-hospital's own noise alone.";
+const TRUST_MODEL: &str = "The coordinator and up to T organisations of the roster may work together. They \
+                           may see everything that leaves the hospital, and they know the noise that they \
+                           added themselves. Sums are opened only over cohorts with at least H other \
+                           honest members (secure aggregation). Only the noise of this hospital and of H \
+                           honest companions is counted. Sketches and counts are protected by this \
+                           hospital's own noise alone.";
 
 /// What is not covered if each row is a record.
-const SEVERAL_ROWS: &str = "a person with several rows in the file: the promise is for one row, and it is weaker for several rows together";
+const SEVERAL_ROWS: &str = "a person with several rows in the file: the promise is for one row, and it is \
+                            weaker for several rows together";
 
 const NOT_COVERED: [&str; 4] = [
     "who takes part and how often, how long training takes, and the sizes and times of messages",
@@ -247,8 +251,8 @@ fn neighbouring_relation(unit: PrivacyUnit) -> &'static str {
             "zero-out: the hospital's contribution is there, or it is all zero and consists of its noise alone"
         }
         PrivacyUnit::Record => {
-            "add or remove one record of the hospital. The record changes each step of private training by at most its clipped \
-             gradient, and everything else that it influences by at most the clips"
+            "add or remove one record of the hospital. The record changes each step of private training by \
+             at most its clipped gradient, and everything else that it influences by at most the clips"
         }
     }
 }
@@ -268,8 +272,8 @@ fn sampling_of_records(history: &History) -> String {
         return "none is counted".into();
     }
     format!(
-        "Poisson: in each step of private training, each record takes part with the probability {}, independently of all others. \
-         Everything else is computed from all records",
+        "Poisson: in each step of private training, each record takes part with the probability {}, \
+         independently of all others. Everything else is computed from all records",
         sampled.join(" or ")
     )
 }
@@ -294,19 +298,20 @@ fn in_plain_words(history: &History, spent: Spent, delta: f64) -> String {
     );
     let promise = match spent.epsilon {
         Some(epsilon) if epsilon <= MEANINGFUL_EPSILON => format!(
-            " Random noise was added to all of it. Somebody who sees everything that left, and who wants to know whether {whose} used, \
-             can change the odds of their guess by a factor of at most {:.1}, except with a probability of {delta:e}. \
-             Without any data, that factor would be 1.",
+            " Random noise was added to all of it. Somebody who sees everything that left, and who wants \
+             to know whether {whose} used, can change the odds of their guess by a factor of at most \
+             {:.1}, except with a probability of {delta:e}. Without any data, that factor would be 1.",
             epsilon.exp()
         ),
         Some(epsilon) => format!(
-            " Random noise was added to all of it, but so little (ε = {epsilon:.0}) that there is no meaningful promise that nobody can \
-             tell whether {whose} used."
+            " Random noise was added to all of it, but so little (ε = {epsilon:.0}) that there is no \
+             meaningful promise that nobody can tell whether {whose} used."
         ),
         None => format!(
-            " Some of it had no random noise, so there is no mathematical promise that nobody can tell whether {whose} used. \
-             Sums over several hospitals hide what one of them added. What the coordinator reads as this hospital's own is protected \
-             by its noise alone, and is not protected if it has none."
+            " Some of it had no random noise, so there is no mathematical promise that nobody can tell \
+             whether {whose} used. Sums over several hospitals hide what one of them added. What the \
+             coordinator reads as this hospital's own is protected by its noise alone, and is not \
+             protected if it has none."
         ),
     };
     training + &promise

@@ -121,7 +121,7 @@ impl Uploads {
         let (whole, cut): (Vec<_>, Vec<_>) =
             arriving.into_iter().partition(|(member, _)| cohorts.has_uploaded(*member));
         let begun = cut.into_iter().filter(|(_, upload)| upload.has_begun());
-        let mut erasure = Erasure::of_absent(begun.map(|(member, _)| member));
+        let mut erasure = Erasure::for_absent(begun.map(|(member, _)| member));
         for (member, mut upload) in whole {
             let leaves = upload.leaves;
             // The leaves stay, because the paths of the summed blocks run through them.
@@ -153,7 +153,7 @@ pub struct Erasure {
 
 impl Erasure {
     /// Everything that these members sent.
-    pub fn of_absent(members: impl IntoIterator<Item = PartyId>) -> Self {
+    pub fn for_absent(members: impl IntoIterator<Item = PartyId>) -> Self {
         Self { absent: members.into_iter().collect(), void: BTreeMap::new() }
     }
 

@@ -135,7 +135,7 @@ impl BlamedRow<'_> {
 
 /// Takes the row over a pair mask off, with the sign that the member gave it.
 fn without(row: u32, member: PartyId, other: PartyId, value: u32) -> u32 {
-    match Sign::of_pair(member, other) {
+    match Sign::for_pair(member, other) {
         Sign::Plus => row.wrapping_sub(value),
         Sign::Minus => row.wrapping_add(value),
     }

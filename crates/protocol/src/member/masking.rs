@@ -62,7 +62,7 @@ impl Masking<'_> {
         for other in self.companions(block) {
             // The two members of a pair take opposite signs, so that their mask cancels in the sum.
             let mask = context.pair_key(self.id, other, &agreed[&other]);
-            mask.apply(Sign::of_pair(self.id, other), &mut words);
+            mask.apply(Sign::for_pair(self.id, other), &mut words);
         }
         self.context.plan().settings.ring.pack(&words)
     }

@@ -13,7 +13,8 @@ use super::OpeningHistory;
 pub enum StartRefusal {
     /// This party has already begun a newer epoch.
     #[error(
-        "the consortium file has the number {got}, and this party has begun an epoch with the number {latest}; use the newest file"
+        "the consortium file has the number {got}, and this party has begun an epoch with the number \
+         {latest}; use the newest file"
     )]
     OlderEpoch {
         /// The number in the file.
@@ -23,7 +24,8 @@ pub enum StartRefusal {
     },
     /// Another file with the same number.
     #[error(
-        "this party has begun another epoch with the same number {number}; the consortium has to give each file a number of its own"
+        "this party has begun another epoch with the same number {number}; the consortium has to give each \
+         file a number of its own"
     )]
     SameNumber {
         /// The number that both files have.
@@ -31,7 +33,8 @@ pub enum StartRefusal {
     },
     /// The party was given another model than the file names.
     #[error(
-        "the consortium file starts from the model {expected}, this party was given {got}; get the model that the file names"
+        "the consortium file starts from the model {expected}, this party was given {got}; get the model \
+         that the file names"
     )]
     OtherModel {
         /// The model that was given.

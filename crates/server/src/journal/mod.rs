@@ -35,13 +35,14 @@ pub enum RoundJournalError {
     },
     /// Another coordinator uses the same folder.
     #[error(
-        "another coordinator uses {0}: two would propose different things for one round; stop it, or use another --data folder"
+        "another coordinator uses {0}: two would propose different things for one round; stop it, or use \
+         another --data folder"
     )]
     InUse(PathBuf),
     /// The journal belongs to another consortium file.
     #[error(
-        "the journal {path} belongs to epoch {got}, the consortium file to epoch {expected}; give the consortium file of the journal, \
-         or a new --data folder"
+        "the journal {path} belongs to epoch {got}, the consortium file to epoch {expected}; give the \
+         consortium file of the journal, or a new --data folder"
     )]
     Epoch {
         /// The file.

@@ -123,9 +123,9 @@ fn what_is_erased_is_not_in_the_file() {
     let holds =
         || fs::read(folder.join(NAME)).expect("there").windows(secret.len()).any(|part| part == secret);
     assert!(holds(), "control: before");
-    journal.erase(&Erasure::of_absent([PartyId(8)])).expect("writable");
+    journal.erase(&Erasure::for_absent([PartyId(8)])).expect("writable");
     assert!(holds(), "control: another member's");
-    journal.erase(&Erasure::of_absent([PartyId(7)])).expect("writable");
+    journal.erase(&Erasure::for_absent([PartyId(7)])).expect("writable");
     assert!(!holds());
     journal.append(&bytes_of(input(4))).expect("writable");
     drop(journal);

@@ -19,10 +19,10 @@ impl DemoResult {
     /// Held-out accuracy of the final federated model, on all held-out notes. If no hospital finished, that
     /// of the last round that has one.
     pub(crate) fn federated_accuracy(&self) -> Option<f64> {
-        let of_round =
+        let in_round =
             || self.rounds.iter().rev().filter(|round| round.closed).find_map(|round| round.accuracy);
         // All hospitals hold the same model and evaluate it on the same notes, so their mean is its accuracy.
-        mean(self.members.iter().filter_map(|member| member.federated_accuracy)).or_else(of_round)
+        mean(self.members.iter().filter_map(|member| member.federated_accuracy)).or_else(in_round)
     }
 
     /// Mean held-out accuracy of the models that hospitals trained on their own notes alone.

@@ -131,8 +131,8 @@ impl Measured {
         match part < rows {
             true => Ok(()),
             false => Err(ExpertsError::Settings(format!(
-                "{file} has {rows} rows, so the part {part}/{parts} of --evaluate has no row; hold out more rows, or evaluate \
-                 another part"
+                "{file} has {rows} rows, so the part {part}/{parts} of --evaluate has no row; hold out \
+                 more rows, or evaluate another part"
             ))),
         }
     }

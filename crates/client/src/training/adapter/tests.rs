@@ -58,7 +58,7 @@ fn write_rows(path: &Path, texts: &[&str]) {
 fn task(scratch: &Scratch, experts: ExpertTraining) -> AdapterTask {
     let classes = CLASSES.map(str::to_owned).to_vec();
     let settings = AdapterSettings { experts, router: true, classes, ..AdapterSettings::default() };
-    AdapterTask::of_base(&scratch.0.join("base"), "OLMoE".into(), Objective::Classification, settings, 8)
+    AdapterTask::from_base(&scratch.0.join("base"), "OLMoE".into(), Objective::Classification, settings, 8)
         .expect("the fixture is whole")
 }
 

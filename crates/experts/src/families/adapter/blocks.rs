@@ -85,7 +85,7 @@ impl AdapterBlocks {
     }
 
     /// A table that does not follow from sites and settings, such as the classifier's.
-    pub(crate) fn of_blocks(blocks: Vec<Block>) -> Self {
+    pub(crate) fn from_blocks(blocks: Vec<Block>) -> Self {
         Self { blocks }
     }
 

@@ -41,7 +41,7 @@ impl Adapter {
     ///
     /// # Errors
     /// [`ExpertsError::File`], [`ExpertsError::Content`] or [`ExpertsError::Settings`].
-    pub fn of_folder(folder: &Path, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+    pub fn from_folder(folder: &Path, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
         let config = AnyConfig::read(folder)?;
         let loader = Loader::open(folder, Precision::Float32, Device::Cpu)?;
         let sites = config.sites();

@@ -17,7 +17,7 @@ use crate::families::convert::first_line;
 use crate::families::weights::target::check_target;
 use crate::families::weights::write::{StoredTensor, copy_others, stored, write, write_json};
 use crate::families::weights::{INDEX, PICKLED, PICKLED_INDEX, SINGLE, in_two_files, indexed_files};
-use crate::files::quiet::quietly;
+use crate::files::hidden_panics::hide_panics;
 use crate::model_files::{unsupported, unusable};
 
 /// Writes a model whose weights are pickled into the folder `target`. The weights become safetensors of the
@@ -74,8 +74,8 @@ impl PickledFile {
     fn open(path: PathBuf) -> Result<Self, ExpertsError> {
         // So that a missing file is reported as such, and not as a damaged pickle.
         fs::metadata(&path).map_err(|source| ExpertsError::File { path: path.clone(), source })?;
-        // candle panics on some damaged files; `quietly` makes `None` of a panic.
-        match quietly(|| PthTensors::new(&path, None)) {
+        // candle panics on some damaged files; `hide_panics` makes `None` of a panic.
+        match hide_panics(|| PthTensors::new(&path, None)) {
             Some(Ok(tensors)) if tensors.tensor_infos().is_empty() => {
                 Err(not_tensors(&path, "it holds none"))
             }
@@ -114,7 +114,7 @@ fn tensor(file: &PthTensors, name: &str, path: &Path) -> Result<Tensor, ExpertsE
         }
     };
     let shape: Vec<i64> = info.layout.dims().iter().map(|&size| size as i64).collect();
-    let values = quietly(|| {
+    let values = hide_panics(|| {
         // By way of 32-bit floats, which hold all values of both 16-bit types exactly.
         file.get(name)?.map(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()).transpose()
     });

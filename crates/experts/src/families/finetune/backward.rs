@@ -68,14 +68,14 @@ pub(super) fn keep(
 ) -> (Tensor, Vec<Tensor>) {
     let (logits, routings) = model.learn(batch);
     let task = task_loss(&logits, batch, learnt);
-    let totals = Totals::of_tokens(&routings);
+    let totals = Totals::from_tokens(&routings);
     let loss = with_routers(&task, &routings, totals.as_ref(), routers);
     (task.detach(), Tensor::run_backward(&[loss], &learning.tensors(), false, false))
 }
 
 /// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter,
 /// `[examples, …]`. The model must record its products with the parameters on the tape.
-pub(super) fn of_each_example(
+pub(super) fn example_gradients(
     model: &PublishedModel,
     batch: &ExampleBatch,
     routers: RouterLoss<'_>,
@@ -87,7 +87,7 @@ pub(super) fn of_each_example(
     // Each example's mean, as if it were alone: its gradient is clipped, so it must not depend on the others.
     let task = (losses * batch.shares()).sum(Kind::Float);
     let examples = batch.counts.len() as i64;
-    let totals = Totals::of_examples(&routings, examples);
+    let totals = Totals::from_examples(&routings, examples);
     let loss = with_routers(&task, &routings, totals.as_ref(), routers);
     let mut gradients = tape.gradients(&loss, examples, &learning.parameters);
     learning.mask(&mut gradients);
@@ -123,7 +123,7 @@ pub(super) fn recompute(
             routings.extend(routing);
         }
         // A layer's share of the routers' losses needs the counts of all layers, which are known only now.
-        (inputs, Totals::of_tokens(&routings))
+        (inputs, Totals::from_tokens(&routings))
     });
     let last = inputs.pop().expect("there is one more than layers").set_requires_grad(true);
     let learning_rows = batch.rows.as_ref().map(|rows| last.index_select(0, rows));

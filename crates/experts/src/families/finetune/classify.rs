@@ -12,7 +12,7 @@ impl FineTuner {
     pub fn classify(&self, examples: &[Example], batch_size: usize) -> Result<Vec<usize>, ExpertsError> {
         // Every text gets class 0, which is not read: only examples with a class reach the head over classes.
         let texts: Vec<Example> =
-            examples.iter().map(|example| Example::of_class(example.tokens.clone(), 0)).collect();
+            examples.iter().map(|example| Example::for_class(example.tokens.clone(), 0)).collect();
         let mut classes = Vec::with_capacity(texts.len());
         self.each_batch(&texts, batch_size, &mut |_, logits| {
             let likeliest: Vec<i64> =

@@ -38,7 +38,7 @@ impl Example {
     }
 
     /// A text of which the class is learnt. It is a record of its own.
-    pub fn of_class(tokens: Vec<i64>, class: usize) -> Self {
+    pub fn for_class(tokens: Vec<i64>, class: usize) -> Self {
         Self { tokens, class: Some(class), ..Self::default() }
     }
 
@@ -180,9 +180,9 @@ mod tests {
         let talk = Example { skipped: std::iter::once(3..5).collect(), ..example(7, 2) };
         assert_eq!(talk.learnt(), 3);
         assert_eq!(predicting_rows(&[&second, &talk]), [0, 1, 4, 7, 8]);
-        let of_class = Example::of_class(vec![1; 4], 2);
-        assert_eq!((of_class.targets(), of_class.learnt()), (vec![(3, 2)], 1));
-        assert_eq!(predicting_rows(&[&of_class, &second, &of_class]), [3, 4, 5, 10]);
-        assert_eq!(Example::of_class(vec![], 2).learnt(), 0);
+        let labelled = Example::for_class(vec![1; 4], 2);
+        assert_eq!((labelled.targets(), labelled.learnt()), (vec![(3, 2)], 1));
+        assert_eq!(predicting_rows(&[&labelled, &second, &labelled]), [3, 4, 5, 10]);
+        assert_eq!(Example::for_class(vec![], 2).learnt(), 0);
     }
 }

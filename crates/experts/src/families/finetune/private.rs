@@ -3,7 +3,7 @@
 use rand_core::CryptoRng;
 use tch::Tensor;
 
-use super::backward::{Learning, of_each_example};
+use super::backward::{Learning, example_gradients};
 use super::{Example, FineTuned, FineTuner, FineTuning};
 use crate::error::ExpertsError;
 use crate::families::Routing;
@@ -129,7 +129,7 @@ impl RecordLearner for PrivateAdapterLearner<'_> {
         let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
             self.tuner.layer_loss(index, routing, totals, self.settings)
         };
-        of_each_example(&self.tuner.model, &batch, &mut routers, self.learning, self.tape)
+        example_gradients(&self.tuner.model, &batch, &mut routers, self.learning, self.tape)
     }
 
     fn mask(&self, gradients: &mut [Tensor]) {
@@ -174,8 +174,8 @@ mod tests {
 
     /// The same texts with a class each.
     fn classified() -> Vec<Example> {
-        let of_class = |(number, text): (usize, Example)| Example::of_class(text.tokens, number % 3);
-        examples().into_iter().enumerate().map(of_class).collect()
+        let labelled = |(number, text): (usize, Example)| Example::for_class(text.tokens, number % 3);
+        examples().into_iter().enumerate().map(labelled).collect()
     }
 
     /// A tuner whose adapter is not 0 anywhere, and that trains everything except for a head.
@@ -289,8 +289,8 @@ mod tests {
         let mut fine_tuner = tuner(FAMILIES[0]);
         let settings = settings();
         let (learning, _) = fine_tuner.learning(&settings).expect("sound settings");
-        let of_record = |(example, record): (Example, usize)| Example { record: Some(record), ..example };
-        let examples: Vec<Example> = examples().into_iter().zip([4, 2, 4, 4, 4]).map(of_record).collect();
+        let with_record = |(example, record): (Example, usize)| Example { record: Some(record), ..example };
+        let examples: Vec<Example> = examples().into_iter().zip([4, 2, 4, 4, 4]).map(with_record).collect();
         let mut plain = AdapterLearner::new(&fine_tuner, &examples, &settings, &learning, None);
         let alone: Vec<Vec<Tensor>> =
             (0..examples.len()).map(|example| plain.gradients(&[example], false).gradients).collect();
@@ -300,9 +300,9 @@ mod tests {
         let mut private = PrivateAdapterLearner::new(&fine_tuner, &examples, &settings, &learning, &tape);
         let (_, sum) = clipped_sum(&mut private, &[0, 1], 1e9, settings.batch_size);
         for (index, sum) in sum.sums.iter().enumerate() {
-            let of_four: Tensor =
+            let four_texts: Tensor =
                 [0, 2, 3, 4].iter().map(|&example: &usize| &alone[example][index] / 4.0).sum();
-            let off = largest(&(sum - (of_four + &alone[1][index])));
+            let off = largest(&(sum - (four_texts + &alone[1][index])));
             assert!(off < 1e-5, "{} differs by {off}", learning.parameters[index].0);
         }
         assert_eq!(sum.counts.int64_value(&[1]), 0);

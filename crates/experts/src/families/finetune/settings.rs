@@ -115,8 +115,8 @@ impl FineTuning {
         }
         if self.recompute_layers && self.dropout > 0.0 {
             return Some(
-                "recompute_layers and dropout exclude each other, because recomputing a layer would leave out other inputs; \
-                 turn one of them off",
+                "recompute_layers and dropout exclude each other, because recomputing a layer would leave \
+                 out other inputs; turn one of them off",
             );
         }
         None

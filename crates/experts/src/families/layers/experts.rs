@@ -358,7 +358,7 @@ mod tests {
 
     /// The gradients of each of three texts by the trained tensors of the map down, with grouped products or
     /// with one product for each expert.
-    fn of_each_text(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
+    fn text_gradients(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
         let tape = Tape::default();
         let parameters = recorded(&mut experts.down, &tape);
         let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
@@ -382,8 +382,8 @@ mod tests {
     }
 
     fn assert_same_gradients(mut experts: Experts) {
-        let grouped = of_each_text(&mut experts, true);
-        let alone = of_each_text(&mut experts, false);
+        let grouped = text_gradients(&mut experts, true);
+        let alone = text_gradients(&mut experts, false);
         assert!(!alone.is_empty() && grouped.len() == alone.len());
         for (one, other) in grouped.iter().zip(&alone) {
             assert_eq!(one.size()[..2], [3, 4], "for each text and each expert");

@@ -22,12 +22,12 @@ pub struct Totals {
 
 impl Totals {
     /// Over all sparse layers of a model and all tokens together; `None` without sparse layers.
-    pub fn of_tokens(routings: &[Routing]) -> Option<Self> {
+    pub fn from_tokens(routings: &[Routing]) -> Option<Self> {
         Self::over_groups(routings, None)
     }
 
     /// For losses that are the sum of the examples' losses, each computed as if the example were alone.
-    pub(crate) fn of_examples(routings: &[Routing], examples: i64) -> Option<Self> {
+    pub(crate) fn from_examples(routings: &[Routing], examples: i64) -> Option<Self> {
         Self::over_groups(routings, Some(examples))
     }
 

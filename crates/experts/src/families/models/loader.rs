@@ -64,8 +64,8 @@ impl Loader {
         match is_same {
             true => Ok(embedding.shallow_clone()),
             false => Err(self.checkpoint.unsupported(format!(
-                "tie_word_embeddings is true in its config.json, but {twin} has other values than {name}; set it to false, or \
-                 remove {twin}"
+                "tie_word_embeddings is true in its config.json, but {twin} has other values than {name}; \
+                 set it to false, or remove {twin}"
             ))),
         }
     }

@@ -8,8 +8,8 @@ use std::io::BufRead;
 use super::LONGEST_ROW;
 use super::fault::ReadError;
 
-const AFTER: &str = "a quotation mark ends a cell, but neither a separator nor the end of the line follows; inside a cell in \
-                     quotation marks, double each mark";
+const AFTER: &str = "a quotation mark ends a cell, but neither a separator nor the end of the line \
+                     follows; inside a cell in quotation marks, double each mark";
 
 /// The cells of one row.
 #[derive(Default)]
@@ -139,9 +139,9 @@ impl<R: BufRead> CellReader<R> {
     fn at_end(&self, mut row: PartialRow, first_line: usize, cells: &mut Cells) -> Result<bool, ReadError> {
         match row.state {
             CellState::Quoted => Err(ReadError::Unread(format!(
-                "a cell of this row starts with a quotation mark, and no mark ends it, so everything from line {first_line} to \
-                 the end of the file is in that cell, and no row of it was read; end the cell, and inside a cell in \
-                 quotation marks, double each mark"
+                "a cell of this row starts with a quotation mark, and no mark ends it, so everything from \
+                 line {first_line} to the end of the file is in that cell, and no row of it was read; end \
+                 the cell, and inside a cell in quotation marks, double each mark"
             ))),
             _ if row.length == 0 && row.fault.is_none() => Ok(false),
             _ => {

@@ -20,7 +20,7 @@ impl Encoding {
     pub(super) const UTF_16BE: Self = Self(encoding_rs::UTF_16BE);
 
     /// The encoding that a byte-order mark at a text's start names.
-    pub(super) fn of_mark(start: &[u8]) -> Option<Self> {
+    pub(super) fn from_mark(start: &[u8]) -> Option<Self> {
         encoding_rs::Encoding::for_bom(start).map(|(encoding, _)| Self(encoding))
     }
 

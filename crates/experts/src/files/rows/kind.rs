@@ -83,7 +83,7 @@ const OFFICE: &[(&[u8], &str)] = &[
 ];
 
 /// What kind of file this is, without decompressing it. Leaves the file at its start.
-pub(super) fn of_file(file: &mut File) -> io::Result<FileKind> {
+pub(super) fn file_kind(file: &mut File) -> io::Result<FileKind> {
     let mut start = Vec::new();
     file.by_ref().take(START as u64).read_to_end(&mut start)?;
     let kind = if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
@@ -91,9 +91,9 @@ pub(super) fn of_file(file: &mut File) -> io::Result<FileKind> {
         file.seek(SeekFrom::Start(listing))?;
         let mut end = Vec::new();
         file.by_ref().take(LISTING).read_to_end(&mut end)?;
-        FileKind::Foreign(of_zip(&start, &end))
+        FileKind::Foreign(zip_kind(&start, &end))
     } else {
-        of_start(&start)
+        start_kind(&start)
     };
     file.rewind()?;
     Ok(kind)
@@ -101,7 +101,7 @@ pub(super) fn of_file(file: &mut File) -> io::Result<FileKind> {
 
 /// What a zip file is, by the names of the files in it. OpenDocument has its mark at the start, in the file
 /// `mimetype`.
-fn of_zip(start: &[u8], end: &[u8]) -> &'static str {
+fn zip_kind(start: &[u8], end: &[u8]) -> &'static str {
     let found = OFFICE.iter().find(|(name, _)| has(start, name) || has(end, name));
     found.map_or(ZIP, |(_, what)| what)
 }
@@ -112,7 +112,7 @@ fn has(bytes: &[u8], name: &[u8]) -> bool {
 }
 
 /// The kind that a file's first bytes say.
-fn of_start(start: &[u8]) -> FileKind {
+fn start_kind(start: &[u8]) -> FileKind {
     match start {
         [0x1f, 0x8b, ..] => FileKind::Gzip,
         // A zstd file may start with a skippable frame, whose mark has 16 values.
@@ -139,8 +139,8 @@ fn is_text_from(mark: &[u8], start: &[u8]) -> bool {
 ///
 /// # Errors
 /// What the file is, if it is not text.
-pub(super) fn of_unpacked(start: &[u8], was_packed: bool, given: Encoding) -> Result<Encoding, String> {
-    let foreign = match of_start(start) {
+pub(super) fn unpacked_encoding(start: &[u8], was_packed: bool, given: Encoding) -> Result<Encoding, String> {
+    let foreign = match start_kind(start) {
         FileKind::Foreign(what) => Some(what),
         FileKind::Parquet if was_packed => Some(PARQUET_WITHIN),
         FileKind::Gzip | FileKind::Zstd if was_packed => Some(TWICE),
@@ -161,7 +161,7 @@ pub(super) fn of_unpacked(start: &[u8], was_packed: bool, given: Encoding) -> Re
         [0, 1..=255, 0, 1..=255, ..] => Some(Encoding::UTF_16BE),
         _ => None,
     };
-    let encoding = Encoding::of_mark(start).or(by_zeros).unwrap_or(given);
+    let encoding = Encoding::from_mark(start).or(by_zeros).unwrap_or(given);
     let is_wide = [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&encoding);
     match !is_wide && start.contains(&0) {
         true => Err(BINARY.to_owned()),
@@ -170,7 +170,7 @@ pub(super) fn of_unpacked(start: &[u8], was_packed: bool, given: Encoding) -> Re
 }
 
 /// What kind of rows a text in UTF-8 has, by its first bytes.
-pub(super) fn of_text(start: &[u8]) -> FileKind {
+pub(super) fn text_kind(start: &[u8]) -> FileKind {
     let text = start.trim_ascii_start();
     match text {
         [b'{', ..] => FileKind::Lines,

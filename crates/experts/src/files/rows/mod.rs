@@ -265,7 +265,7 @@ fn open_file(path: &Path) -> io::Result<(File, Option<FileKind>)> {
     if file.metadata()?.is_dir() {
         return Ok((file, None));
     }
-    let kind = kind::of_file(&mut file)?;
+    let kind = kind::file_kind(&mut file)?;
     Ok((file, Some(kind)))
 }
 
@@ -277,7 +277,7 @@ fn open_text(
     columns: Columns,
 ) -> Result<Box<dyn Source>, ReadError> {
     let stream = Stream::open(file, kind, encoding)?;
-    Ok(match kind::of_text(stream.start()) {
+    Ok(match kind::text_kind(stream.start()) {
         FileKind::Foreign(foreign) => return Err(ReadError::Kind(foreign.to_owned())),
         FileKind::Lines => Box::new(json_lines::JsonLines::new(stream, columns)),
         _ => Box::new(table::open(stream, &columns)?),

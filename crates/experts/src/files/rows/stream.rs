@@ -44,11 +44,14 @@ impl Stream {
         };
         // After decompression, because the kind of a compressed file says nothing of what is in it.
         let (start, bytes) = peek(bytes, START)?;
-        let encoding =
-            match kind::of_unpacked(&start, matches!(kind, FileKind::Gzip | FileKind::Zstd), encoding) {
-                Ok(encoding) => encoding,
-                Err(foreign) => return Err(ReadError::Kind(foreign)),
-            };
+        let encoding = match kind::unpacked_encoding(
+            &start,
+            matches!(kind, FileKind::Gzip | FileKind::Zstd),
+            encoding,
+        ) {
+            Ok(encoding) => encoding,
+            Err(foreign) => return Err(ReadError::Kind(foreign)),
+        };
         // A fault here belongs to a row, so it is reported with the row's place, when reading comes to it.
         let mut text = Utf8::new(bytes, encoding);
         let mut start = Vec::new();

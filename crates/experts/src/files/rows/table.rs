@@ -119,8 +119,9 @@ impl Table {
         self.width = header.len();
         if self.columns.is_empty() {
             return Err(ReadError::Columns(format!(
-                "it was read as a table (CSV or TSV), and none of the {} cells of its first row is the name of a column that \
-                 is read: {}; put the columns' names into the first row, or, for JSON Lines, start each line with an object",
+                "it was read as a table (CSV or TSV), and none of the {} cells of its first row is the \
+                 name of a column that is read: {}; put the columns' names into the first row, or, for \
+                 JSON Lines, start each line with an object",
                 self.width,
                 columns.join(", ")
             )));

@@ -27,7 +27,7 @@ pub(crate) enum WeightPart {
         /// How many experts there are.
         experts: i64,
         /// The expert of each row, `[rows]`.
-        of_rows: Tensor,
+        expert_of_row: Tensor,
     },
 }
 
@@ -90,7 +90,7 @@ impl Tape {
 impl Product {
     /// The gradients of each example, `[examples, out, in]`, of the whole weight or of experts' parts of it.
     fn parts(&self, gradient: &Tensor, examples: i64) -> Vec<(Option<usize>, Tensor)> {
-        let all = || of_each(&self.owners, gradient, &self.input, examples);
+        let all = || each_gradient(&self.owners, gradient, &self.input, examples);
         let rows = [&self.owners, gradient, &self.input];
         match &self.place {
             WeightPart::Whole => vec![(None, all())],
@@ -98,20 +98,20 @@ impl Product {
             // On a GPU the counts stay there: if the host read them, it would wait for everything that is
             // queued.
             WeightPart::Sorted(counts) if on_gpu(gradient) => {
-                vec![(None, of_grouped(&rows, counts, examples))]
+                vec![(None, grouped_gradients(&rows, counts, examples))]
             }
             WeightPart::Chosen { experts, .. } if on_gpu(gradient) => {
-                vec![(None, of_columns(&all(), *experts))]
+                vec![(None, split_experts(&all(), *experts))]
             }
             WeightPart::Sorted(counts) => {
-                of_sorted(&rows, counts, examples, |_, input| input.shallow_clone())
+                sorted_gradients(&rows, counts, examples, |_, input| input.shallow_clone())
             }
-            WeightPart::Chosen { experts, of_rows } => {
-                let order = of_rows.argsort_stable(true, 0, false);
+            WeightPart::Chosen { experts, expert_of_row } => {
+                let order = expert_of_row.argsort_stable(true, 0, false);
                 let sorted = rows.map(|rows| rows.index_select(0, &order));
                 let width = self.input.size()[1] / *experts;
-                let counts = of_rows.bincount(None::<&Tensor>, *experts);
-                of_sorted(&sorted.each_ref(), &counts, examples, |expert, input| {
+                let counts = expert_of_row.bincount(None::<&Tensor>, *experts);
+                sorted_gradients(&sorted.each_ref(), &counts, examples, |expert, input| {
                     input.narrow(1, expert as i64 * width, width)
                 })
             }
@@ -120,19 +120,19 @@ impl Product {
 }
 
 /// The gradients of each example by each expert's part, from owners, gradients and inputs of rows that are
-/// sorted by expert; `of_input` gives an expert's inputs from those of its rows.
-fn of_sorted(
+/// sorted by expert; `expert_input` gives an expert's inputs from those of its rows.
+fn sorted_gradients(
     rows: &[&Tensor; 3],
     counts: &Tensor,
     examples: i64,
-    of_input: impl Fn(usize, &Tensor) -> Tensor,
+    expert_input: impl Fn(usize, &Tensor) -> Tensor,
 ) -> Vec<(Option<usize>, Tensor)> {
     let counts: Vec<i64> = Vec::try_from(counts).expect("counts are a vector of integers");
     let [owners, gradient, input] = rows.map(|rows| rows.split_with_sizes(&counts, 0));
     let mut parts = Vec::with_capacity(counts.len());
     for expert in 0..counts.len() {
-        let input = of_input(expert, &input[expert]);
-        parts.push((Some(expert), of_each(&owners[expert], &gradient[expert], &input, examples)));
+        let input = expert_input(expert, &input[expert]);
+        parts.push((Some(expert), each_gradient(&owners[expert], &gradient[expert], &input, examples)));
     }
     parts
 }
@@ -143,7 +143,7 @@ fn on_gpu(tensor: &Tensor) -> bool {
 
 /// The gradient of each example, `[examples, out, in]`. The narrower side is laid out once for each example,
 /// with 0 in the rows of others: one product with more columns instead of one product for each example.
-fn of_each(owners: &Tensor, gradient: &Tensor, input: &Tensor, examples: i64) -> Tensor {
+fn each_gradient(owners: &Tensor, gradient: &Tensor, input: &Tensor, examples: i64) -> Tensor {
     let (gradient, input) = (gradient.to_kind(Kind::Float), input.to_kind(Kind::Float));
     let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
     if outputs <= inputs {
@@ -161,9 +161,9 @@ fn laid_out(rows: &Tensor, owners: &Tensor, examples: i64) -> Tensor {
     (is_owner * rows.unsqueeze(1)).view([-1, examples * rows.size()[1]])
 }
 
-/// As [`of_sorted`], for all experts in one grouped product, `[examples, experts, out, in]`. The bounds stay
+/// As [`sorted_gradients`], for all experts in one grouped product, `[examples, experts, out, in]`. The bounds stay
 /// on the device, and what comes out is as precise as the rows.
-fn of_grouped([owners, gradient, input]: &[&Tensor; 3], counts: &Tensor, examples: i64) -> Tensor {
+fn grouped_gradients([owners, gradient, input]: &[&Tensor; 3], counts: &Tensor, examples: i64) -> Tensor {
     let ends = counts.cumsum(0, Kind::Int);
     let input = input.to_kind(gradient.kind());
     let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
@@ -184,7 +184,7 @@ fn grouped_product(one: &Tensor, other: &Tensor, ends: &Tensor) -> Tensor {
 
 /// The gradients of each example by all experts' parts, `[examples, experts, out, in]`, from those by their
 /// parts side by side, `[examples, out, experts · in]`.
-fn of_columns(side_by_side: &Tensor, experts: i64) -> Tensor {
+fn split_experts(side_by_side: &Tensor, experts: i64) -> Tensor {
     let (examples, outputs) = (side_by_side.size()[0], side_by_side.size()[1]);
     side_by_side.view([examples, outputs, experts, -1]).transpose(1, 2)
 }
@@ -246,7 +246,7 @@ mod tests {
         let parameter = Tensor::zeros([4, gradient.size()[1], input.size()[1]], (Kind::Float, Device::Cpu));
         let counts = Tensor::from_slice(&COUNTS);
         let parts =
-            of_sorted(&[owners, gradient, input], &counts, EXAMPLES, |_, input| input.shallow_clone());
+            sorted_gradients(&[owners, gradient, input], &counts, EXAMPLES, |_, input| input.shallow_clone());
         assemble(&parameter, EXAMPLES, parts)
     }
 
@@ -260,7 +260,7 @@ mod tests {
             assert!(expected.abs().max().double_value(&[]) > 1.0, "there is something to compare");
             let halves = [gradient, input].map(|rows| rows.to_kind(Kind::BFloat16));
             let grouped =
-                of_grouped(&[owners, &halves[0], &halves[1]], &Tensor::from_slice(&COUNTS), EXAMPLES);
+                grouped_gradients(&[owners, &halves[0], &halves[1]], &Tensor::from_slice(&COUNTS), EXAMPLES);
             assert!(grouped.allclose(&expected, 3e-2, 3e-2, false), "grouped, {outputs} by {inputs}");
 
             let experts = Tensor::from_slice(&[0_i64, 1, 2, 3]).repeat_interleave_self_tensor(
@@ -269,7 +269,7 @@ mod tests {
                 12,
             );
             let side_by_side = laid_out(input, &experts, 4);
-            let columns = of_columns(&of_each(owners, gradient, &side_by_side, EXAMPLES), 4);
+            let columns = split_experts(&each_gradient(owners, gradient, &side_by_side, EXAMPLES), 4);
             assert!(columns.allclose(&expected, 1e-5, 1e-5, false), "columns, {outputs} by {inputs}");
             assert!(!columns.flip([1]).allclose(&expected, 1e-1, 1e-1, false), "control: other experts");
         }

@@ -76,18 +76,18 @@ struct Alignment {
 impl Alignment {
     /// The scores of one expert's members. All experts of its layer have one common direction.
     fn scores(&self, roles: &[TrainedExpert], layer: u16, updates: &MemberUpdates<'_>) -> ExpertScores {
-        let mut of_layer: Vec<TrainedExpert> = Vec::new();
+        let mut layer_experts: Vec<TrainedExpert> = Vec::new();
         for shape in updates.global.table() {
             match shape.kind {
                 BlockKind::Expert { layer: other, expert } if other == layer => {
-                    of_layer.extend(updates.roles(shape, layer, expert));
+                    layer_experts.extend(updates.roles(shape, layer, expert));
                 }
                 _ => {}
             }
         }
         // A member that routed no token to an expert knows no region of it.
-        of_layer.retain(|role| !role.region.is_empty());
-        let common = common_direction(of_layer.iter(), &self.rule);
+        layer_experts.retain(|role| !role.region.is_empty());
+        let common = common_direction(layer_experts.iter(), &self.rule);
         score(roles, &common, &self.rule, self.settings.signal.gate())
     }
 

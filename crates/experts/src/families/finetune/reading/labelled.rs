@@ -18,9 +18,9 @@ impl Reader {
     pub fn with_classes(self, classes: Vec<String>) -> Result<Self, ExpertsError> {
         match !classes.is_empty() && matches!(self.long, Long::Split { .. }) {
             true => Err(ExpertsError::Settings(
-                "a published model sorts a text by its first window, so texts with classes are not split; let long texts be \
-                 cut"
-                .to_owned(),
+                "a published model sorts a text by its first window, so texts with classes are not split; \
+                 let long texts be cut"
+                    .to_owned(),
             )),
             false => Ok(Self { classes, ..self }),
         }
@@ -37,7 +37,7 @@ impl Reader {
         tokens.truncate(self.max_tokens);
         match tokens.is_empty() {
             true => Err("its text has no tokens, so there is nothing to sort".to_owned()),
-            false => Ok(Example { cut, ..Example::of_class(tokens, class) }),
+            false => Ok(Example { cut, ..Example::for_class(tokens, class) }),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::error::ExpertsError;
 use crate::families::AnyConfig;
 use crate::families::config::limits::Limits;
 use crate::families::finetune::example::{Example, Question};
-use crate::files::quiet::quietly;
+use crate::files::hidden_panics::hide_panics;
 use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
 use crate::texts::{Long, open_tokenizer};
 
@@ -37,7 +37,8 @@ const COLUMNS: &[&str] = &[
     "subject",
 ];
 /// The fields that a row must have for a language model, as a part of messages.
-const NEEDED: &str = "a row has “prompt” with “completion”, or “messages”, or “question” with “choices” and “answer”, or “text”";
+const NEEDED: &str = "a row has “prompt” with “completion”, or “messages”, or “question” with “choices” \
+                      and “answer”, or “text”";
 
 /// Turns rows of a file into examples.
 pub struct Reader {
@@ -294,7 +295,7 @@ impl Reader {
 
     /// Tokenises a text. The tokenizer's error is not passed on, because it may quote the text.
     fn encoded(&self, text: &str, first: bool) -> Result<Encoding, String> {
-        let encoding = quietly(|| self.tokenizer.encode(text, first));
+        let encoding = hide_panics(|| self.tokenizer.encode(text, first));
         encoding.and_then(Result::ok).ok_or_else(|| "the tokenizer cannot read its text".to_owned())
     }
 }

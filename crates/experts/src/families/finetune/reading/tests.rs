@@ -156,7 +156,7 @@ fn rows_with_labels_become_texts_with_classes() {
     let classified = |tokens: &[i64], class, record, cut| Example {
         record: Some(record),
         cut,
-        ..Example::of_class(tokens.to_vec(), class)
+        ..Example::for_class(tokens.to_vec(), class)
     };
     assert_eq!(examples, [classified(&[1, 2], 1, 0, false), classified(&[3, 3, 2], 0, 1, true)]);
     for (row, expected) in [

@@ -23,7 +23,7 @@ use minijinja::{Environment, Error, ErrorKind, Value as Item, context};
 use serde_json::{Map, Value};
 
 use crate::error::ExpertsError;
-use crate::files::quiet::quietly;
+use crate::files::hidden_panics::hide_panics;
 use crate::model_files::{read_file, unusable};
 use functions::Raised;
 
@@ -150,9 +150,9 @@ impl Template {
         match is_apart {
             true => Ok(Turn { given: said[..common].to_owned(), learnt: said[common..].to_owned() }),
             false => Err(format!(
-                "the chat template writes what is before message {} differently once that message follows, so what the \
-                 assistant says in it cannot be told apart; leave the conversation out, or use a template that only adds to \
-                 a text",
+                "the chat template writes what is before message {} differently once that message follows, \
+                 so what the assistant says in it cannot be told apart; leave the conversation out, or use \
+                 a template that only adds to a text",
                 place + 1
             )),
         }
@@ -172,7 +172,7 @@ impl Template {
             ..Item::from_pairs(self.tokens.iter().map(|(name, token)| (*name, token.as_str()))),
         };
         let rendered =
-            quietly(|| self.environment.get_template(NAME).and_then(|template| template.render(context)));
+            hide_panics(|| self.environment.get_template(NAME).and_then(|template| template.render(context)));
         let rendered = rendered.ok_or_else(|| "the chat template cannot be run".to_owned())?;
         rendered.map_err(|error| self.refusal(&error))
     }

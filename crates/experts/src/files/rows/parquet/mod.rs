@@ -21,7 +21,7 @@ use self::schema::WantedColumns;
 use super::fault::ReadError;
 use super::row::Row;
 use super::{Columns, ReadSoFar, RowPlace, Source};
-use crate::files::quiet::quietly;
+use crate::files::hidden_panics::hide_panics;
 
 /// Rows whose columns are decoded together. Few, because their texts are in memory at the same time.
 const BATCH: usize = 64;
@@ -49,7 +49,8 @@ pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Read
     let total = metadata.file_metadata().num_rows().max(0) as u64;
     if let Some(codec) = unread_codec(metadata, &columns) {
         return Err(ReadError::Kind(format!(
-            "is a Parquet file compressed with {codec}; write it again with zstd, snappy, gzip, brotli or lz4, or uncompressed"
+            "is a Parquet file compressed with {codec}; write it again with zstd, snappy, gzip, brotli or \
+             lz4, or uncompressed"
         )));
     }
     let (wanted, schema) =
@@ -117,7 +118,7 @@ impl Source for ParquetRows {
 /// of the operating system.
 fn catch<T>(damaged: &str, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ReadError> {
     let damaged = ReadError::Damaged(damaged.to_owned());
-    match quietly(read) {
+    match hide_panics(read) {
         Some(Ok(read)) => Ok(read),
         Some(Err(ParquetError::NYI(_))) => Err(ReadError::Kind(
             "uses a feature of Parquet that is not supported; save it as JSON Lines".to_owned(),

@@ -1,7 +1,7 @@
 //! Calls into libraries that may panic on a note and quote it in the panic's message.
 //!
 //! The parsers of Parquet, tokenizers, chat templates and pickled weights panic on some damaged input. The standard
-//! panic hook prints the message, which may hold a patient's text, to standard error. [`quietly`] suppresses it.
+//! panic hook prints the message, which may hold a patient's text, to standard error. [`hide_panics`] suppresses it.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,7 +15,7 @@ thread_local! {
 /// What a library's call returns, or `None` if it panics. The panic's message is neither returned nor printed.
 ///
 /// After `None`, whatever the call had mutable access to may be half changed and must not be used again.
-pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn hide_panics<T>(call: impl FnOnce() -> T) -> Option<T> {
     // The hook belongs to the whole process, so it is replaced once and asks its own thread: a panic elsewhere, at
     // the same time, is still reported as before.
     static HOOK: Once = Once::new();
@@ -40,9 +40,9 @@ mod tests {
 
     #[test]
     fn a_panic_gives_nothing_and_later_panics_are_printed() {
-        assert_eq!(quietly(|| 1), Some(1));
-        assert_eq!(quietly(|| quietly(|| panic!("a note")).is_none() && QUIET.get()), Some(true));
-        assert_eq!(quietly(|| panic!("a note")), None::<()>);
+        assert_eq!(hide_panics(|| 1), Some(1));
+        assert_eq!(hide_panics(|| hide_panics(|| panic!("a note")).is_none() && QUIET.get()), Some(true));
+        assert_eq!(hide_panics(|| panic!("a note")), None::<()>);
         assert!(!QUIET.get());
     }
 }
