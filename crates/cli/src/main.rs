@@ -5,9 +5,13 @@
 // Everything is printed through `output`, because a reader may close the stream at any time.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use failure::Failure;
+use service::config_file;
 
 #[cfg(feature = "training")]
 mod classes;
@@ -34,6 +38,7 @@ mod progress;
 #[cfg(feature = "training")]
 mod round_settings;
 mod server;
+mod service;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
 #[derive(Debug, Parser)]
@@ -73,7 +78,29 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = parse().and_then(run);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.is_reported() {
+                output::tell(format_args!("cloister: {failure}"));
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// The command line, with the defaults of a configuration file if one is given.
+fn parse() -> Result<Command, Failure> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let command = config_file::with_defaults(Cli::command(), &arguments)?;
+    let matches = command.get_matches_from(arguments);
+    // Cannot fail: the matches come from this very command.
+    Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(Failure::error)
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Server(arguments) => server::run(arguments),
         #[cfg(feature = "training")]
         Command::Client(arguments) => client::run(arguments),
@@ -88,14 +115,5 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         #[cfg(feature = "training")]
         Command::Lab(arguments) => lab::run(arguments),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if failure.is_reported() {
-                output::tell(format_args!("cloister: {failure}"));
-            }
-            failure.exit_code()
-        }
     }
 }

@@ -36,9 +36,9 @@ impl ProgressDisplay {
         }
     }
 
-    /// Prints a sentence above the bar.
-    pub(crate) fn line(&self, text: &str) {
-        self.bar.suspend(|| output::tell(text));
+    /// Has something printed above the bar.
+    pub(crate) fn above_bar(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 
     /// The percentage, if it is a tenth that was not reported yet.

@@ -9,16 +9,17 @@ use clap::Args;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
-use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent};
-use cloister_transport::{TransportSettings, printable};
+use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime};
+use cloister_transport::{StopSignal, TransportSettings};
 use cloister_wire::message::Ending;
 use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
+use tracing::Level;
 
 use crate::events;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
-use crate::output;
+use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 
 /// Flags of `cloister server`.
 #[derive(Debug, Args)]
@@ -45,11 +46,12 @@ pub(crate) struct ServerArguments {
     /// Number of rounds to run, including those before a restart.
     #[arg(long, default_value_t = NonZeroU64::MIN)]
     num_rounds: NonZeroU64,
-    /// Number of members that must be connected before the first round. By default all members of the consortium.
+    /// Number of members that must be connected before a round starts. By default the smallest cohort; with --until-finished, all
+    /// members, before the first round alone.
     #[arg(long)]
     min_available_nodes: Option<usize>,
-    /// Wait this many seconds for these members. The coordinator ends with an error if they are not connected then.
-    #[arg(long, default_value_t = 600)]
+    /// With --until-finished, wait this many seconds for these members. Otherwise the coordinator waits as long as it takes.
+    #[arg(long, default_value_t = 600, requires = "until_finished")]
     start_within_s: u64,
     /// Treat a link as lost after this many seconds of silence.
     #[arg(long, default_value_t = 30)]
@@ -57,29 +59,46 @@ pub(crate) struct ServerArguments {
     /// Wait this many seconds for a party that lost its link.
     #[arg(long, default_value_t = 60)]
     reconnect_within_s: u64,
-    /// Print events as lines of JSON on stdout.
-    #[arg(long)]
-    events: bool,
-    /// Also report frames that came late or twice, which is normal after a restart.
-    #[arg(long)]
-    verbose: bool,
+    #[command(flatten)]
+    service: ServiceArguments,
 }
 
 pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     // Before anything is written and before threads start, because the umask belongs to the whole process.
     cloister_storage::restrict_new_files();
-    let (print_events, verbose) = (arguments.events, arguments.verbose);
-    let config = configure(arguments)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
-    let served = runtime.block_on(cloister_server::run(config, &mut |event: ServerEvent| {
-        if print_events {
-            events::print(&to_json(&event));
-        } else if verbose || !matches!(event, ServerEvent::Unexpected(..)) {
-            // Reasons in an event may be a peer's words, so they must not command the terminal.
-            output::tell(printable(to_text(&event).as_bytes()));
-        }
-    }));
+    let print_events = arguments.service.events;
+    arguments.service.start_log();
+    let (switch, stop) = stop_signal();
+    let config = configure(arguments, stop)?;
+    let served = run_until_stopped(
+        &switch,
+        cloister_server::run(config, &mut |event: ServerEvent| {
+            if let ServerEvent::Listening(address) = &event {
+                notify_ready(&format!("listening at {address}"));
+            }
+            match print_events {
+                true => events::print(to_json(&event)),
+                false => log::event(level(&event), &to_text(&event), &to_json(&event)),
+            }
+        }),
+    )?;
     served.map_err(|error| Failure::new(kind(&error), error))
+}
+
+/// How important an event is to the operator.
+fn level(event: &ServerEvent) -> Level {
+    match event {
+        // Normal after a restart.
+        ServerEvent::Unexpected(..) => Level::DEBUG,
+        ServerEvent::Disconnected(..)
+        | ServerEvent::PeerRefused(_)
+        | ServerEvent::Fault(..)
+        | ServerEvent::Waiting { .. }
+        | ServerEvent::Paused { .. }
+        | ServerEvent::Round(Event::QuorumLost(_) | Event::Refused(..) | Event::Missing(_)) => Level::WARN,
+        ServerEvent::Round(Event::BadLetter { .. } | Event::Blamed(..) | Event::Refuted(_)) => Level::ERROR,
+        _ => Level::INFO,
+    }
 }
 
 fn kind(error: &ServerError) -> FailureKind {
@@ -100,7 +119,7 @@ fn kind(error: &ServerError) -> FailureKind {
     }
 }
 
-fn configure(arguments: ServerArguments) -> Result<ServerConfig, Failure> {
+fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<ServerConfig, Failure> {
     let folder = PartyFolder::load(&arguments.identity)?;
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
     let settings = RoundSettings::parse(&read_text(&arguments.settings)?)
@@ -114,6 +133,10 @@ fn configure(arguments: ServerArguments) -> Result<ServerConfig, Failure> {
     model.check(&settings.blocks).map_err(|why| {
         Failure::config(format!("{} and {}: {why}", arguments.settings.display(), arguments.model.display()))
     })?;
+    let lifetime = match arguments.service.until_finished {
+        true => ServerLifetime::UntilFinished { start_within: Duration::from_secs(arguments.start_within_s) },
+        false => ServerLifetime::UntilStopped,
+    };
     Ok(ServerConfig {
         signing_key: folder.signing_key,
         identity: folder.identity,
@@ -121,8 +144,13 @@ fn configure(arguments: ServerArguments) -> Result<ServerConfig, Failure> {
         settings,
         model,
         num_rounds: arguments.num_rounds.get(),
-        min_available_nodes: arguments.min_available_nodes.unwrap_or(members),
-        start_within: Duration::from_secs(arguments.start_within_s),
+        min_available_nodes: arguments.min_available_nodes.unwrap_or(match lifetime {
+            ServerLifetime::UntilFinished { .. } => members,
+            // A service goes on without a hospital that is away for a night.
+            ServerLifetime::UntilStopped => epoch.consortium().floors().cohort,
+        }),
+        lifetime,
+        stop,
         reconnect_within: Duration::from_secs(arguments.reconnect_within_s),
         transport: TransportSettings {
             idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
@@ -151,6 +179,14 @@ fn numbers(parties: &[PartyId]) -> Vec<u32> {
 
 fn to_json(event: &ServerEvent) -> Value {
     match event {
+        ServerEvent::Waiting { connected, wanted, missing } => json!({
+            "event": "waiting", "connected": connected, "wanted": wanted, "missing": numbers(missing)
+        }),
+        ServerEvent::Paused { reason, pause } => {
+            json!({"event": "paused", "reason": reason, "seconds": pause.as_secs()})
+        }
+        ServerEvent::RoundsDone(rounds) => json!({"event": "rounds_done", "rounds": rounds}),
+        ServerEvent::Stopping => json!({"event": "stopping"}),
         ServerEvent::Listening(address) => json!({"event": "listening", "address": address.to_string()}),
         ServerEvent::Resumed { closed_rounds, in_round, torn } => json!({
             "event": "resumed", "closed_rounds": closed_rounds, "in_round": in_round, "torn_bytes": torn
@@ -231,6 +267,20 @@ fn round_report(report: &RoundReport) -> Value {
 
 fn to_text(event: &ServerEvent) -> String {
     match event {
+        ServerEvent::Waiting { connected, wanted, missing } => format!(
+            "no round starts yet: {connected} members are connected, at least {wanted} and a quorum of custodians are needed; \
+             missing: {}",
+            names(missing)
+        ),
+        ServerEvent::Paused { reason, pause } => {
+            format!("{reason}; the next round starts in {} minutes", pause.as_secs() / 60)
+        }
+        ServerEvent::RoundsDone(rounds) => {
+            format!(
+                "all {rounds} rounds have ended; the coordinator stays for parties that missed the last one"
+            )
+        }
+        ServerEvent::Stopping => "stopping; a round in progress continues after the next start".into(),
         ServerEvent::Listening(address) => format!("listening at {address}"),
         ServerEvent::Resumed { closed_rounds, in_round, torn } => {
             resumed_text(*closed_rounds, *in_round, *torn)

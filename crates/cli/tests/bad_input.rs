@@ -87,7 +87,15 @@ mod hospital {
         std::fs::write(site.folder.join("held-out.jsonl"), held_out).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
         command
-            .args(["client", "--coordinator", "127.0.0.1:1", "--base-model", "nowhere", "--identity"])
+            .args([
+                "client",
+                "--until-finished",
+                "--coordinator",
+                "127.0.0.1:1",
+                "--base-model",
+                "nowhere",
+                "--identity",
+            ])
             .arg(identity);
         let flags = [
             ("--consortium", "consortium.toml"),

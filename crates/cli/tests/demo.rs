@@ -268,7 +268,7 @@ fn another_base_is_refused(folder: &Path, base: &Path) {
     std::fs::write(&shard, bytes).unwrap();
     let hospital = folder.join("hospital-01");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
-    command.args(["client", "--coordinator", "127.0.0.1:1", "--base-model"]).arg(base);
+    command.args(["client", "--until-finished", "--coordinator", "127.0.0.1:1", "--base-model"]).arg(base);
     command.arg("--identity").arg(&hospital).arg("--notes").arg(hospital.join("notes.jsonl"));
     for (flag, name) in [
         ("--consortium", "consortium.toml"),

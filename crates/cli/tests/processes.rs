@@ -72,7 +72,14 @@ impl Consortium {
         server.arg("--settings").arg(folder.join("settings.toml"));
         server.arg("--model").arg(folder.join("initial.parameters"));
         server.arg("--identity").arg(&party_folder).arg("--data").arg(party_folder.join("data"));
-        server.args(["--listen", "127.0.0.1:0", "--num-rounds", &rounds.to_string(), "--events"]);
+        server.args([
+            "--listen",
+            "127.0.0.1:0",
+            "--num-rounds",
+            &rounds.to_string(),
+            "--until-finished",
+            "--events",
+        ]);
         let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
         let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
@@ -92,7 +99,7 @@ impl Consortium {
         client.arg("--held-out").arg(self.folder.join("held-out.jsonl"));
         client.arg("--base-model").arg(&self.minilm).arg("--notes").arg(party_folder.join("notes.jsonl"));
         client.arg("--data").arg(party_folder.join("data")).arg("--identity").arg(&party_folder);
-        client.args(["--coordinator", &self.address, "--evaluate", "0/5", "--events"]);
+        client.args(["--coordinator", &self.address, "--evaluate", "0/5", "--until-finished", "--events"]);
         let events = std::fs::File::create(party_folder.join("events")).unwrap();
         client.stdout(events).stderr(Stdio::piped()).spawn().unwrap()
     }

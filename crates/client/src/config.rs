@@ -9,9 +9,21 @@ use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
-use cloister_transport::{HostPort, Identity, TransportSettings};
+use cloister_transport::{HostPort, Identity, StopSignal, TransportSettings};
 
 use crate::training::TrainingConfig;
+
+/// When a hospital's program ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientLifetime {
+    /// When the coordinator says that the last round has ended: for scripts and the demo.
+    UntilFinished {
+        /// How long to go on trying to reach the coordinator, at each connection.
+        reach_within: Duration,
+    },
+    /// When it is told to stop: for services. It connects again for ever.
+    UntilStopped,
+}
 
 /// Everything that a hospital needs. Files are read and signatures checked before this is made.
 #[derive(Debug)]
@@ -34,8 +46,10 @@ pub struct ClientConfig {
     pub coordinator: HostPort,
     /// Limits of the link.
     pub transport: TransportSettings,
-    /// How long to go on trying to reach the coordinator, at each connection.
-    pub reach_within: Duration,
+    /// When the program ends.
+    pub lifetime: ClientLifetime,
+    /// Tells the program to stop.
+    pub stop: StopSignal,
     /// The journal's file.
     pub journal: PathBuf,
     /// The file of what this party helped to open. All epochs share one.

@@ -38,6 +38,11 @@ pub enum ClientEvent {
     Connected,
     /// The link was lost for this reason, and the client connects again.
     Reconnecting(String),
+    /// The coordinator cannot be reached, or rejects this hospital, for this reason. The client tries again. It is reported
+    /// once for each reason in a row, and then each hour.
+    Unreachable(String),
+    /// The program was told to stop.
+    Stopping,
     /// A step of training is done.
     Training {
         /// Steps done.

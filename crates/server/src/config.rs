@@ -11,7 +11,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::model::Model;
-use cloister_transport::{AcceptError, Identity, TransportSettings};
+use cloister_transport::{AcceptError, Identity, StopSignal, TransportSettings};
 
 /// Everything that a coordinator needs, loaded and checked.
 #[derive(Debug)]
@@ -30,10 +30,13 @@ pub struct ServerConfig {
     pub model: Model,
     /// How many rounds with sums the epoch has, those before a restart included.
     pub num_rounds: u64,
-    /// How many members must be connected before the first round starts.
+    /// How many members must be connected before the first round starts; before each round, if the program runs
+    /// until it is stopped.
     pub min_available_nodes: usize,
-    /// How long to wait for these members before the first round.
-    pub start_within: Duration,
+    /// When the program ends.
+    pub lifetime: ServerLifetime,
+    /// Tells the program to stop.
+    pub stop: StopSignal,
     /// How long to wait for a party that lost its link, before the round treats it as a dropout.
     pub reconnect_within: Duration,
     /// Timeouts of links, and limits on peers that shake hands.
@@ -42,9 +45,43 @@ pub struct ServerConfig {
     pub folder: PathBuf,
 }
 
+/// When the coordinator's program ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServerLifetime {
+    /// After the last round: for scripts and the demo. It ends with an error if members do not come in time, or
+    /// rounds lack a quorum.
+    UntilFinished {
+        /// How long to wait for members before the first round.
+        start_within: Duration,
+    },
+    /// When it is told to stop: for services. It waits for members and quorums as long as it takes, and stays
+    /// after the last round.
+    UntilStopped,
+}
+
 /// What happened, for people and programs that watch.
 #[derive(Debug)]
 pub enum ServerEvent {
+    /// No round starts before these parties, or enough of them, are connected.
+    Waiting {
+        /// Members that are connected.
+        connected: usize,
+        /// Members that must be connected.
+        wanted: usize,
+        /// All parties that are not connected.
+        missing: Vec<PartyId>,
+    },
+    /// Several rounds in a row ended without a sum, so the next one starts later.
+    Paused {
+        /// Why they ended so.
+        reason: String,
+        /// How long the pause is.
+        pause: Duration,
+    },
+    /// So many rounds have ended with sums; it was the last. The coordinator stays for parties that missed it.
+    RoundsDone(u64),
+    /// The program was told to stop, and closes its links.
+    Stopping,
     /// The coordinator listens at this address.
     Listening(SocketAddr),
     /// The coordinator was restored from the journal of an earlier run.

@@ -51,7 +51,7 @@ pub(crate) struct Full {
 pub(crate) enum ToWrite {
     Frame(Vec<u8>),
     Model(ModelParts),
-    Close,
+    Close(&'static str),
 }
 
 /// The coordinator's end of a link's queue.
@@ -109,8 +109,8 @@ impl Outbox {
     }
 
     /// Closes the link after everything that waits is written.
-    pub(crate) fn close(&self) {
-        let _ = self.queue.send(ToWrite::Close);
+    pub(crate) fn close(&self, reason: &'static str) {
+        let _ = self.queue.send(ToWrite::Close(reason));
     }
 }
 
@@ -159,8 +159,11 @@ mod tests {
         assert!(matches!(waiting.next().await, Some(ToWrite::Model(_))));
         outbox.send_model(&model);
         waiting.model_is_sent();
-        outbox.close();
-        assert!(matches!(waiting.next().await, Some(ToWrite::Close)), "nothing was queued meanwhile");
+        outbox.close("the end");
+        assert!(
+            matches!(waiting.next().await, Some(ToWrite::Close("the end"))),
+            "nothing was queued meanwhile"
+        );
         outbox.send_model(&model);
         assert!(matches!(waiting.next().await, Some(ToWrite::Model(_))), "control: after it");
     }

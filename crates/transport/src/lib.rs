@@ -77,6 +77,7 @@ mod pinning;
 mod roster;
 mod settings;
 mod socket;
+mod stop;
 mod uplink;
 
 pub use cloister_identity::{Fingerprint, FingerprintError, Identity, IdentityError, Validity};
@@ -90,3 +91,4 @@ pub use link_error::{LinkError, commands_terminals, printable};
 pub use listener::{AcceptError, BindError, Listener};
 pub use roster::{Roster, RosterError};
 pub use settings::TransportSettings;
+pub use stop::{StopSignal, StopSwitch};

@@ -14,6 +14,10 @@ pub const VERSION: u8 = 1;
 /// 24 bits: vectors are unpacked only when they are complete.
 pub const CHUNK_BYTES: usize = 4 << 20;
 
+/// The reason with which the coordinator closes links after its last round. A link that is closed for another
+/// reason, or breaks, is made again.
+pub const LAST_ROUND_ENDED: &str = "the last round has ended";
+
 const MESSAGE: u8 = 0;
 const CHUNK: u8 = 1;
 const CHUNK_HEADER: usize = 2 + 20;

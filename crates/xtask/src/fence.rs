@@ -82,7 +82,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// For each fenced dependency, the crates that may name it.
 const FENCED: &[(&str, &[&str])] = &[
-    ("toml", &["params", "lab", "identity"]),
+    ("toml", &["params", "lab", "identity", "cli"]),
     ("ring", &["crypto"]),
     ("curve25519-dalek", &["crypto"]),
     ("aes", &["crypto"]),

@@ -28,6 +28,8 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
         ClientEvent::Warning(reason) => json!({"event": "warning", "reason": reason}),
         ClientEvent::Connected => json!({"event": "connected"}),
         ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
+        ClientEvent::Unreachable(reason) => json!({"event": "unreachable", "reason": reason}),
+        ClientEvent::Stopping => json!({"event": "stopping"}),
         ClientEvent::Training { done, total, local } => {
             json!({"event": "training", "done": done, "total": total, "local": local})
         }
@@ -112,6 +114,8 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         }
         ClientEvent::Connected => "connected to the coordinator".into(),
         ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
+        ClientEvent::Unreachable(reason) => format!("not connected, trying again: {reason}"),
+        ClientEvent::Stopping => "stopping".into(),
         ClientEvent::PrivatelyTrained(PrivateReport { steps, drawn, clipped, not_finite }) => {
             let broken = match not_finite {
                 0 => String::new(),

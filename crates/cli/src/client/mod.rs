@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use cloister_client::{ClientConfig, ClientError, ClientEvent, TrainingConfig, TrainingError};
+use cloister_client::{
+    ClientConfig, ClientError, ClientEvent, ClientLifetime, TrainingConfig, TrainingError,
+};
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_experts::files::notes::{Encoding, NotesFile};
@@ -20,7 +22,8 @@ use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
 use cloister_trainer::TrainerProgram;
-use cloister_transport::{HostPort, TransportSettings, printable};
+use cloister_transport::{HostPort, StopSignal, TransportSettings};
+use tracing::Level;
 
 use crate::create::create_folder;
 use crate::events;
@@ -28,6 +31,7 @@ use crate::experts::PrecisionFlag;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
 use crate::progress::ProgressDisplay;
+use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{steps_of, to_json, to_text};
 
 /// Flags of `cloister client`.
@@ -94,23 +98,19 @@ pub(crate) struct ClientArguments {
     #[command(flatten)]
     trainer: TrainerFlags,
     /// After the last round, train on this hospital's notes alone too, for comparison.
-    #[arg(long)]
+    #[arg(long, requires = "until_finished")]
     compare_local: bool,
     /// Send at most this many bytes per second. By default there is no limit.
     #[arg(long)]
     uplink_bytes_per_second: Option<NonZeroU64>,
-    /// Go on trying to reach the coordinator for this many seconds.
-    #[arg(long, default_value_t = 300)]
+    /// With --until-finished, go on trying to reach the coordinator for this many seconds. Otherwise it is tried for ever.
+    #[arg(long, default_value_t = 300, requires = "until_finished")]
     reach_within_s: u64,
     /// Treat the link as lost after this many seconds of silence.
     #[arg(long, default_value_t = 30)]
     idle_timeout_s: u64,
-    /// Print events as lines of JSON on stdout.
-    #[arg(long)]
-    events: bool,
-    /// Also report frames that came late or twice, which is normal after a restart.
-    #[arg(long)]
-    verbose: bool,
+    #[command(flatten)]
+    service: ServiceArguments,
     /// The data folder was restored from a backup. As a custodian, sign nothing until the others have ended a round.
     #[arg(long)]
     restored: bool,
@@ -178,23 +178,46 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     // Before anything is written and before threads start, because the umask belongs to the whole process:
     // journal, ledger and model must not be readable by other users.
     cloister_storage::restrict_new_files();
-    let (print_events, verbose) = (arguments.events, arguments.verbose);
-    let config = configure(arguments)?;
+    let print_events = arguments.service.events;
+    arguments.service.start_log();
+    let (switch, stop) = stop_signal();
+    let config = configure(arguments, stop)?;
     let party = config.party.0;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
     let mut progress = ProgressDisplay::new();
-    let result = runtime.block_on(cloister_client::run(config, &mut |event| {
-        match (print_events, steps_of(&event)) {
-            (true, _) => events::print(&to_json(party, &event)),
-            (false, Some((what, done, total))) => progress.step(what, done, total),
-            // Frames that come twice are normal after a restart, and would hide what an operator has to act
-            // on.
-            (false, None) if matches!(event, ClientEvent::Unexpected(_)) && !verbose => {}
-            // Reasons in an event may be a peer's words, so they must not command the terminal.
-            (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
-        }
-    }));
+    let result = run_until_stopped(
+        &switch,
+        cloister_client::run(config, &mut |event| {
+            if matches!(event, ClientEvent::Ready(_)) {
+                notify_ready("ready");
+            }
+            match (print_events, steps_of(&event)) {
+                (true, _) => events::print(to_json(party, &event)),
+                (false, Some((what, done, total))) => progress.step(what, done, total),
+                (false, None) => {
+                    let (text, fields) = (to_text(&event), to_json(party, &event));
+                    progress.above_bar(|| log::event(level(&event), &text, &fields));
+                }
+            }
+        }),
+    )?;
     result.map_err(failure)
+}
+
+/// How important an event is to the operator.
+fn level(event: &ClientEvent) -> Level {
+    match event {
+        // Normal after a restart.
+        ClientEvent::Unexpected(_) => Level::DEBUG,
+        ClientEvent::Warning(_)
+        | ClientEvent::Reconnecting(_)
+        | ClientEvent::Unreachable(_)
+        | ClientEvent::NotTrained(..)
+        | ClientEvent::NotEvaluated(..)
+        | ClientEvent::Aborted(_)
+        | ClientEvent::Refused(..)
+        | ClientEvent::Fault(_) => Level::WARN,
+        _ => Level::INFO,
+    }
 }
 
 fn failure(error: ClientError) -> Failure {
@@ -212,7 +235,8 @@ fn failure(error: ClientError) -> Failure {
     Failure::new(kind, error)
 }
 
-fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
+fn configure(arguments: ClientArguments, stop: StopSignal) -> Result<ClientConfig, Failure> {
+    let until_finished = arguments.service.until_finished;
     let folder = PartyFolder::load(&arguments.identity)?;
     // The policy comes first: its governance key decides which consortium file is accepted.
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
@@ -241,6 +265,8 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
         device: arguments.device,
         compare_local: arguments.compare_local,
         folder: arguments.data.clone(),
+        // A service may be stopped between any two rounds.
+        write_each_model: !until_finished,
     };
     Ok(ClientConfig {
         party,
@@ -257,7 +283,13 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
             uplink_bytes_per_second: arguments.uplink_bytes_per_second,
             ..TransportSettings::default()
         },
-        reach_within: Duration::from_secs(arguments.reach_within_s),
+        lifetime: match until_finished {
+            true => {
+                ClientLifetime::UntilFinished { reach_within: Duration::from_secs(arguments.reach_within_s) }
+            }
+            false => ClientLifetime::UntilStopped,
+        },
+        stop,
         // One journal for each epoch, but one ledger for all: what was released stays spent under the next
         // consortium file.
         journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),

@@ -156,6 +156,7 @@ fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
         threads: arguments.threads.into(),
         device: arguments.device,
         compare_local: false,
+        write_each_model: false,
         folder: PathBuf::new(),
         program: None,
     }

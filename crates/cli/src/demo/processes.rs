@@ -200,7 +200,14 @@ fn coordinator_command(
         .arg(demo.coordinator().join("data"))
         .args(["--listen", listen])
         .args(["--num-rounds", &arguments.rounds.to_string()])
-        .args(["--idle-timeout-s", IDLE_TIMEOUT, "--reconnect-within-s", "1", "--events"]);
+        .args([
+            "--idle-timeout-s",
+            IDLE_TIMEOUT,
+            "--reconnect-within-s",
+            "1",
+            "--until-finished",
+            "--events",
+        ]);
     Ok(command)
 }
 
@@ -234,7 +241,7 @@ fn hospital_command(
         // Each hospital evaluates a part of the held-out notes; the parts together are all of them, at a
         // fraction of the time.
         .args(["--evaluate", &format!("{}/{}", party - 1, arguments.members)])
-        .args(["--idle-timeout-s", "30", "--compare-local", "--events"]);
+        .args(["--idle-timeout-s", "30", "--compare-local", "--until-finished", "--events"]);
     for trainer in arguments.trainer.iter().filter(|trainer| trainer.party == party) {
         command.args(["--trainer-cmd", &trainer.command]);
         // Python finds its packages by the first variable, and their libraries by the second.

@@ -88,7 +88,14 @@ impl Site {
     /// The command of a coordinator that waits this many seconds for its members.
     pub(crate) fn server(&self, listen: &str, start_within_s: u32) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
-        command.args(["server", "--start-within-s", &start_within_s.to_string(), "--listen", listen]);
+        command.args([
+            "server",
+            "--until-finished",
+            "--start-within-s",
+            &start_within_s.to_string(),
+            "--listen",
+            listen,
+        ]);
         let flags = [
             ("--consortium", "consortium.toml"),
             ("--identity", ""),

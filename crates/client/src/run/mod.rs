@@ -1,5 +1,6 @@
 //! The hospital's loop: one link, a member, a custodian, and the training thread.
 
+mod connecting;
 mod contributing;
 mod life_cycle;
 mod phase;
@@ -7,7 +8,6 @@ mod phase;
 mod tests;
 
 use std::sync::mpsc as blocking;
-use std::time::Duration;
 
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
@@ -16,26 +16,24 @@ use cloister_params::plan::TrainingPlan;
 use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
-use cloister_transport::{ConnectError, Fingerprint, Link, connect};
-use cloister_wire::frame::Frame;
+use cloister_transport::Link;
+use cloister_wire::frame::{Frame, LAST_ROUND_ENDED};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::sync::mpsc;
 
 use crate::account::{ReleaseAccount, warning_about_delta};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, ClientLifetime};
 use crate::events::{ClientError, ClientEvent};
 use crate::journal::Journal;
 use crate::openings::OpeningsFile;
 use crate::outgoing::{Outgoing, write_frames};
 use crate::training::{Job, LocalSeed, WorkerReport, spawn};
 
+use connecting::RETRY_AFTER;
 use contributing::wait_until_ready;
 use life_cycle::LifeCycle;
 use phase::ContributionPhase;
-
-/// How long to wait before the next try to connect.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// A hospital between its link, its disk and its training thread.
 struct Client<'a> {
@@ -74,7 +72,8 @@ impl Records {
     }
 }
 
-/// Runs a hospital until the coordinator says that the last round has ended.
+/// Runs a hospital until the coordinator says that the last round has ended, or until it is told to stop
+/// ([`ClientLifetime`](crate::ClientLifetime)).
 ///
 /// # Errors
 /// See [`ClientError`].
@@ -89,17 +88,19 @@ pub async fn run(
     let warning = rows.and_then(|rows| warning_about_delta(&config.policy, rows.records));
     warning.into_iter().map(ClientEvent::Warning).for_each(&mut *events);
     let mut client = Client::new(&config, records, (jobs, blocks), events);
+    let mut stop = config.stop.clone();
     let mut stage = LifeCycle::Connecting;
     loop {
-        stage = match stage {
-            LifeCycle::Connecting => LifeCycle::Serving(Box::new(client.reach_coordinator().await?)),
-            LifeCycle::Serving(link) => client.serve(*link, &mut reports).await?,
-            LifeCycle::Disconnected(reason) => {
-                (client.events)(ClientEvent::Reconnecting(reason));
-                tokio::time::sleep(RETRY_AFTER).await;
-                LifeCycle::Connecting
+        if matches!(stage, LifeCycle::Finishing) {
+            return client.finish(&mut reports).await;
+        }
+        stage = tokio::select! {
+            next = client.advance(stage, &mut reports) => next?,
+            // What must be remembered is on disk, so the program may end at any time.
+            () = stop.requested() => {
+                (client.events)(ClientEvent::Stopping);
+                return Ok(());
             }
-            LifeCycle::Finishing => return client.finish(&mut reports).await,
         };
     }
 }
@@ -153,42 +154,31 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Tries to connect until the coordinator answers, for as long as the configuration says. A coordinator that answers and
-    /// rejects this hospital ends it.
-    async fn reach_coordinator(&mut self) -> Result<Link, ClientError> {
-        let config = self.config;
-        let pinned = Fingerprint(config.epoch.consortium().coordinator().certificate.0);
-        let limit = tokio::time::Instant::now() + config.reach_within;
-        loop {
-            match self.connect(pinned).await {
-                Ok(link) => {
-                    (self.events)(ClientEvent::Connected);
-                    return Ok(link);
-                }
-                Err(ConnectError::Unreachable { .. } | ConnectError::Name { .. })
-                    if tokio::time::Instant::now() < limit =>
-                {
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
-                Err(error) => return Err(error.into()),
+    /// Does what a stage is for. Returns the next one.
+    async fn advance(
+        &mut self,
+        stage: LifeCycle,
+        reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
+    ) -> Result<LifeCycle, ClientError> {
+        Ok(match stage {
+            LifeCycle::Connecting => LifeCycle::Serving(Box::new(self.reach_coordinator().await?)),
+            LifeCycle::Serving(link) => self.serve(*link, reports).await?,
+            LifeCycle::Disconnected(reason) => {
+                (self.events)(ClientEvent::Reconnecting(reason));
+                tokio::time::sleep(RETRY_AFTER).await;
+                LifeCycle::Connecting
             }
-        }
+            LifeCycle::Finishing => LifeCycle::Finishing,
+        })
     }
 
-    /// Looks up the coordinator's name, and makes a link to the first of its addresses that answers.
-    async fn connect(&self, pinned: Fingerprint) -> Result<Link, ConnectError> {
-        let config = self.config;
-        let addresses = config.coordinator.resolve().await;
-        let addresses = addresses.map_err(|error| name_error(config, error.to_string()))?;
-        let mut outcome = Err(name_error(config, "it has no address".to_owned()));
-        for address in addresses {
-            outcome = connect(address, &config.identity, pinned, config.party, &config.transport).await;
-            // A host may have IPv6 addresses when this machine has IPv4 alone, and the other way round: try the next one.
-            if !matches!(outcome, Err(ConnectError::Unreachable { .. } | ConnectError::Socket { .. })) {
-                break;
-            }
+    /// What follows a link that the coordinator closed.
+    fn after_close(&self, reason: Option<&str>) -> LifeCycle {
+        let ends = matches!(self.config.lifetime, ClientLifetime::UntilFinished { .. });
+        match reason {
+            Some(LAST_ROUND_ENDED) if ends => LifeCycle::Finishing,
+            reason => LifeCycle::Disconnected(reason.unwrap_or("the coordinator closed the link").to_owned()),
         }
-        outcome
     }
 
     /// Carries frames and reports until the link ends. Returns what follows the link.
@@ -208,7 +198,7 @@ impl<'a> Client<'a> {
             tokio::select! {
                 received = receiver.recv(), if self.to_send.has_room() => match received {
                     Ok(Some(bytes)) => self.handle_bytes(&bytes)?,
-                    Ok(None) => return Ok(LifeCycle::Finishing),
+                    Ok(None) => return Ok(self.after_close(receiver.closing_reason())),
                     Err(error) => return Ok(LifeCycle::Disconnected(error.to_string())),
                 },
                 // A place is reserved before a frame is taken: a branch that loses the race drops its
@@ -340,8 +330,4 @@ impl<'a> Client<'a> {
         }
         Err(ClientError::Training("the training thread ended".into()))
     }
-}
-
-fn name_error(config: &ClientConfig, detail: String) -> ConnectError {
-    ConnectError::Name { host: config.coordinator.to_string(), detail }
 }

@@ -13,7 +13,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::{PrivateTrainingPlan, RoundSettings};
 use cloister_privacy::ledger::History;
 use cloister_testkit::world::World;
-use cloister_transport::{Identity, TransportSettings, Validity};
+use cloister_transport::{Identity, StopSignal, TransportSettings, Validity};
 use cloister_wire::message::Message;
 
 use super::*;
@@ -94,6 +94,7 @@ fn site_config(world: &World, settings: &RoundSettings, folder: &std::path::Path
         threads: 1,
         device: Device::Cpu,
         compare_local: false,
+        write_each_model: false,
         folder: folder.to_owned(),
         program: None,
     };
@@ -107,7 +108,8 @@ fn site_config(world: &World, settings: &RoundSettings, folder: &std::path::Path
         model: model(settings),
         coordinator: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
         transport: TransportSettings::default(),
-        reach_within: Duration::ZERO,
+        lifetime: ClientLifetime::UntilFinished { reach_within: Duration::ZERO },
+        stop: StopSignal::never(),
         journal: folder.join("journal"),
         openings: folder.join("openings"),
         restored: false,

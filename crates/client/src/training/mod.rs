@@ -67,6 +67,8 @@ pub struct TrainingConfig {
     pub compare_local: bool,
     /// The folder in which the federated model is written.
     pub folder: PathBuf,
+    /// Whether to write the model after each round, and not only after the last one.
+    pub write_each_model: bool,
     /// A program that trains in place of the built-in trainer.
     pub program: Option<TrainerProgram>,
 }

@@ -62,6 +62,7 @@ fn config(task: Task, base_model: PathBuf, folder: PathBuf) -> TrainingConfig {
         threads: 1,
         device: Device::Cpu,
         compare_local: false,
+        write_each_model: false,
         folder,
         program: None,
     }

@@ -126,7 +126,13 @@ impl Worker<'_> {
     }
 
     fn evaluate(&mut self, round: Round, model: &Model) {
-        let blocks = self.blocks(model).map_err(TrainingError::from);
+        let blocks = self.blocks(model).map_err(TrainingError::from).and_then(|blocks| {
+            // Written first, so that a failed evaluation does not lose what the round made.
+            if self.config.write_each_model {
+                self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
+            }
+            Ok(blocks)
+        });
         let accuracy = blocks.and_then(|blocks| self.trainer.evaluate(&blocks, HeldOut::Part));
         self.report(match accuracy {
             Ok(accuracy) => WorkerReport::Evaluated(round, accuracy),

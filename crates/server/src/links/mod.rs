@@ -14,9 +14,6 @@ use tokio::task::AbortHandle;
 
 use crate::outbox::{Outbox, ToWrite, Waiting, outbox};
 
-/// The reason with which links are closed after the last round; a client that reads it ends without an error.
-const FINISHED: &str = "the last round has ended";
-
 /// How long a party may take to acknowledge the last frames before its link is dropped.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -147,11 +144,11 @@ impl Links {
         });
     }
 
-    /// Sends what is queued and closes every link. The result is the parties that acknowledged everything,
+    /// Sends what is queued and closes every link for this reason. The result is the parties that acknowledged everything,
     /// and those that did not.
-    pub(crate) async fn close(&mut self) -> (BTreeSet<PartyId>, BTreeSet<PartyId>) {
+    pub(crate) async fn close(&mut self, reason: &'static str) -> (BTreeSet<PartyId>, BTreeSet<PartyId>) {
         // All at once: a party that does not acknowledge takes its time beside the others, not before them.
-        self.open.values().for_each(|link| link.outbox.close());
+        self.open.values().for_each(|link| link.outbox.close(reason));
         let mut acknowledged = BTreeSet::new();
         while let Some(written) = self.writers.join_next().await {
             let Ok(written) = written else { continue };
@@ -168,7 +165,7 @@ impl Links {
 
 /// Writes what waits for a link. The result is whether the peer acknowledged everything, the close included.
 async fn write_frames(mut sender: FrameSender, mut waiting: Waiting, handle: LinkHandle) -> bool {
-    loop {
+    let reason = loop {
         let is_written = match waiting.next().await {
             Some(ToWrite::Frame(frame)) => sender.send(&frame).await.is_ok(),
             Some(ToWrite::Model(parts)) => {
@@ -176,14 +173,14 @@ async fn write_frames(mut sender: FrameSender, mut waiting: Waiting, handle: Lin
                 waiting.model_is_sent();
                 is_written
             }
-            Some(ToWrite::Close) => break,
+            Some(ToWrite::Close(reason)) => break reason,
             None => false,
         };
         if !is_written {
             return false;
         }
-    }
-    let closed = tokio::time::timeout(CLOSE_WITHIN, sender.close(FINISHED)).await;
+    };
+    let closed = tokio::time::timeout(CLOSE_WITHIN, sender.close(reason)).await;
     matches!(closed, Ok(Ok(())))
 }
 

@@ -1,5 +1,8 @@
 //! The coordinator's loop.
 
+mod ending;
+mod pace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,18 +15,15 @@ use tokio::sync::mpsc;
 
 use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
-use crate::error::{Refusals, ServerError};
+use crate::error::ServerError;
 use crate::files::{write_epoch_start, write_round};
 use crate::journal::{Beginning, JournalContent, RoundJournal};
 use crate::ledgers::record;
 use crate::links::{LinkReport, Links, NO_LINK};
 use crate::outbox::most_waiting;
 
-/// How long a party that connects after the last round may take to ask for the model.
-const ASK_WITHIN: Duration = Duration::from_secs(2);
-
-/// After how many aborted rounds in a row the coordinator gives up.
-const GIVE_UP_AFTER: u64 = 3;
+use ending::ASK_WITHIN;
+use pace::{NextTask, Pace};
 
 struct Server<'a> {
     config: &'a ServerConfig,
@@ -40,12 +40,14 @@ struct Server<'a> {
     /// Rounds with sums so far, those before a restart included.
     closed_rounds: u64,
     aborted_in_a_row: u64,
+    pace: Pace,
     /// The parties that have refused since the last sum, each with its reason.
     refusals: BTreeMap<PartyId, String>,
     events: &'a mut (dyn FnMut(ServerEvent) + Send),
 }
 
-/// Runs the coordinator to its last round. It continues where an earlier run with the same folder stopped.
+/// Runs the coordinator until its last round has ended, or until it is told to stop ([`ServerLifetime`]). It continues
+/// where an earlier run with the same folder stopped.
 ///
 /// # Errors
 /// See [`ServerError`].
@@ -57,28 +59,30 @@ pub async fn run(
     let roster = Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?;
     let members = config.epoch.consortium().members().count();
     let (links, mut reports) = Links::new(most_waiting(&config.settings, members));
+    let mut stop = config.stop.clone();
     let mut server = Server::start(&config, links, events)?;
     let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
     let address =
         listener.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
     (server.events)(ServerEvent::Listening(address));
-    if !server.coordinator.is_busy() && server.closed_rounds < config.num_rounds {
-        server.wait_for_members(&mut listener, &mut reports).await?;
-    }
-    while server.coordinator.is_busy() || server.closed_rounds < config.num_rounds {
-        if !server.coordinator.is_busy() {
-            server.start_round()?;
+    loop {
+        let wake = match server.next_task()? {
+            NextTask::Serve { until } => until,
+            NextTask::StartRound => {
+                server.start_round()?;
+                continue;
+            }
+            NextTask::Finish => return server.finish(&mut listener, &mut reports).await,
+        };
+        tokio::select! {
+            step = server.step(&mut listener, &mut reports, wake) => step?,
+            // A round in progress continues after the next start.
+            () = stop.requested() => {
+                server.stop().await;
+                return Ok(());
+            }
         }
-        server.step(&mut listener, &mut reports).await?;
     }
-    server.serve_the_last_model(&mut listener, &mut reports).await?;
-    if !server.close_links().await? {
-        // A party that returns but still does not acknowledge gets no second grace period, so that nobody can
-        // keep the program from ending.
-        server.serve_the_last_model(&mut listener, &mut reports).await?;
-        server.close_links().await?;
-    }
-    Ok(())
 }
 
 impl<'a> Server<'a> {
@@ -113,6 +117,7 @@ impl<'a> Server<'a> {
             started: Instant::now(),
             closed_rounds,
             aborted_in_a_row: 0,
+            pace: Pace::default(),
             refusals: BTreeMap::new(),
             events,
         };
@@ -143,75 +148,6 @@ impl<'a> Server<'a> {
 impl Server<'_> {
     fn now(&self) -> Time {
         Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// Waits until enough members are connected for the first round.
-    async fn wait_for_members(
-        &mut self,
-        listener: &mut Listener,
-        reports: &mut mpsc::Receiver<LinkReport>,
-    ) -> Result<(), ServerError> {
-        let wanted = self.config.min_available_nodes;
-        let limit = tokio::time::Instant::now() + self.config.start_within;
-        let members: BTreeSet<PartyId> = self.config.epoch.consortium().members().collect();
-        loop {
-            let got = self.coordinator.connected().intersection(&members).count();
-            if got >= wanted {
-                return Ok(());
-            }
-            let step = self.step(listener, reports);
-            if let Ok(result) = tokio::time::timeout_at(limit, step).await {
-                result?;
-            } else {
-                let seconds = self.config.start_within.as_secs();
-                return Err(ServerError::TooFewMembers { got, wanted, seconds });
-            }
-        }
-    }
-
-    /// Stays after the last round for parties that missed how it ended (`ROUND-23`): until each party that
-    /// lost its link is back or its time to reconnect is over, and parties that are back have had the time to
-    /// ask for the model.
-    async fn serve_the_last_model(
-        &mut self,
-        listener: &mut Listener,
-        reports: &mut mpsc::Receiver<LinkReport>,
-    ) -> Result<(), ServerError> {
-        while self.is_awaiting_someone() || Instant::now() < self.served_until {
-            let step = self.step(listener, reports);
-            if let Ok(result) = tokio::time::timeout(ASK_WITHIN, step).await {
-                result?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Closes all links. The result is whether every party acknowledged how the last round ended. A party
-    /// that was killed just before has not, and only its silence shows that: it gets the time to reconnect,
-    /// like any other that lost its link.
-    async fn close_links(&mut self) -> Result<bool, ServerError> {
-        let (acknowledged, unacknowledged) = self.links.close().await;
-        for party in acknowledged {
-            self.handle_input(Input::Disconnected(party))?;
-        }
-        let missed: Vec<PartyId> =
-            self.coordinator.connected().intersection(&unacknowledged).copied().collect();
-        for party in &missed {
-            let reason = "it did not acknowledge the end of the last round".to_owned();
-            (self.events)(ServerEvent::Disconnected(*party, reason));
-            self.lost.insert(*party);
-            self.links.start_grace(*party, NO_LINK, self.config.reconnect_within);
-        }
-        self.carry_out()?;
-        Ok(missed.is_empty())
-    }
-
-    /// Whether a party that lost its link, or was connected before a restart, may still reconnect.
-    fn is_awaiting_someone(&self) -> bool {
-        self.coordinator
-            .connected()
-            .iter()
-            .any(|party| self.lost.contains(party) || !self.links.has_linked(*party))
     }
 
     fn start_round(&mut self) -> Result<(), ServerError> {
@@ -259,12 +195,13 @@ impl Server<'_> {
         Ok(())
     }
 
-    /// Waits for one event (a new link, a report of a link, or a deadline), and carries out what follows from
-    /// it.
+    /// Waits for one event (a new link, a report of a link, a deadline, or the given time), and carries out what
+    /// follows from it.
     async fn step(
         &mut self,
         listener: &mut Listener,
         reports: &mut mpsc::Receiver<LinkReport>,
+        wake: Option<Instant>,
     ) -> Result<(), ServerError> {
         let deadline = self.coordinator.deadline().map(|Time(at)| self.started + Duration::from_millis(at));
         let until = tokio::time::Instant::from_std(deadline.unwrap_or(self.started));
@@ -279,6 +216,7 @@ impl Server<'_> {
             },
             Some(report) = reports.recv() => self.handle_report(report)?,
             () = tokio::time::sleep_until(until), if deadline.is_some() => self.handle_input(Input::Time)?,
+            () = sleep_until(wake), if wake.is_some() => {}
         }
         self.carry_out()
     }
@@ -293,6 +231,7 @@ impl Server<'_> {
         }
         self.links.add(link);
         self.lost.remove(&party);
+        self.pace.retry_now();
         self.served_until = Instant::now() + ASK_WITHIN;
         (self.events)(ServerEvent::Connected(party));
         self.handle_input(Input::Connected(party))
@@ -324,7 +263,7 @@ impl Server<'_> {
             match output {
                 CoordinatorOutput::Send { to, frame } => self.links.send(to, &frame),
                 CoordinatorOutput::SendModel { to, model } => self.links.send_model(to, &model),
-                CoordinatorOutput::Event(Event::QuorumLost(why)) => return Err(self.quorum_lost(why)),
+                CoordinatorOutput::Event(Event::QuorumLost(why)) => self.handle_lost_quorum(why)?,
                 CoordinatorOutput::Event(Event::Outdated { custodians, round }) => {
                     let folder = self.config.folder.clone();
                     return Err(ServerError::Outdated { folder, custodians, round });
@@ -360,28 +299,15 @@ impl Server<'_> {
         }
         self.begin_journal()?;
         (self.events)(ServerEvent::Ended(report));
-        if self.aborted_in_a_row >= GIVE_UP_AFTER {
-            return Err(self.nothing_summed());
-        }
-        Ok(())
+        self.pace_after_round()
     }
 }
 
-impl Server<'_> {
-    /// Why the round cannot continue. If parties refused, the error names them.
-    fn quorum_lost(&self, why: &'static str) -> ServerError {
-        match Refusals::new(&self.refusals) {
-            Some(refusals) => ServerError::RefusedWithoutQuorum { why, refusals },
-            None => ServerError::QuorumLost(why),
-        }
-    }
-
-    fn nothing_summed(&self) -> ServerError {
-        let rounds = self.aborted_in_a_row;
-        match Refusals::new(&self.refusals) {
-            Some(refusals) => ServerError::Refused { rounds, refusals },
-            None => ServerError::NothingSummed(rounds),
-        }
+/// Sleeps until a time; for ever without one, which no caller awaits.
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,12 +5,13 @@ use cloister_cluster::consortium::{TestConsortium, party, with_parties};
 use cloister_cluster::plan::{model, template};
 use cloister_params::id::Digest;
 use cloister_transport::{
-    FrameReceiver, FrameSender, Identity, LinkError, TransportSettings, Validity, connect,
+    FrameReceiver, FrameSender, Identity, LinkError, StopSignal, TransportSettings, Validity, connect,
 };
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 
 use super::*;
+use crate::config::ServerLifetime;
 
 const FLOODER: PartyId = PartyId(1);
 const OTHER: PartyId = PartyId(2);
@@ -45,7 +46,8 @@ impl Site {
             settings,
             num_rounds: 1,
             min_available_nodes: 5,
-            start_within: LONG,
+            lifetime: ServerLifetime::UntilFinished { start_within: LONG },
+            stop: StopSignal::never(),
             reconnect_within: LONG,
             transport: TransportSettings::default(),
             folder: scratch(name),
@@ -113,7 +115,7 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
     let (first, again, other, receiver) = loop {
         tokio::select! {
             done = &mut parties => break done,
-            step = server.step(&mut listener, &mut reports) => step.expect("it goes on"),
+            step = server.step(&mut listener, &mut reports, None) => step.expect("it goes on"),
         }
     };
     for reason in [first, again] {
@@ -128,17 +130,17 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
     let (mut sender, _receiver) = loop {
         tokio::select! {
             link = &mut back => break link,
-            step = server.step(&mut listener, &mut reports) => step.expect("it goes on"),
+            step = server.step(&mut listener, &mut reports, None) => step.expect("it goes on"),
         }
     };
     while size() == before {
-        server.step(&mut listener, &mut reports).await.expect("it goes on");
+        server.step(&mut listener, &mut reports, None).await.expect("it goes on");
     }
     let connected = size();
     // Control: that it is connected is kept.
     assert!(connected > before);
     sender.send(&request()).await.expect("open");
-    server.step(&mut listener, &mut reports).await.expect("it goes on");
+    server.step(&mut listener, &mut reports, None).await.expect("it goes on");
     assert_eq!(size(), connected, "a request for the model is not");
     drop((other, receiver));
     std::fs::remove_dir_all(&site.config.folder).expect("it was written");

@@ -76,6 +76,7 @@ fn config(scratch: &Scratch, task: &AdapterTask, member: usize, windows: Windows
         threads: 1,
         device: Device::Cpu,
         compare_local: false,
+        write_each_model: false,
         folder: scratch.0.clone(),
         program: None,
     }

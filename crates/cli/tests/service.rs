@@ -1,0 +1,85 @@
+//! A coordinator as a service: configuration file, log, waiting, and a stop that loses nothing.
+
+#![allow(clippy::unwrap_used)]
+
+mod site;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use site::Site;
+
+/// A site whose coordinator is started by a configuration file.
+fn service(site: &Site, more: &str) -> Command {
+    let config = format!(
+        "consortium = 'consortium.toml'\nidentity = '.'\nsettings = 'settings.toml'\nmodel = 'model'\ndata = 'data'\n\
+         listen = '127.0.0.1:0'\nlog_format = 'json'\n{more}"
+    );
+    std::fs::write(site.folder.join("server.toml"), config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["server", "--config", &site.path("server.toml")]);
+    command
+}
+
+/// Reads the log until a line has this event.
+fn wait_for(lines: &mut impl Iterator<Item = Result<String, std::io::Error>>, event: &str) -> Value {
+    for line in lines {
+        let line = line.unwrap();
+        let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        if value["event"] == event {
+            return value;
+        }
+    }
+    panic!("the log ended before {event}");
+}
+
+fn terminate(child: &Child) {
+    let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_coordinator_waits_without_a_limit_says_for_whom_and_stops_when_told() {
+    let site = Site::new("service");
+    site.write_consortium();
+    let mut child = service(&site, "").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listening = wait_for(&mut lines, "listening");
+    let time = listening["time"].as_str().unwrap();
+    assert!(time.ends_with('Z') && time.as_bytes()[10] == b'T', "RFC 3339 in UTC: {time}");
+    let waiting = wait_for(&mut lines, "waiting");
+    assert_eq!(waiting["missing"], serde_json::json!([1, 2, 3, 4, 5]));
+    // Control: a coordinator that ends by itself gives up at once.
+    let mut impatient = service(&site, "until_finished = true\nstart_within_s = 0\ndata = 'other'\n");
+    assert_eq!(impatient.output().unwrap().status.code(), Some(78), "one setting is given twice");
+    terminate(&child);
+    wait_for(&mut lines, "stopping");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // Nothing is lost: the next start continues from the same folder.
+    let mut child = service(&site, "").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    wait_for(&mut lines, "resumed");
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn flags_override_the_file_and_the_environment_overrides_it_too() {
+    let site = Site::new("override");
+    site.write_consortium();
+    let ends = |command: &mut Command| {
+        let output = command.args(["--until-finished", "--start-within-s", "0"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, log) = ends(&mut service(&site, "log_level = 'error'\n"));
+    assert_eq!(code, Some(69), "{log}");
+    assert!(!log.contains("\"listening\""), "the file's level: {log}");
+    let (_, log) = ends(service(&site, "log_level = 'error'\n").args(["--log-level", "info"]));
+    assert!(log.contains("\"listening\""), "the flag's level: {log}");
+    let (_, log) = ends(service(&site, "log_level = 'error'\n").env("CLOISTER_LOG_LEVEL", "info"));
+    assert!(log.contains("\"listening\""), "the environment's level: {log}");
+    let (code, log) = ends(&mut service(&site, "num_round = 3\n"));
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("server.toml: unknown setting num_round"), "{log}");
+}
