@@ -1,12 +1,10 @@
 //! Attacks on the order of rounds.
 
-use cloister_cluster::plan::task;
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::plan::{LateSketchMode, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_protocol::fault::{Misbehaviour, Refusal};
 use cloister_protocol::member::{Member, MemberConfig};
-use cloister_protocol::openings::OpeningHistory;
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::Observation;
 use cloister_wire::message::{Ending, Message};
@@ -89,32 +87,26 @@ fn another_model_under_the_next_plan() {
     assert!(stage.give(1, same).is_accepted(), "control: the model of the closing");
 }
 
+/// Whether a member with a budget trains again for a plan after an abort, with changed settings.
+fn trains_anew(change: fn(&mut RoundSettings)) -> bool {
+    let mut stage = Stage::seven();
+    let consortium = &stage.world.consortium;
+    let budget = "[privacy]\nunit = \"member\"\nmaximum_epsilon = 1e6\nmaximum_delta = 1e-6\n";
+    let text =
+        format!("governance_key = \"{}\"\nallow_late_sketches = true\n{budget}", consortium.governance);
+    let id = PartyId(7);
+    let unlimited = consortium.member_config(id, &settings(), stage.world.coordinator.model());
+    let member = Member::new(MemberConfig { policy: Policy::parse(&text).unwrap(), ..unlimited });
+    stage.world.nodes.get_mut(&id).unwrap().member = Some(member);
+    stage.run_to_a_plan_after_an_abort(change);
+    let answer = stage.deliver_to(7);
+    assert!(answer.is_accepted());
+    !answer.done.contains(&Observation::Announced(id, Round(2)))
+}
+
 /// ROUND-03: a member with a budget trains and is charged anew for other settings, and sends the same for the same.
 #[test]
 fn other_settings_after_an_abort_are_charged_anew() {
-    let trains_anew = |change: fn(&mut RoundSettings)| {
-        let mut stage = Stage::seven();
-        let consortium = &stage.world.consortium;
-        let budget = "[privacy]\nunit = \"member\"\nmaximum_epsilon = 1e6\nmaximum_delta = 1e-6\n";
-        let text =
-            format!("governance_key = \"{}\"\nallow_late_sketches = true\n{budget}", consortium.governance);
-        let (id, model) = (PartyId(7), stage.world.coordinator.model().clone());
-        let member = Member::new(MemberConfig {
-            id,
-            key: consortium.keys[&id].clone(),
-            epoch: consortium.epoch.clone(),
-            policy: Policy::parse(&text).unwrap(),
-            task: task(&settings()),
-            model,
-            last_announced: None,
-            openings: OpeningHistory::default(),
-        });
-        stage.world.nodes.get_mut(&id).unwrap().member = Some(member);
-        stage.run_to_a_plan_after_an_abort(change);
-        let answer = stage.deliver_to(7);
-        assert!(answer.is_accepted());
-        !answer.done.contains(&Observation::Announced(id, Round(2)))
-    };
     assert!(trains_anew(|settings| settings.late_sketches = LateSketchMode::Optional));
     assert!(!trains_anew(|settings| settings.deadlines.upload += 1), "control: other deadlines alone");
 }

@@ -256,24 +256,26 @@ fn sketches_at_the_edge_of_their_type() {
     assert!(matches!(stage.reports()[0].ending, Ending::Closed { .. }));
 }
 
+/// Whether a member announces a contribution with this integer.
+fn announces_with(integer: i32) -> bool {
+    let mut stage = Stage::seven();
+    let parameters = stage.world.coordinator.model().block_digests();
+    let mut contribution = stage.world.contribution(PartyId(1), &parameters);
+    contribution.integers[SHARED][0] = integer;
+    stage.world.fixed_contributions.insert(PartyId(1), contribution);
+    stage.world.start_round();
+    stage.run_to(1, |message| matches!(message, Message::Plan { .. }));
+    stage.deliver_to(1);
+    let trained = stage.train(1);
+    trained.done.contains(&Observation::Announced(PartyId(1), Round(1)))
+}
+
 /// MASK-07
 #[test]
 fn integers_beyond_the_clip() {
-    let announced = |integer: i32| {
-        let mut stage = Stage::seven();
-        let parameters = stage.world.coordinator.model().block_digests();
-        let mut contribution = stage.world.contribution(PartyId(1), &parameters);
-        contribution.integers[SHARED][0] = integer;
-        stage.world.fixed_contributions.insert(PartyId(1), contribution);
-        stage.world.start_round();
-        stage.run_to(1, |message| matches!(message, Message::Plan { .. }));
-        stage.deliver_to(1);
-        let trained = stage.train(1);
-        trained.done.contains(&Observation::Announced(PartyId(1), Round(1)))
-    };
-    assert!(announced(1 << 14), "control: at the clip");
-    assert!(announced((1 << 14) + 12 * 16), "control: as far as its noise may reach");
-    assert!(!announced((1 << 14) + 12 * 16 + 1));
+    assert!(announces_with(1 << 14), "control: at the clip");
+    assert!(announces_with((1 << 14) + 12 * 16), "control: as far as its noise may reach");
+    assert!(!announces_with((1 << 14) + 12 * 16 + 1));
 }
 
 /// A stage whose first round was aborted after four members announced, with everyone back.

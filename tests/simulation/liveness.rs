@@ -351,11 +351,11 @@ fn a_round_that_too_many_refuse_ends_without_a_deadline() {
 }
 
 fn outdated(world: &World) -> Vec<Round> {
-    let told = world.events.iter().filter_map(|event| match event {
+    let reported = world.events.iter().filter_map(|event| match event {
         Event::Outdated { round, .. } => Some(*round),
         _ => None,
     });
-    told.collect()
+    reported.collect()
 }
 
 /// ROUND-37: from a copy of before a round, and of the middle of it.

@@ -136,11 +136,11 @@ fn who_deals_a_wrong_key_is_barred_and_rounds_go_on() {
     };
     let list = [Attack(WrongKey, 0), StartRound, Settle, StartRound, Settle];
     let barred = |simulation: &simulation::Simulation| {
-        let told = simulation.world.events.iter().filter_map(|event| match event {
+        let reported = simulation.world.events.iter().filter_map(|event| match event {
             Event::Barred(members) => Some(members.clone()),
             _ => None,
         });
-        told.collect::<Vec<_>>()
+        reported.collect::<Vec<_>>()
     };
     let (simulation, result) = replay(&configuration, &list);
     assert_eq!((result, simulation.closed, simulation.aborted), (Ok(()), 2, 0));

@@ -57,13 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_tenth_is_told_once() {
+    fn each_tenth_is_shown_once() {
         let mut progress = ProgressDisplay::new();
-        let mut told =
+        let mut percentages =
             |what| -> Vec<u64> { (1..=40).filter_map(|done| progress.tenth(what, done, 40)).collect() };
         let tenths: Vec<u64> = (1..=10).map(|tenth| 10 * tenth).collect();
-        assert_eq!(told("training"), tenths);
-        assert_eq!(told("uploading"), tenths);
-        assert_eq!(told("training"), tenths, "the next round is told again");
+        assert_eq!(percentages("training"), tenths);
+        assert_eq!(percentages("uploading"), tenths);
+        assert_eq!(percentages("training"), tenths, "the next round is shown again");
     }
 }

@@ -60,7 +60,7 @@ fn a_task_that_sorts_texts_takes_its_classes_from_a_file_and_may_train_experts_w
 
 /// Near twins are reported before the list of classes is agreed on, because all members sign it.
 #[test]
-fn labels_of_a_table_become_classes_and_near_twins_are_told() {
+fn labels_of_a_table_become_classes_and_near_twins_are_reported() {
     let folder = scratch("twins");
     let rows = folder.join("rows.csv");
     fs::write(&rows, b"text;label\na;Nieren\xe4rzte\nb;Heart \nc;heart\nd;Heart\n")
@@ -70,9 +70,9 @@ fn labels_of_a_table_become_classes_and_near_twins_are_told() {
         ["--objective", "classification", "--classes-of", rows_path, "--encoding", "windows-1252", "--json"];
     let target = folder.join("task");
     let output = new_task(&target, &flags);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
-    assert!(told.contains("warning: the classes “Heart”, “heart” differ only in case, blanks"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("warning: the classes “Heart”, “heart” differ only in case, blanks"), "{stderr}");
     let text = fs::read_to_string(target.join("task.json")).expect("the file was written");
     let Task::Adapter(task) = Task::parse(&text).expect("a sound task") else { panic!("an adapter's task") };
     assert_eq!(task.adapter.classes, ["Heart", "Nierenärzte", "heart"]);
@@ -94,32 +94,34 @@ fn tasks_that_make_no_sense_are_refused_with_what_to_do() {
     assert!(nothing.contains("the adapter trains nothing"), "{nothing}");
 }
 
+/// What the program prints to stderr when no file may become longer than one block.
+fn stderr_with_a_full_disk(arguments: &[&str], target: &Path) -> String {
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_cloister"), "experts"]).args(arguments).arg(target);
+    let output = command.output().expect("there is a shell");
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).expect("text")
+}
+
 /// A limit on file sizes stands for a full disk: writing fails in the same way, only with another error
 /// number.
 #[test]
-fn a_disk_that_is_full_is_told_with_the_file_and_what_to_do() {
+fn a_disk_that_is_full_is_reported_with_the_file_and_what_to_do() {
     let folder = scratch("full");
-    let limited = |arguments: &[&str], target: &Path| {
-        let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_cloister"), "experts"])
-            .args(arguments)
-            .arg(target);
-        let output = command.output().expect("there is a shell");
-        assert!(!output.status.success());
-        String::from_utf8(output.stderr).expect("text")
-    };
     let base = base();
     let model = base.to_str().expect("text");
     let adapter = base.join("adapter");
-    let said = limited(&["export", model, adapter.to_str().expect("text")], &folder.join("exported"));
+    let said = stderr_with_a_full_disk(
+        &["export", model, adapter.to_str().expect("text")],
+        &folder.join("exported"),
+    );
     assert!(
         said.contains("exported/adapter_model.safetensors") && said.contains("make room for it"),
         "{said}"
     );
     let flags = ["task", "--objective", "language-model", "--members", "5", "--max-tokens", "16", model];
-    let said = limited(&flags, &folder.join("task"));
+    let said = stderr_with_a_full_disk(&flags, &folder.join("task"));
     assert!(said.contains("cannot write ") && said.contains("/task/"), "{said}");
     fs::remove_dir_all(folder).expect("it was made above");
 }

@@ -267,8 +267,8 @@ fn measure(name: &str) -> Value {
     process.env(BOUNDED_CACHE.0, BOUNDED_CACHE.1).envs(RETURNED_AT_ONCE);
     let output = process.output().expect("it can be started");
     let text = String::from_utf8_lossy(&output.stdout);
-    let told = text.lines().find_map(|line| serde_json::from_str(line.split_once("measured ")?.1).ok());
-    told.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+    let reported = text.lines().find_map(|line| serde_json::from_str(line.split_once("measured ")?.1).ok());
+    reported.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// The estimate over live memory: a quarter is what an allocator may keep of freed memory, as glibc does by default.
@@ -341,8 +341,13 @@ fn memory_returns_to_its_base_after_each_of_20_rounds() {
         return;
     }
     let resident = |name| -> Vec<u64> {
-        let told = measure(name);
-        told.as_array().expect("a list").iter().map(|bytes| bytes.as_u64().expect("a number") >> 20).collect()
+        let measured = measure(name);
+        measured
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|bytes| bytes.as_u64().expect("a number") >> 20)
+            .collect()
     };
     let median = |mebibytes: &[u64]| {
         let mut mebibytes = mebibytes.to_vec();

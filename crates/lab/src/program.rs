@@ -107,7 +107,7 @@ fn write_texts(path: &Path, texts: &LabelledTexts<'_>) -> Result<(), LabError> {
 pub(crate) fn check(config: &Config) -> Result<(), LabError> {
     let training = &config.strategy.training;
     let asked = config.strategy.kind.settings().training(training);
-    let told = LocalTraining {
+    let passed_on = LocalTraining {
         epochs: asked.epochs,
         batch_size: asked.batch_size,
         learning_rate: asked.learning_rate,
@@ -126,14 +126,20 @@ pub(crate) fn check(config: &Config) -> Result<(), LabError> {
         (training.private.is_some(), "`strategy.private`: a program's clipping and noise cannot be checked"),
         (training.head_every.is_some(), "`strategy.head_every`: programs do not return their features"),
         (
-            asked.frozen != told.frozen,
+            asked.frozen != passed_on.frozen,
             "frozen routers or `strategy.freeze_head`: programs train what they choose",
         ),
-        (asked.proximal != told.proximal, "`strategy.proximal` of FedProx: programs have no such setting"),
-        (asked.routing_form != told.routing_form, "`strategy.routing_form`: programs have no such setting"),
-        (asked.region_form != told.region_form, "`strategy.region_form`: programs have no such setting"),
+        (
+            asked.proximal != passed_on.proximal,
+            "`strategy.proximal` of FedProx: programs have no such setting",
+        ),
+        (
+            asked.routing_form != passed_on.routing_form,
+            "`strategy.routing_form`: programs have no such setting",
+        ),
+        (asked.region_form != passed_on.region_form, "`strategy.region_form`: programs have no such setting"),
         // Last, as a net: a setting that is added to training must not be dropped silently.
-        (asked != told, "a setting of this strategy that programs do not have"),
+        (asked != passed_on, "a setting of this strategy that programs do not have"),
     ];
     match untold.into_iter().find(|(is_asked, _)| *is_asked) {
         Some((_, what)) => {

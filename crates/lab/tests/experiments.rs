@@ -314,31 +314,34 @@ fn members_with_a_wrong_list_of_classes_are_seen_in_the_result() {
     assert!(none > 0.4 && all < 0.125, "{none} {all}");
 }
 
+/// How often experts and the head left out each of eight members, in the rounds from the third on.
+fn left_out(folders: &RunEnvironment, miscoded: &str) -> ([usize; 8], [usize; 8]) {
+    let settings = [
+        &["partition.members=8", "partition.division=iid", "head.kind=none", miscoded][..],
+        &["strategy.num_rounds=5", "strategy.learning_rate=4e-3", "strategy.batch_size=4"],
+        &["strategy.balanced=false", "scoring.minimum_tokens=10", "scoring.coordinates=128"],
+        &["secure=true", "strategy.expert_clip=0.5", "scoring.shared_cohort=Majority"],
+    ];
+    let summary = run(&config(&settings.concat()), folders, None, &mut |_| ()).expect("it runs");
+    let (mut experts, mut head) = ([0; 8], [0; 8]);
+    for round in summary.measured.iter().flat_map(|seed| &seed.rounds[3..]) {
+        let known: Vec<f64> = round.consensus.iter().flatten().flatten().copied().collect();
+        assert!(known.len() == 8 && known.iter().all(|share| (0.0..=1.0).contains(share)), "{known:?}");
+        let left_out = round.left_out.iter().flatten();
+        experts.iter_mut().zip(left_out).for_each(|(sum, times)| *sum += times);
+        round.head_without.iter().flatten().for_each(|member| head[member - 1] += 1);
+    }
+    (experts, head)
+}
+
 /// ALIGN-07: behind masks too. Counted over the last rounds of two seeds, as noise and chance decide single rounds.
 #[test]
 fn members_with_a_wrong_list_of_classes_are_those_that_experts_leave_out() {
     let Some(folders) = folders_with("left-out", 640) else {
         return;
     };
-    let left_out = |miscoded: &str| {
-        let settings = [
-            &["partition.members=8", "partition.division=iid", "head.kind=none", miscoded][..],
-            &["strategy.num_rounds=5", "strategy.learning_rate=4e-3", "strategy.batch_size=4"],
-            &["strategy.balanced=false", "scoring.minimum_tokens=10", "scoring.coordinates=128"],
-            &["secure=true", "strategy.expert_clip=0.5", "scoring.shared_cohort=Majority"],
-        ];
-        let summary = run(&config(&settings.concat()), &folders, None, &mut |_| ()).expect("it runs");
-        let (mut experts, mut head) = ([0; 8], [0; 8]);
-        for round in summary.measured.iter().flat_map(|seed| &seed.rounds[3..]) {
-            let known: Vec<f64> = round.consensus.iter().flatten().flatten().copied().collect();
-            assert!(known.len() == 8 && known.iter().all(|share| (0.0..=1.0).contains(share)), "{known:?}");
-            let of_round = round.left_out.iter().flatten();
-            experts.iter_mut().zip(of_round).for_each(|(sum, times)| *sum += times);
-            round.head_without.iter().flatten().for_each(|member| head[member - 1] += 1);
-        }
-        (experts, head)
-    };
-    let (wrong, right) = (left_out("partition.miscoded=2"), left_out("partition.miscoded=0"));
+    let (wrong, right) =
+        (left_out(&folders, "partition.miscoded=2"), left_out(&folders, "partition.miscoded=0"));
     let clear = |times: &[usize; 8]| times[6..].iter().min() > times[..6].iter().max();
     println!("left out of experts and of the head: {wrong:?}; with right lists {right:?}");
     assert!(clear(&wrong.0) && clear(&wrong.1), "{wrong:?}");

@@ -61,13 +61,13 @@ fn start(path: &Path) -> Child {
 }
 
 /// What a child tells of; it goes on only while somebody reads.
-fn told(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+fn output_lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
     BufReader::new(child.stdout.take().expect("piped")).lines()
 }
 
 /// The releases that a child tells of, up to so many of them.
-fn released(told: &mut Lines<BufReader<ChildStdout>>, most: usize) -> usize {
-    told.map_while(Result::ok).filter(|line| line.contains("released")).take(most).count()
+fn released(lines: &mut Lines<BufReader<ChildStdout>>, most: usize) -> usize {
+    lines.map_while(Result::ok).filter(|line| line.contains("released")).take(most).count()
 }
 
 fn scratch(name: &str) -> PathBuf {
@@ -79,7 +79,7 @@ fn scratch(name: &str) -> PathBuf {
 /// How many charges fit, for one process that nobody disturbs.
 fn all_that_fit(name: &str) -> usize {
     let path = scratch(name);
-    let count = released(&mut told(&mut start(&path)), usize::MAX);
+    let count = released(&mut output_lines(&mut start(&path)), usize::MAX);
     std::fs::remove_file(path).expect("there");
     count
 }
@@ -89,7 +89,7 @@ fn all_that_fit(name: &str) -> usize {
 fn processes_that_race_share_one_budget() {
     let path = scratch("race");
     let mut children: Vec<Child> = (0..4).map(|_| start(&path)).collect();
-    let total: usize = children.iter_mut().map(|child| released(&mut told(child), usize::MAX)).sum();
+    let total: usize = children.iter_mut().map(|child| released(&mut output_lines(child), usize::MAX)).sum();
     for mut child in children {
         assert!(child.wait().expect("ended").success());
     }
@@ -107,15 +107,15 @@ fn a_process_that_is_killed_at_any_moment_never_overspends() {
     let mut seen = 0;
     for lines in [1, 0, 3, 7, 0, 2, 11, 5, 0, 4] {
         let mut child = start(&path);
-        let mut told = told(&mut child);
-        seen += released(&mut told, lines);
+        let mut output = output_lines(&mut child);
+        seen += released(&mut output, lines);
         child.kill().expect("SIGKILL");
         child.wait().expect("ended");
         // What it had told of before it was killed.
-        seen += released(&mut told, usize::MAX);
+        seen += released(&mut output, usize::MAX);
     }
     assert!(seen >= 30, "{seen}");
-    seen += released(&mut told(&mut start(&path)), usize::MAX);
+    seen += released(&mut output_lines(&mut start(&path)), usize::MAX);
     let history = History::read(&path).expect("a whole ledger");
     assert!(seen <= history.charges.len(), "nothing was released that is not charged");
     assert_eq!(history.charges.len(), all_that_fit("killed-alone"));

@@ -9,6 +9,7 @@ const NAMES: &[(&str, &str)] = &[
     ("own", "name what is owned"),
     ("of", "name what is made: `from_plan`, `for_member`"),
     ("gathered", "name what was collected"),
+    ("told", "name what was reported: `reported_events`, `stderr`"),
     ("believed", "name the check that was passed"),
 ];
 

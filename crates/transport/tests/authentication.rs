@@ -1,4 +1,4 @@
-//! Who is let in, who is not, and what each side is told.
+//! Who is let in, who is not, and what each side is result.
 
 mod common;
 
@@ -90,8 +90,8 @@ async fn a_copied_certificate_without_its_key_is_refused() {
         matches!(refusal, AcceptError::KeyNotHeld { party: FIRST, fingerprint, .. } if fingerprint == consortium.first.fingerprint()),
         "{refusal}"
     );
-    let told: Result<(), Box<dyn std::error::Error + Send + Sync>> = attempt.await.expect("no panic");
-    assert!(told.is_err());
+    let result: Result<(), Box<dyn std::error::Error + Send + Sync>> = attempt.await.expect("no panic");
+    assert!(result.is_err());
 
     // The control: the same client is let in once it holds the key.
     let endpoint = raw::honest_client(&consortium.first);

@@ -60,8 +60,8 @@ async fn a_peer_that_announces_too_much_is_cut_off() {
     send.write_all(&(MAX_FRAME as u32 + 1).to_be_bytes()).await.expect("open");
     let error = timeout(Duration::from_secs(5), receiver.recv()).await.expect("refused at once");
     assert_eq!(error, Err(LinkError::AnnouncedTooLong { peer: FIRST, announced: MAX_FRAME + 1 }));
-    let told = connection.closed().await.to_string();
-    assert!(told.contains("a frame of 8454145 bytes was announced, and 8454144 is the limit"), "{told}");
+    let reason = connection.closed().await.to_string();
+    assert!(reason.contains("a frame of 8454145 bytes was announced, and 8454144 is the limit"), "{reason}");
 }
 
 async fn send_numbered(mut sender: FrameSender, frames: u32, size: usize) -> FrameSender {

@@ -86,8 +86,9 @@ async fn an_aborted_link_tells_the_reason() {
     let (at_coordinator, at_party) = Consortium::new().link().await;
     at_coordinator.handle().abort("the plan is void");
     let (_sender, mut receiver) = at_party.split();
-    let told = LinkError::ClosedByPeer { peer: PartyId::COORDINATOR, reason: "the plan is void".to_owned() };
-    assert_eq!(receiver.recv().await, Err(told));
+    let closed =
+        LinkError::ClosedByPeer { peer: PartyId::COORDINATOR, reason: "the plan is void".to_owned() };
+    assert_eq!(receiver.recv().await, Err(closed));
     assert_eq!(at_coordinator.handle().closed().await, LinkError::AlreadyClosed { peer: FIRST });
 }
 

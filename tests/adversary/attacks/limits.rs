@@ -54,5 +54,5 @@ pub(super) fn a_refusal_that_fills_the_screen() -> bool {
     let reason = "ä".repeat(1 << 20);
     let refusal = Message::Refusal { round: Round(1), role: Role::Member, reason };
     stage.world.say(PartyId(2), Frame::Message(refusal)).unwrap();
-    stage.world.events.iter().any(|event| matches!(event, Event::Refused(_, told) if told.len() > 1024))
+    stage.world.events.iter().any(|event| matches!(event, Event::Refused(_, reason) if reason.len() > 1024))
 }

@@ -275,10 +275,10 @@ impl Knowledge {
     fn check(&self, block: BlockId) -> Result<(), Violation> {
         let known = self.blocks[&block].without_unknowns_before(FIRST_INTEGERS);
         for members in few(&self.honest) {
-            let told = known.reaches(
+            let is_known = known.reaches(
                 |unknown| matches!(unknown, Unknown::Integers(member, _) if members.contains(member)),
             );
-            hold(!told, "knowledge", || {
+            hold(!is_known, "knowledge", || {
                 let named: Vec<String> = members.iter().map(PartyId::to_string).collect();
                 format!(
                     "a combination of what is known has integers of {} alone in {block}",

@@ -80,11 +80,11 @@ fn check_memory(
 
 /// Reports each further percent of a file.
 fn reading(reports: &mpsc::UnboundedSender<WorkerReport>) -> impl FnMut(ReadSoFar) {
-    let mut told = 0;
+    let mut reported = 0;
     move |ReadSoFar { done, total }| {
         let percent = 100 * done / total.max(1);
-        if percent > told {
-            told = percent;
+        if percent > reported {
+            reported = percent;
             let _ = reports.send(WorkerReport::Reading { done, total });
         }
     }

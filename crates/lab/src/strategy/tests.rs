@@ -16,31 +16,33 @@ fn model() -> ModelConfig {
     ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) }
 }
 
+/// The result of a member, which moves all parameters of `initial` alike.
+fn member_result(initial: &BlockVectors, member: usize) -> LocalResult {
+    let sign = if member == MEMBERS - 1 { -1.0 } else { 1.0 };
+    let wiggle = |at: usize| sign * (1.0 + ((at * (member + 3)) % 7) as f32 / 20.0);
+    LocalResult {
+        updates: initial.map(|_, values| (0..values.len()).map(wiggle).collect()),
+        regions: (0..3)
+            .map(|expert| ExpertRegion {
+                layer: 0,
+                expert,
+                mean_hidden: (0..384).map(wiggle).collect(),
+                tokens: 100 * (member as u64 + 1),
+            })
+            .collect(),
+        margins: vec![vec![0.5; 3]],
+        loss_first: 1.0,
+        loss_last: 1.0,
+        truncated: 0,
+        notes: 10,
+        by_record: None,
+    }
+}
+
 /// Results of members that agree, except for the last, whose experts have the opposite role.
 fn results() -> Vec<LocalResult> {
     let initial = initial_blocks(&model());
-    let result_of = |member: usize| {
-        let sign = if member == MEMBERS - 1 { -1.0 } else { 1.0 };
-        let wiggle = |at: usize| sign * (1.0 + ((at * (member + 3)) % 7) as f32 / 20.0);
-        LocalResult {
-            updates: initial.map(|_, values| (0..values.len()).map(wiggle).collect()),
-            regions: (0..3)
-                .map(|expert| ExpertRegion {
-                    layer: 0,
-                    expert,
-                    mean_hidden: (0..384).map(wiggle).collect(),
-                    tokens: 100 * (member as u64 + 1),
-                })
-                .collect(),
-            margins: vec![vec![0.5; 3]],
-            loss_first: 1.0,
-            loss_last: 1.0,
-            truncated: 0,
-            notes: 10,
-            by_record: None,
-        }
-    };
-    (0..MEMBERS).map(result_of).collect()
+    (0..MEMBERS).map(|member| member_result(&initial, member)).collect()
 }
 
 /// The strategy of these settings, before its first round.

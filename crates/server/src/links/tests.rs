@@ -69,14 +69,14 @@ async fn a_party_that_does_not_read_is_cut_and_another_is_not() {
     assert_eq!(links.reason_for_cutting(OTHER), None);
     let ended = timeout(LONG, reports.recv()).await.expect("it is reported");
     assert!(matches!(ended, Some(LinkReport::Ended(PARTY, 1, _))), "{ended:?}");
-    let told = loop {
-        match timeout(LONG, deaf.recv()).await.expect("it is told") {
+    let reported = loop {
+        match timeout(LONG, deaf.recv()).await.expect("the reason arrives") {
             Ok(_) => {}
             Err(LinkError::ClosedByPeer { reason, .. }) => break reason,
             Err(other) => panic!("{other}"),
         }
     };
-    assert!(told.contains("connect again"), "{told}");
+    assert!(reported.contains("connect again"), "{reported}");
     // It comes back, and is served again.
     let (_sender, mut back) = site.connect(PARTY, &mut links).await;
     assert_eq!(links.reason_for_cutting(PARTY), None);

@@ -85,8 +85,8 @@ async fn reason(receiver: &mut FrameReceiver) -> String {
 #[tokio::test]
 async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_round() {
     let site = Site::new("allowance");
-    let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let shown = told.clone();
+    let reported: Arc<Mutex<Vec<String>>> = Arc::default();
+    let shown = reported.clone();
     let mut events = move |event: ServerEvent| shown.lock().expect("no panic").push(format!("{event:?}"));
     let (links, mut reports) = Links::new(1 << 20);
     let mut server = Server::start(&site.config, links, &mut events).expect("a new folder");
@@ -97,7 +97,7 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
             .expect("a free port");
     let address = listener.local_address().expect("bound");
     server.allowance = Allowance::with_bytes(NEW_LINK as u64 + 1000);
-    let was_told = |what: &str| told.lock().expect("no panic").iter().any(|line| line.contains(what));
+    let was_reported = |what: &str| reported.lock().expect("no panic").iter().any(|line| line.contains(what));
     let mut parties = Box::pin(async {
         let (mut sender, mut receiver) = site.connect(address, FLOODER).await;
         for _ in 0..100 {
@@ -121,7 +121,7 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
     for reason in [first, again] {
         assert!(reason.contains("sent more than") && reason.contains("until the next"), "{reason}");
     }
-    assert!(was_told("Disconnected(PartyId(1), \"it sent more than"), "{:?}", told.lock());
+    assert!(was_reported("Disconnected(PartyId(1), \"it sent more than"), "{:?}", reported.lock());
     // Control: the next round begins, and with it everybody's allowance.
     server.begin_journal().expect("writable");
     let size = || std::fs::metadata(site.config.folder.join("journal")).expect("it is there").len();
