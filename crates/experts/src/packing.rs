@@ -4,7 +4,7 @@
 //! Everything that works token by token runs on packed rows `[tokens, width]`, so padding costs nothing there; only
 //! attention lays the rows out as `[windows, longest, width]`, and masks the cells that have no token.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::device::uploaded;
 
@@ -25,8 +25,10 @@ pub(crate) struct Packing {
     even: bool,
     /// `[windows, 1, 1, longest]`: 0 for tokens, −∞ elsewhere.
     pub(crate) mask: Tensor,
-    /// `[notes, tokens]`: averages the rows of each note.
-    mean: Tensor,
+    /// For each packed row the number of its note, whichever window it lies in, `[tokens]`.
+    owners: Tensor,
+    /// For each packed row, 1 over the number of its note's rows, `[tokens, 1]`.
+    shares: Tensor,
 }
 
 impl Packing {
@@ -41,6 +43,7 @@ impl Packing {
         let windows = lengths.len() as i64;
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let tokens: i64 = lengths.iter().sum();
+        let (owners, shares) = owners_and_shares(note_windows);
         let (mut cells, mut rows, mut mask) = (Vec::new(), Vec::new(), Vec::new());
         let mut start = 0;
         for (window, &length) in lengths.iter().enumerate() {
@@ -60,7 +63,8 @@ impl Packing {
             cells: Tensor::from_slice(&cells),
             rows: Tensor::from_slice(&rows),
             mask: Tensor::from_slice(&mask).view([windows, 1, 1, longest]),
-            mean: means(note_windows),
+            owners,
+            shares,
         }
     }
 
@@ -70,7 +74,8 @@ impl Packing {
             cells: uploaded(&self.cells, device),
             rows: uploaded(&self.rows, device),
             mask: uploaded(&self.mask, device),
-            mean: uploaded(&self.mean, device),
+            owners: uploaded(&self.owners, device),
+            shares: uploaded(&self.shares, device),
             ..*self
         }
     }
@@ -87,13 +92,15 @@ impl Packing {
 
     /// The mean of each note's rows, `[notes, width]`.
     pub(crate) fn mean(&self, packed: &Tensor) -> Tensor {
-        self.mean.matmul(packed)
+        // Not a product with a matrix of shares and zeros: 0 · NaN is NaN, so that one note's broken row, or its
+        // broken gradient, would break all notes (`PRIV-10`).
+        let sums = Tensor::zeros([self.notes, packed.size()[1]], (Kind::Float, packed.device()));
+        sums.index_add(0, &self.owners, &(packed * &self.shares))
     }
 
     /// For each packed row the number of its note, whichever window it lies in, `[tokens]`.
     pub(crate) fn owners(&self) -> Tensor {
-        // In each column only the note of that row has an entry above 0.
-        self.mean.argmax(0, false)
+        self.owners.shallow_clone()
     }
 
     /// For each packed row its place in its window, counted from 0.
@@ -103,25 +110,20 @@ impl Packing {
     }
 }
 
-/// `[notes, tokens]`: averages the rows of each note, over all its windows.
-fn means(note_windows: &[&[i64]]) -> Tensor {
-    let lengths: Vec<usize> =
-        note_windows.iter().map(|windows| windows.iter().sum::<i64>() as usize).collect();
-    let tokens: usize = lengths.iter().sum();
-    let mut mean = vec![0.0_f32; lengths.len() * tokens];
-    let mut start = 0;
-    for (note, length) in lengths.iter().enumerate() {
-        let first = note * tokens + start;
-        mean[first..first + length].fill(1.0 / *length as f32);
-        start += length;
+/// For each packed row the number of its note, `[tokens]`, and 1 over the number of that note's rows, over
+/// all its windows, `[tokens, 1]`.
+fn owners_and_shares(note_windows: &[&[i64]]) -> (Tensor, Tensor) {
+    let (mut owners, mut shares) = (Vec::new(), Vec::new());
+    for (note, windows) in (0_i64..).zip(note_windows) {
+        let length: i64 = windows.iter().sum();
+        owners.extend((0..length).map(|_| note));
+        shares.extend((0..length).map(|_| 1.0 / length as f32));
     }
-    Tensor::from_slice(&mean).view([lengths.len() as i64, tokens as i64])
+    (Tensor::from_slice(&owners), Tensor::from_slice(&shares).view([-1, 1]))
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
     use crate::device::values;
 
@@ -145,5 +147,27 @@ mod tests {
         assert_eq!(Vec::<i64>::try_from(windows.owners()).expect("a vector"), [0, 0, 0, 0, 1, 1]);
         let open = values(&packing.mask).into_iter().filter(|&value| value == 0.0).count();
         assert_eq!(open, 6);
+    }
+
+    /// PRIV-10
+    #[test]
+    fn a_note_that_is_not_finite_breaks_no_other_note_s_mean_or_gradient() {
+        let packing = Packing::from_windows(&[&[2], &[1, 2], &[1]]);
+        let of = |rows: &[f32]| {
+            let packed = Tensor::from_slice(rows).view([6, 1]).set_requires_grad(true);
+            let means = packing.mean(&packed);
+            let gradient = Tensor::run_backward(&[means.log().sum(Kind::Float)], &[&packed], false, false);
+            (values(&means.detach()), values(&gradient[0]))
+        };
+        let (means, gradient) = of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        // With −8 the mean is 0, whose logarithm has no finite gradient.
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -8.0] {
+            let (of_broken, gradient_of_broken) = of(&[1.0, 2.0, 3.0, broken, 5.0, 6.0]);
+            let is_broken = !of_broken[1].is_finite() || !gradient_of_broken[3].is_finite();
+            assert!(is_broken, "control: {broken} breaks its own note");
+            assert_eq!((of_broken[0], of_broken[2]), (means[0], means[2]), "{broken}");
+            assert_eq!(gradient_of_broken[..2], gradient[..2], "{broken}");
+            assert_eq!(gradient_of_broken[5], gradient[5], "{broken}");
+        }
     }
 }

@@ -82,6 +82,14 @@ impl Features {
         Self { records, ..self }
     }
 
+    /// The same, with this value in the first hidden state of a note.
+    #[cfg(test)]
+    pub(crate) fn with_broken_note(self, note: usize, value: f64) -> Self {
+        let hidden = self.hidden.copy();
+        let _ = hidden.get(self.starts[note]).fill_(value);
+        Self { hidden, ..self }
+    }
+
     /// The notes of each record. Without [`with_records`](Self::with_records) each note is one.
     pub(crate) fn by_record(&self) -> Vec<Vec<usize>> {
         by_record(self.records.iter().copied())

@@ -104,7 +104,7 @@ pub(crate) fn consistency(
     // A divergence of means: the mean is taken first, and the logarithm after it.
     if form == RoutingForm::BatchMean {
         let mean = over.mean(probabilities);
-        return (&mean * (&mean / published).log()).sum(Kind::Float);
+        return divergence(&mean, published).sum(Kind::Float);
     }
     let strength = match form {
         RoutingForm::Adaptive => {
@@ -115,9 +115,14 @@ pub(crate) fn consistency(
         }
         _ => routing.chosen_probabilities.ones_like(),
     };
-    let ratio = &routing.chosen_probabilities / published.take(&routing.chosen);
-    let terms = strength * &routing.chosen_probabilities * ratio.log();
+    let terms = strength * divergence(&routing.chosen_probabilities, &published.take(&routing.chosen));
     over.mean(&terms.sum_dim_intlist(-1, true, Kind::Float)).sum(Kind::Float)
+}
+
+/// `p · ln(p / published)`, which is 0 where `p` is: a softmax makes exact zeros of distant logits, and neither
+/// `0 · ln 0` nor its gradient is a number. Below the least normal number the logarithm is that of the least.
+fn divergence(probabilities: &Tensor, published: &Tensor) -> Tensor {
+    probabilities * (probabilities.clamp_min(f64::from(f32::MIN_POSITIVE)).log() - published.log())
 }
 
 /// How unevenly the tokens use the experts, a scalar: 1 where all are used equally, and at most the number of
@@ -188,5 +193,28 @@ mod tests {
         assert!((load_balance(&even, Over::Batch).double_value(&[]) - 1.0).abs() < 1e-6);
         let uneven = routing(&[3.0, 2.0, 0.0, 3.0, 2.0, 0.0]);
         assert!(load_balance(&uneven, Over::Batch).double_value(&[]) > 1.2);
+    }
+
+    /// PRIV-10: a loss or gradient that is no number would drop the record.
+    #[test]
+    fn a_probability_of_exactly_0_adds_0_and_has_a_finite_gradient() {
+        let logits = Tensor::from_slice(&[500.0_f32, 0.0, -500.0, 0.1, 0.9, 0.3]).view([2, 3]);
+        let logits = logits.set_requires_grad(true);
+        let published = published(&[0.2, 0.5, 0.3]).expect("not all zero");
+        let owners = Tensor::from_slice(&[0_i64, 1]);
+        for form in [RoutingForm::Adaptive, RoutingForm::Uniform, RoutingForm::BatchMean] {
+            for over in [Over::Batch, Over::Examples { owners: &owners, examples: 2 }] {
+                let routing = LayerRouting::new(logits.shallow_clone(), &logits, 2);
+                let zero = routing.chosen_probabilities.double_value(&[0, 1]);
+                assert_eq!(zero, 0.0, "control: the softmax of distant logits is exactly 0");
+                let penalty = consistency(&routing, &published, form, over);
+                let gradient = Tensor::run_backward(&[&penalty], &[&logits], false, false).remove(0);
+                assert!(penalty.double_value(&[]).is_finite(), "{form:?}");
+                assert!(crate::device::values(&gradient).iter().all(|value| value.is_finite()), "{form:?}");
+            }
+        }
+        let alone = LayerRouting::new(logits.get(0).unsqueeze(0), &logits.get(0).unsqueeze(0), 2);
+        let penalty = consistency(&alone, &published, RoutingForm::Uniform, Over::Batch).double_value(&[]);
+        assert!((penalty - (1.0_f64 / 0.2).ln()).abs() < 1e-6, "1 · ln(1 / 0.2) + 0, not {penalty}");
     }
 }

@@ -281,6 +281,36 @@ mod tests {
         assert!((norm(&one.sums) / (0.1 * norms[0]) - 1.0).abs() < 1e-5, "five notes weigh no more than one");
     }
 
+    /// PRIV-10: the step differs from one without the note by no more than the clip.
+    #[test]
+    fn a_note_that_is_not_finite_leaves_the_other_notes_as_they_are() {
+        let Some(mut trainer) = trainer() else { return };
+        let all: Vec<usize> = (0..9).collect();
+        let settings = LocalTraining { batch_size: 9, ..settings() };
+        let (_, sound) = PrivateClassifierLearner::new(&trainer, &settings).example_gradients(&all);
+        let bound = 0.1;
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            trainer.features = trainer.features.with_broken_note(4, value);
+            let mut learner = PrivateClassifierLearner::new(&trainer, &settings);
+            let (_, broken) = learner.example_gradients(&all);
+            for note in all.iter().map(|&note| note as i64).filter(|&note| note != 4) {
+                for (one, other) in sound.iter().zip(&broken) {
+                    let off = off(&one.get(note), &other.get(note));
+                    assert!(off < 1e-5, "{value}: a gradient of note {note} moves by {off}");
+                }
+            }
+            let others: Vec<usize> = all.iter().copied().filter(|&note| note != 4).collect();
+            let (_, with) = clipped_sum(&mut learner, &all, bound, settings.batch_size);
+            let (_, without) = clipped_sum(&mut learner, &others, bound, settings.batch_size);
+            assert_eq!(with.counts.int64_value(&[1]), 1, "{value}: one note is not finite");
+            assert_eq!(without.counts.int64_value(&[1]), 0, "control: the others are finite");
+            let apart: Vec<Tensor> =
+                with.sums.iter().zip(&without.sums).map(|(one, two)| one - two).collect();
+            assert!(norm(&apart) < 1e-5, "{value}: the sums differ by {}", norm(&apart));
+            assert!(norm(&without.sums) > bound, "control: the others add something");
+        }
+    }
+
     #[test]
     fn no_note_and_what_is_frozen_have_no_gradient() {
         let Some(trainer) = trainer() else { return };

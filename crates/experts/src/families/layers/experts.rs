@@ -14,6 +14,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::device::FILLED_ROWS;
+use crate::families::layers::dispatch::Dispatch;
 use crate::families::layers::projection::{Lora, Whole, gate};
 use crate::families::layers::router::Routing;
 use crate::training::private::{Recorder, WeightPart};
@@ -46,45 +47,6 @@ pub(crate) struct Experts {
     pub(crate) activation: Activation,
 }
 
-/// The pairs of a token and one of its experts, sorted by expert. Each pair is one row of the products.
-struct Dispatch {
-    /// The token of each row, `[rows]`.
-    tokens: Tensor,
-    /// The row of each pair in the order of tokens, `[pairs]`: brings outputs back into that order.
-    places: Tensor,
-    /// How many rows each expert has, `[experts]`.
-    counts: Tensor,
-}
-
-impl Dispatch {
-    /// The rows for experts `[tokens, chosen]` of so many that there are.
-    fn new(chosen: &Tensor, experts: i64) -> Self {
-        let flat = chosen.flatten(0, 1);
-        // Stable: an expert's rows keep the order of the tokens.
-        let order = flat.argsort_stable(true, 0, false);
-        let ones = flat.ones_like();
-        let counts = Tensor::zeros([experts], (Kind::Int64, flat.device())).scatter_add(0, &flat, &ones);
-        // The inverse of the permutation `order`.
-        let ranks = Tensor::arange(flat.size()[0], (Kind::Int64, flat.device()));
-        let places = order.empty_like().scatter(0, &order, &ranks);
-        // Pair p belongs to the token p / chosen.
-        Self { tokens: order.divide_scalar_mode(chosen.size()[1], "floor"), places, counts }
-    }
-
-    /// The same with each expert's rows padded to a multiple of `rows`. The padding is copies of the first
-    /// token's row.
-    fn filled(self, rows: i64) -> Self {
-        let counts = (&self.counts + (rows - 1)).divide_scalar_mode(rows, "floor") * rows;
-        // Every row of an expert moves by the padding of the experts before it.
-        let moves = (&counts - &self.counts).cumsum(0, Kind::Int64) - (&counts - &self.counts);
-        let moves = moves.repeat_interleave_self_tensor(&self.counts, 0, self.tokens.size()[0]);
-        let now = Tensor::arange(self.tokens.size()[0], (Kind::Int64, self.tokens.device())) + moves;
-        let all = counts.sum(Kind::Int64).int64_value(&[]);
-        let tokens = Tensor::zeros([all], (Kind::Int64, self.tokens.device())).scatter(0, &now, &self.tokens);
-        Self { tokens, places: now.index_select(0, &self.places), counts }
-    }
-}
-
 impl Experts {
     /// The weighted sum over each token's experts, `[tokens, hidden]`.
     pub(crate) fn forward(&self, routing: &Routing) -> Tensor {
@@ -94,7 +56,7 @@ impl Experts {
             (Kind::BFloat16, Device::Cpu) => dispatch.filled(FILLED_ROWS),
             _ => dispatch,
         };
-        let sorted = rows.index_select(0, &dispatch.tokens);
+        let sorted = dispatch.sorted(rows);
         let owners = routing.owners.index_select(0, &dispatch.tokens);
         let outputs = match self.can_be_grouped(rows.kind()) {
             true => self.grouped(&sorted, &dispatch, &owners),
@@ -319,7 +281,7 @@ mod tests {
         let rows = random(&[5, 16]).to_kind(Kind::BFloat16);
         let half = &experts.down.lora.as_ref().expect("it has one").b.set_requires_grad(true);
         let run = |dispatch: &Dispatch| {
-            let sorted = rows.index_select(0, &dispatch.tokens);
+            let sorted = dispatch.sorted(&rows);
             let outputs = experts.grouped(&sorted, dispatch, &dispatch.tokens.zeros_like());
             let outputs = outputs.index_select(0, &dispatch.places).to_kind(Kind::Float);
             let sum = outputs.square().sum(Kind::Float);

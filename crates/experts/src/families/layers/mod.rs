@@ -1,6 +1,7 @@
 //! The parts of models, shared by all families.
 
 pub(crate) mod attention;
+pub(crate) mod dispatch;
 pub(crate) mod experts;
 pub(crate) mod head;
 pub mod losses;

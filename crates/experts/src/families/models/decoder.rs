@@ -88,7 +88,7 @@ impl DecoderLayer {
 /// A decoder-only language model. Its weights are frozen; an adapter that is trained is attached to it.
 pub struct Decoder {
     pub(crate) config: DecoderConfig,
-    embedding: Tensor,
+    pub(crate) embedding: Tensor,
     pub(crate) layers: Vec<DecoderLayer>,
     norm: Norm,
     /// `[vocabulary, hidden]`.

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::device::values;
 use crate::error::ExpertsError;
-use crate::training::private::{RecordBatch, RecordSums, record_batches};
+use crate::training::private::{RecordBatch, RecordSums, are_finite, record_batches};
 use crate::training::regularizer::Over;
 use crate::training::routing::LayerRouting;
 
@@ -161,8 +161,7 @@ impl<'a> LayerSums<'a> {
 /// Rows that are finite, `[…, width]`; one that is not counts as 0, so that it cannot make the whole average
 /// no number.
 fn finite_or_0(rows: &Tensor) -> Tensor {
-    let finite = rows.isfinite().all_dim(-1, true);
-    rows.where_self(&finite, &rows.zeros_like())
+    rows.where_self(&are_finite(rows), &rows.zeros_like())
 }
 
 #[cfg(test)]

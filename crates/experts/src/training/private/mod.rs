@@ -10,7 +10,8 @@
 //! (load balance, the routing regulariser) is averaged over the example's own tokens.
 //!
 //! A record whose gradient is not finite counts as a gradient of 0. If training failed instead, its failure
-//! would tell of the record.
+//! would tell of the record. It leaves the other records of its batch as they are: if they became 0 with it,
+//! one record would move a step by more than the clipping norm.
 //!
 //! Neighbouring data sets differ in one record that is there or not. What the accountant charges is the
 //! Gaussian mechanism with `noise_multiplier` on a sample of `sampling_probability`, `steps` times.
@@ -81,6 +82,11 @@ impl PrivateTraining {
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
         (0..records).filter(|_| u128::from(random.next_u64()) < threshold).collect()
     }
+}
+
+/// Whether all values of each row `[…, width]` are finite, `[…, 1]`.
+fn are_finite(rows: &Tensor) -> Tensor {
+    rows.isfinite().all_dim(-1, true)
 }
 
 /// Counts over a private training. They are not covered by its noise, so they stay with the member.

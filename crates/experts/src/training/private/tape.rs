@@ -6,11 +6,17 @@
 //! computations"; for low-rank additions the products are small, so that gradients are kept and not only
 //! their norms). It is that of the example alone because nothing in the model or in the loss couples
 //! examples.
+//!
+//! One product serves all examples of a batch. In it the rows of other examples meet zeros, and 0 · NaN is
+//! NaN. So rows that are not finite are set to 0 before the product, and the whole gradient of their example
+//! is NaN after it: one such example leaves the others' gradients as they are (`PRIV-10`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tch::{Device, Kind, Tensor};
+
+use crate::training::private::are_finite;
 
 /// Which part of a trained tensor a product is made with.
 pub(crate) enum WeightPart {
@@ -73,34 +79,63 @@ impl Tape {
         let outputs: Vec<&Tensor> = products.iter().map(|product| &product.output).collect();
         let by_output = Tensor::run_backward(&[loss], &outputs, false, false);
         tch::no_grad(|| {
+            let mut broken = Tensor::zeros([examples], (Kind::Float, loss.device()));
             let mut found: BTreeMap<String, Vec<(Option<usize>, Tensor)>> = BTreeMap::new();
             for (product, gradient) in products.into_iter().zip(by_output) {
-                let parts = product.parts(&gradient, examples);
-                found.entry(product.parameter).or_default().extend(parts);
+                let rows = FiniteRows::new(&product, &gradient);
+                broken = broken.index_add(0, &product.owners, &rows.broken);
+                found.entry(product.parameter).or_default().extend(rows.parts(&product.place, examples));
             }
+            // Not `broken · NaN`: 0 · NaN is NaN.
+            let start = broken.zeros_like().masked_fill(&broken.gt(0.0), f64::NAN);
             let mut gradients = Vec::with_capacity(parameters.len());
             for (name, parameter) in parameters {
-                gradients.push(assemble(parameter, examples, found.remove(name).unwrap_or_default()));
+                gradients.push(assemble(parameter, &start, found.remove(name).unwrap_or_default()));
             }
             gradients
         })
     }
 }
 
-impl Product {
+/// Both factors of an example's gradient, row by row.
+struct FiniteRows {
+    /// The example of each row, `[rows]`.
+    owners: Tensor,
+    /// The gradient by the output, `[rows, out]`; 0 in broken rows.
+    gradient: Tensor,
+    /// `[rows, in]`, in the gradient's precision; 0 in broken rows.
+    input: Tensor,
+    /// 1 for each row that is not finite in either factor, otherwise 0, `[rows]`.
+    broken: Tensor,
+}
+
+impl FiniteRows {
+    fn new(product: &Product, gradient: &Tensor) -> Self {
+        // Converted before the check: what is finite may overflow in a narrower format.
+        let input = product.input.to_kind(gradient.kind());
+        let finite = are_finite(gradient).logical_and(&are_finite(&input));
+        let or_0 = |rows: &Tensor| rows.where_self(&finite, &rows.zeros_like());
+        Self {
+            owners: product.owners.shallow_clone(),
+            gradient: or_0(gradient),
+            input: or_0(&input),
+            broken: finite.logical_not().to_kind(Kind::Float).squeeze_dim(1),
+        }
+    }
+
     /// The gradients of each example, `[examples, out, in]`, of the whole weight or of experts' parts of it.
-    fn parts(&self, gradient: &Tensor, examples: i64) -> Vec<(Option<usize>, Tensor)> {
-        let all = || each_gradient(&self.owners, gradient, &self.input, examples);
-        let rows = [&self.owners, gradient, &self.input];
-        match &self.place {
+    fn parts(&self, place: &WeightPart, examples: i64) -> Vec<(Option<usize>, Tensor)> {
+        let rows = [&self.owners, &self.gradient, &self.input];
+        let all = || each_gradient(&self.owners, &self.gradient, &self.input, examples);
+        match place {
             WeightPart::Whole => vec![(None, all())],
             WeightPart::Expert(expert) => vec![(Some(*expert), all())],
             // On a GPU the counts stay there: if the host read them, it would wait for everything that is
             // queued.
-            WeightPart::Sorted(counts) if on_gpu(gradient) => {
+            WeightPart::Sorted(counts) if on_gpu(&self.gradient) => {
                 vec![(None, grouped_gradients(&rows, counts, examples))]
             }
-            WeightPart::Chosen { experts, .. } if on_gpu(gradient) => {
+            WeightPart::Chosen { experts, .. } if on_gpu(&self.gradient) => {
                 vec![(None, split_experts(&all(), *experts))]
             }
             WeightPart::Sorted(counts) => {
@@ -165,13 +200,12 @@ fn laid_out(rows: &Tensor, owners: &Tensor, examples: i64) -> Tensor {
 /// on the device, and what comes out is as precise as the rows.
 fn grouped_gradients([owners, gradient, input]: &[&Tensor; 3], counts: &Tensor, examples: i64) -> Tensor {
     let ends = counts.cumsum(0, Kind::Int);
-    let input = input.to_kind(gradient.kind());
     let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
     if outputs <= inputs {
-        let product = grouped_product(&laid_out(gradient, owners, examples), &input, &ends);
+        let product = grouped_product(&laid_out(gradient, owners, examples), input, &ends);
         product.view([-1, examples, outputs, inputs]).transpose(0, 1)
     } else {
-        let product = grouped_product(gradient, &laid_out(&input, owners, examples), &ends);
+        let product = grouped_product(gradient, &laid_out(input, owners, examples), &ends);
         product.view([-1, outputs, examples, inputs]).permute([2, 0, 1, 3])
     }
 }
@@ -190,10 +224,13 @@ fn split_experts(side_by_side: &Tensor, experts: i64) -> Tensor {
 }
 
 /// The gradients by a whole parameter, `[examples, …]`, from those by its parts. A weight that is used
-/// several times has the sum of its gradients.
-fn assemble(parameter: &Tensor, examples: i64, parts: Vec<(Option<usize>, Tensor)>) -> Tensor {
-    let shape = [&[examples], parameter.size().as_slice()].concat();
-    let whole = Tensor::zeros(shape.as_slice(), (Kind::Float, parameter.device()));
+/// several times has the sum of its gradients. `start`, `[examples]`, is 0, or NaN for an example whose
+/// gradients are not finite.
+fn assemble(parameter: &Tensor, start: &Tensor, parts: Vec<(Option<usize>, Tensor)>) -> Tensor {
+    let shape = [start.size(), parameter.size()].concat();
+    let start = start.view([&[-1], vec![1; parameter.dim()].as_slice()].concat().as_slice());
+    let mut whole = Tensor::empty(shape.as_slice(), (Kind::Float, parameter.device()));
+    whole.copy_(&start);
     for (expert, part) in parts {
         // A view of `whole`, so that adding to it fills its part.
         let mut place = expert.map_or_else(|| whole.shallow_clone(), |expert| whole.select(1, expert as i64));
@@ -247,7 +284,7 @@ mod tests {
         let counts = Tensor::from_slice(&COUNTS);
         let parts =
             sorted_gradients(&[owners, gradient, input], &counts, EXAMPLES, |_, input| input.shallow_clone());
-        assemble(&parameter, EXAMPLES, parts)
+        assemble(&parameter, &Tensor::zeros([EXAMPLES], (Kind::Float, Device::Cpu)), parts)
     }
 
     /// What a GPU makes, made here.
@@ -272,6 +309,84 @@ mod tests {
             let columns = split_experts(&each_gradient(owners, gradient, &side_by_side, EXAMPLES), 4);
             assert!(columns.allclose(&expected, 1e-5, 1e-5, false), "columns, {outputs} by {inputs}");
             assert!(!columns.flip([1]).allclose(&expected, 1e-1, 1e-1, false), "control: other experts");
+        }
+    }
+
+    /// The gradients of three texts by a weight, from what is on the tape after a pass.
+    fn gradients(place: WeightPart, (owners, gradient, input): &(Tensor, Tensor, Tensor)) -> Tensor {
+        let (tape, outputs) = (Tape::default(), gradient.size()[1]);
+        let shape = match &place {
+            WeightPart::Whole => vec![outputs, input.size()[1]],
+            WeightPart::Expert(_) | WeightPart::Sorted(_) => vec![4, outputs, input.size()[1]],
+            WeightPart::Chosen { experts, .. } => vec![4, outputs, input.size()[1] / experts],
+        };
+        let parameter = Tensor::zeros(shape.as_slice(), (Kind::Float, Device::Cpu));
+        let output = gradient.zeros_like().set_requires_grad(true);
+        let loss = (&output * gradient).sum(Kind::Float);
+        let (input, owners) = (input.shallow_clone(), owners.shallow_clone());
+        tape.products().push(Product { parameter: "w".to_owned(), place, input, output, owners });
+        tape.gradients(&loss, EXAMPLES, &[("w".to_owned(), parameter)]).remove(0)
+    }
+
+    /// The same, from what a GPU makes of sorted rows.
+    fn grouped_by_text((owners, gradient, input): &(Tensor, Tensor, Tensor)) -> Tensor {
+        let [gradient, input] = [gradient, input].map(|rows| rows.to_kind(Kind::BFloat16));
+        let (parameter, output) = (String::new(), gradient.zeros_like());
+        let owners = owners.shallow_clone();
+        let product = Product { parameter, place: WeightPart::Whole, input, output, owners };
+        let rows = FiniteRows::new(&product, &gradient);
+        grouped_gradients(
+            &[&rows.owners, &rows.gradient, &rows.input],
+            &Tensor::from_slice(&COUNTS),
+            EXAMPLES,
+        )
+    }
+
+    /// PRIV-10
+    #[test]
+    fn a_text_that_is_not_finite_changes_no_other_text_s_gradients() {
+        let experts = || {
+            let counts = Tensor::from_slice(&COUNTS);
+            Tensor::arange(4, (Kind::Int64, Device::Cpu)).repeat_interleave_self_tensor(&counts, 0, 12)
+        };
+        let places: [fn(&Tensor) -> WeightPart; 4] = [
+            |_| WeightPart::Whole,
+            |_| WeightPart::Expert(1),
+            |_| WeightPart::Sorted(Tensor::from_slice(&COUNTS)),
+            |experts| WeightPart::Chosen { experts: 4, expert_of_row: experts.shallow_clone() },
+        ];
+        for (outputs, inputs) in [(8, 16), (24, 8)] {
+            let sound = rows(outputs, inputs);
+            for (breaks_input, value) in [true, false]
+                .into_iter()
+                .flat_map(|input| [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(|value| (input, value)))
+            {
+                let broken = rows(outputs, inputs);
+                // The third row is of text 1.
+                let _ = if breaks_input { &broken.2 } else { &broken.1 }.get(2).narrow(0, 3, 1).fill_(value);
+                for (number, place) in places.iter().enumerate() {
+                    let place = || place(&experts());
+                    let laid = |(owners, gradient, input): &(Tensor, Tensor, Tensor)| {
+                        let input = match place() {
+                            WeightPart::Chosen { .. } => laid_out(input, &experts(), 4),
+                            _ => input.shallow_clone(),
+                        };
+                        (owners.shallow_clone(), gradient.shallow_clone(), input)
+                    };
+                    let [one, other] = [&sound, &broken].map(|rows| gradients(place(), &laid(rows)));
+                    assert_others_keep_theirs(&one, &other, &format!("{number}, {breaks_input}, {value}"));
+                    assert_eq!(other.get(1).isnan().all().int64_value(&[]), 1, "text 1 is broken as a whole");
+                }
+                let [one, other] = [&sound, &broken].map(grouped_by_text);
+                assert_others_keep_theirs(&one, &other, "grouped");
+            }
+        }
+    }
+
+    fn assert_others_keep_theirs(sound: &Tensor, broken: &Tensor, what: &str) {
+        for text in [0, 2] {
+            assert!(sound.get(text).abs().max().double_value(&[]) > 0.5, "{what}: there is a gradient");
+            assert!(sound.get(text).equal(&broken.get(text)), "{what}: text {text} changes");
         }
     }
 }
