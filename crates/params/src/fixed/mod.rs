@@ -116,10 +116,10 @@ pub const fn power_of_two(exponent: i8) -> f64 {
 /// How one block's reals become integers. The plan sets it for each block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scale {
-    /// A quantisation step is 2 to this power, in the unit of the update.
+    /// A quantisation step is 2 to this power, in the unit of the update; from −64 to 32 (`PLAN-19`).
     pub step_log2: i8,
     /// The L2 clip of the block's update, in steps; also the largest size of one integer. Below 2³¹
-    /// (`PLAN-06`).
+    /// (`PLAN-06`), and at least 1, or 4 for a router (`PLAN-19`).
     pub clip_steps: u32,
 }
 

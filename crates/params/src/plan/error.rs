@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, ROUTING_NOISE_STEPS};
+use super::{MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, ROUTING_NOISE_STEPS, STEP_LOG2};
 use crate::consortium::MAX_WEIGHT;
 use crate::id::{BlockId, Digest};
 
@@ -62,6 +62,36 @@ pub enum PlanError {
     LocalEpochs {
         /// The plan's passes.
         got: u16,
+    },
+    /// A size that something is divided by.
+    #[error("the plan's {size} is 0; it must be at least 1")]
+    SizeOf0 {
+        /// What has this size, with its unit.
+        size: &'static str,
+    },
+    /// A clip that leaves no room for an update or a consistency weight.
+    #[error(
+        "the plan clips {block} to {got} steps; its clip must be at least {least}: make its step smaller"
+    )]
+    Clip {
+        /// The block.
+        block: BlockId,
+        /// The plan's clip, in steps.
+        got: u32,
+        /// The least clip of its kind.
+        least: u32,
+    },
+    /// A step with which a block's parameters could leave the finite numbers, or could not change.
+    #[error(
+        "the plan's step of {block} is 2 to the power {got}; powers from {} to {} are possible",
+        STEP_LOG2.start(),
+        STEP_LOG2.end()
+    )]
+    Step {
+        /// The block.
+        block: BlockId,
+        /// The power of two.
+        got: i8,
     },
     /// Weights above 1 without the noise that keeps them from separating members.
     #[error("{block} has noise of {got} steps; weights above 1 need at least {NOISE_STEPS_FOR_WEIGHTS}")]

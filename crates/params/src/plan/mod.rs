@@ -4,6 +4,8 @@
 //! The consortium agrees on [`RoundSettings`], a TOML file. The coordinator adds what each round needs, which
 //! makes a [`RoundPlan`], and signs it. A party works with a [`CheckedPlan`] only.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -14,7 +16,7 @@ use crate::per_block::PerBlock;
 use crate::rule;
 use rules::{
     check_count_noise, check_custodians, check_late_sketches, check_parameters, check_partition,
-    check_private_training, check_ring, check_routing_noise, check_sizes, check_weights,
+    check_private_training, check_ring, check_routing_noise, check_scale, check_sizes, check_weights,
 };
 
 mod error;
@@ -42,6 +44,13 @@ pub const NOISE_STEPS_FOR_WEIGHTS: u32 = 16;
 /// not only from trained parameters.
 pub const ROUTING_NOISE_STEPS: u32 = 16;
 
+/// The least clip of a router, in steps (`PLAN-19`). The least consistency weight, ¼, is then at least 1 step.
+pub const LEAST_ROUTER_CLIP_STEPS: u32 = 4;
+/// The powers of two that a plan's steps may be (`PLAN-19`). Sums have less than 2³¹ steps, so that the
+/// largest step moves a parameter by less than 2⁶³, far from the end of 32-bit floats; with the least one, a
+/// whole ring is a change of 2⁻³³.
+pub const STEP_LOG2: RangeInclusive<i8> = -64..=32;
+
 /// How members make the sketches that they announce of their experts.
 ///
 /// # Leakage
@@ -58,7 +67,7 @@ pub struct SketchPlan {
     /// Standard deviation of the noise on each coordinate, in sketch steps (the clip is
     /// [`SKETCH_CLIP_STEPS`]); 0 is no noise.
     pub noise_steps: u16,
-    /// L2 clip of a region sketch, in thousandths of the unit of hidden states.
+    /// L2 clip of a region sketch, in thousandths of the unit of hidden states; at least 1 (`PLAN-03`).
     pub region_clip_milli: u32,
     /// Standard deviation of the noise on each expert's token count, in tokens. At least
     /// [`ScoringRule::least_count_noise`] (`PLAN-17`).
@@ -148,7 +157,7 @@ pub enum LateSketchMode {
 pub struct TrainingPlan {
     /// Passes over the member's notes in a round, from 1 to [`MOST_LOCAL_EPOCHS`].
     pub local_epochs: u16,
-    /// Notes in a batch. Private training divides a step's sum by it, however many records were drawn.
+    /// Notes in a batch, at least 1 (`PLAN-03`). Private training divides a step's sum by it, however many records were drawn.
     pub batch_size: u16,
     /// Learning rate, in millionths.
     pub learning_rate_micro: u32,
@@ -286,7 +295,7 @@ impl RoundSettings {
     /// Checks the settings against a consortium: everything in a plan that is known before its round.
     ///
     /// # Errors
-    /// The first rule that they break (`PLAN-02` to `PLAN-08`, `PLAN-11` to `PLAN-13`, `PLAN-17`).
+    /// The first rule that they break (`PLAN-02` to `PLAN-08`, `PLAN-11` to `PLAN-13`, `PLAN-17`, `PLAN-19`).
     pub fn check(&self, consortium: &Consortium) -> Result<(), PlanError> {
         let (got, floor) = (usize::from(self.cohort_floor), consortium.floors().cohort);
         // PLAN-04
@@ -307,6 +316,7 @@ impl RoundSettings {
             return Err(PlanError::BlockTable(why));
         }
         for block in &self.blocks {
+            check_scale(block)?;
             check_ring(self, block, members)?;
             check_weights(self, block)?;
             check_routing_noise(block)?;

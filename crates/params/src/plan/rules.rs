@@ -1,12 +1,13 @@
 //! The rules of a plan, one function each.
 
 use super::{
-    CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LateSketchMode, MAX_BLOCK_LENGTH, MAX_BLOCKS,
-    MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock, ROUTING_NOISE_STEPS, RoundPlan,
-    RoundSettings, SKETCH_COORDINATES, TrainingPlan,
+    CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LEAST_ROUTER_CLIP_STEPS, LateSketchMode, MAX_BLOCK_LENGTH,
+    MAX_BLOCKS, MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock, ROUTING_NOISE_STEPS,
+    RoundPlan, RoundSettings, SKETCH_COORDINATES, STEP_LOG2, TrainingPlan,
 };
 use crate::block::BlockKind;
 use crate::consortium::{Consortium, MAX_WEIGHT, Role};
+use crate::fixed::Scale;
 use crate::late;
 use crate::rule;
 
@@ -63,6 +64,32 @@ pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     let got = settings.training.local_epochs;
     if !(1..=MOST_LOCAL_EPOCHS).contains(&got) {
         return Err(PlanError::LocalEpochs { got });
+    }
+    // Both are divisors: of a private step's sum, and of region sketches.
+    for (size, got) in [
+        ("batch size of training", u32::from(settings.training.batch_size)),
+        ("clip of region sketches, in thousandths,", settings.sketch.region_clip_milli),
+    ] {
+        if got == 0 {
+            return Err(PlanError::SizeOf0 { size });
+        }
+    }
+    Ok(())
+}
+
+/// `PLAN-19`: every update has room in its scale, and no divisor or parameter leaves the finite numbers.
+pub(super) fn check_scale(block: &PlannedBlock) -> Result<(), PlanError> {
+    let Scale { step_log2, clip_steps } = block.scale;
+    let least = match block.shape.kind {
+        // With less, a consistency weight of ¼ is less than one step, and the divisor of the router's sum may be 0.
+        BlockKind::Router { .. } => LEAST_ROUTER_CLIP_STEPS,
+        _ => 1,
+    };
+    if clip_steps < least {
+        return Err(PlanError::Clip { block: block.shape.id, got: clip_steps, least });
+    }
+    if !STEP_LOG2.contains(&step_log2) {
+        return Err(PlanError::Step { block: block.shape.id, got: step_log2 });
     }
     Ok(())
 }

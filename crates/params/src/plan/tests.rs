@@ -180,6 +180,38 @@ fn a_ring_that_could_wrap_is_refused() {
     assert!(matches!(result, Err(PlanError::RingWrap { .. })), "{result:?}");
 }
 
+/// PLAN-19
+#[test]
+fn scales_that_leave_no_room_or_leave_the_finite_numbers_are_refused() {
+    let with =
+        |place: usize, change: fn(&mut Scale)| check(|plan| change(&mut plan.settings.blocks[place].scale));
+    let refused = |place, got, least| Err(PlanError::Clip { block: BlockId(place), got, least });
+    assert_eq!(with(0, |scale| scale.clip_steps = 0), refused(0, 0, 1));
+    assert_eq!(with(0, |scale| scale.clip_steps = 1), Ok(()));
+    assert_eq!(with(1, |scale| scale.clip_steps = 0), refused(1, 0, 4));
+    assert_eq!(with(1, |scale| scale.clip_steps = 3), refused(1, 3, 4));
+    assert_eq!(with(1, |scale| scale.clip_steps = 4), Ok(()));
+    let refused = |got| Err(PlanError::Step { block: BlockId(2), got });
+    assert_eq!(with(2, |scale| scale.step_log2 = -65), refused(-65));
+    assert_eq!(with(2, |scale| scale.step_log2 = 33), refused(33));
+    assert_eq!(with(2, |scale| scale.step_log2 = i8::MIN), refused(i8::MIN));
+    assert_eq!(with(2, |scale| scale.step_log2 = -64), Ok(()));
+    assert_eq!(with(2, |scale| scale.step_log2 = 32), Ok(()));
+}
+
+/// PLAN-03
+#[test]
+fn sizes_that_something_is_divided_by_are_not_0() {
+    let refused = |result| assert!(matches!(result, Err(PlanError::SizeOf0 { .. })), "{result:?}");
+    refused(check(|plan| plan.settings.training.batch_size = 0));
+    refused(check(|plan| plan.settings.sketch.region_clip_milli = 0));
+    let least = |plan: &mut RoundPlan| {
+        plan.settings.training.batch_size = 1;
+        plan.settings.sketch.region_clip_milli = 1;
+    };
+    assert_eq!(check(least), Ok(()));
+}
+
 /// PLAN-07, PLAN-08
 #[test]
 fn weights_need_noise_and_have_a_limit() {
