@@ -8,7 +8,11 @@ use std::path::Path;
 use cloister_params::id::{Digest, Round};
 use cloister_protocol::custodian::{SignedRecord, SignedStep};
 
+use cloister_storage::chain::LineChain;
+
 use crate::record_file::{JournalError, RecordFile};
+
+const CHAIN: LineChain = LineChain::new("cloister/v1/party-journal");
 
 /// The journal file of a party.
 #[derive(Debug)]
@@ -26,13 +30,13 @@ enum Record {
 }
 
 impl Journal {
-    /// Opens or creates the journal, and locks it for this process (`ROUND-04`). A last line without a line break was torn off
-    /// by a crash before anything relied on it, and is dropped.
+    /// Opens or creates the journal, and locks it for this process (`ROUND-04`). A last line that a crash cut off before
+    /// anything relied on it is dropped. A file with a line that was changed is rejected.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let (file, lines) = RecordFile::open(path)?;
+        let (file, lines) = RecordFile::open(path, CHAIN)?;
         let records = file.parse(&lines, parse)?;
         let mut journal = Self { file, signed: Vec::new(), last_announced: None, last_charge: None };
         records.into_iter().for_each(|record| journal.remember(record));
@@ -153,7 +157,8 @@ mod tests {
         journal.keep_announced(Round(3)).expect("writable");
         journal.keep_charged(Digest([9; 32])).expect("writable");
         drop(journal);
-        let torn = std::fs::read_to_string(&path).expect("there") + "announced 9";
+        // The first eleven digits of the next line's digest.
+        let torn = std::fs::read_to_string(&path).expect("there") + "0123456789a";
         std::fs::write(&path, torn).expect("writable");
         let mut back = Journal::open(&path).expect("readable");
         assert_eq!(back.signed(), [record]);
@@ -169,9 +174,40 @@ mod tests {
     #[test]
     fn a_line_of_something_else_is_an_error_that_names_it() {
         let path = scratch("foreign");
-        std::fs::write(&path, "announced 1\nsigned 1 lunch 00\n").expect("writable");
+        let (mut file, _) = RecordFile::open(&path, CHAIN).expect("a new file");
+        file.append("announced 1").expect("writable");
+        file.append("signed 1 lunch 00").expect("writable");
+        drop(file);
         let error = Journal::open(&path).expect_err("no record");
-        assert!(error.to_string().contains("line 2"), "{error}");
+        assert!(error.to_string().contains("line 3"), "{error}");
+        std::fs::remove_file(path).expect("there");
+    }
+
+    /// ROUND-04: a journal that lost records could sign twice.
+    #[test]
+    fn a_journal_that_was_cut_is_used_and_one_with_a_changed_byte_is_rejected_and_kept() {
+        let path = scratch("damaged");
+        let record = SignedRecord { round: Round(3), step: SignedStep::Outcome, body: Digest([7; 32]) };
+        let mut journal = Journal::open(&path).expect("a new file");
+        journal.keep_announced(Round(3)).expect("writable");
+        journal.keep_signed(record).expect("writable");
+        drop(journal);
+        let whole = std::fs::read(&path).expect("there");
+        let signed = |length: usize| usize::from(length == whole.len());
+        for length in 0..=whole.len() {
+            std::fs::write(&path, &whole[..length]).expect("writable");
+            let journal = Journal::open(&path).expect("cut off by a crash");
+            assert_eq!(journal.signed().len(), signed(length), "{length}");
+        }
+        for place in 0..whole.len() {
+            for change in [1, 0x21] {
+                let mut bytes = whole.clone();
+                bytes[place] ^= change;
+                std::fs::write(&path, &bytes).expect("writable");
+                assert!(matches!(Journal::open(&path), Err(JournalError::Broken { .. })), "{place}");
+                assert_eq!(std::fs::read(&path).expect("there"), bytes, "{place}: the file is as it was");
+            }
+        }
         std::fs::remove_file(path).expect("there");
     }
 }

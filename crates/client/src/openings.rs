@@ -7,11 +7,14 @@ use std::path::Path;
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::Digest;
 use cloister_protocol::openings::{OpeningHistory, StartRefusal};
+use cloister_storage::chain::LineChain;
 use cloister_wire::codec;
 use cloister_wire::opening::OpeningRecord;
 use thiserror::Error;
 
 use crate::record_file::{JournalError, RecordFile};
+
+const CHAIN: LineChain = LineChain::new("cloister/v1/party-openings");
 
 /// Why a party does not take part in an epoch.
 #[derive(Debug, Error)]
@@ -34,7 +37,7 @@ pub(crate) struct OpeningsFile {
 impl OpeningsFile {
     /// Opens or creates the file.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
-        let (file, lines) = RecordFile::open(path)?;
+        let (file, lines) = RecordFile::open(path, CHAIN)?;
         let records = file.parse(&lines, read)?;
         Ok(Self { file, openings: OpeningHistory::new(records) })
     }
@@ -107,7 +110,7 @@ mod tests {
         let ended = OpeningRecord::Ended { epoch, round, ending, model, aborted: false, dropped };
         file.keep(ended).expect("writable");
         let lines = std::fs::read_to_string(&path).expect("there").lines().count();
-        assert_eq!(lines, 3, "the epoch, the seal and the ending");
+        assert_eq!(lines, 4, "the first line, the epoch, the seal and the ending");
         let before = file.openings().clone();
         drop(file);
         let mut file = OpeningsFile::open(&path).expect("readable");

@@ -1,10 +1,11 @@
 //! Files with one record on each line, which is appended and synced before the first byte that depends on it leaves
-//! (`ROUND-04`).
+//! (`ROUND-04`). Lines are chained, so that damage is told from a write that a crash cut off ([`LineChain`]).
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use cloister_storage::chain::LineChain;
 use thiserror::Error;
 
 /// Why a file of records cannot be used.
@@ -25,7 +26,20 @@ pub enum JournalError {
         "another process uses the journal {0}; end it first, because two of them could sign different things for one round"
     )]
     InUse(PathBuf),
-    /// A line that this program did not write.
+    /// A line that was changed, or a file of another program.
+    #[error(
+        "the journal {path}, line {line}: {why}. The file was changed or damaged, or is not this party's: a journal that lost records \
+         could sign twice. Restore the file from a backup, or start a new epoch"
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// A line that this version did not write.
     #[error(
         "the journal {path}, line {line}: {text:?} is not a record; restore the file from a backup, or start a new epoch"
     )]
@@ -44,30 +58,50 @@ pub enum JournalError {
 pub(crate) struct RecordFile {
     path: PathBuf,
     file: File,
+    chain: LineChain,
+    /// Digest of the last line.
+    head: [u8; 32],
 }
 
+/// The text of the first line, by which a file that a crash cut off within it is told from another program's.
+const FIRST: &str = "begun";
+/// The line of the first record.
+const FIRST_RECORD: usize = 2;
+
 impl RecordFile {
-    /// Opens or creates the file, and reads its lines. A last line without a line break was torn off by a crash before
-    /// anything relied on it, so it is cut off the file.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<String>), JournalError> {
+    /// Opens or creates the file, and reads its records. A last line that a crash cut off before anything relied on it
+    /// is cut off the file. A file that is rejected is left as it is.
+    pub(crate) fn open(path: &Path, chain: LineChain) -> Result<(Self, Vec<String>), JournalError> {
         // CONS-07
         let file = cloister_storage::open(path).map_err(io_error(path))?;
         // Locked before it is read, or records that another program appends in between would be missing. Not
         // `lock`, with which a second program would start by itself when the first one ends.
         file.try_lock().map_err(|_| JournalError::InUse(path.to_path_buf()))?;
-        let mut records = Self { path: path.to_path_buf(), file };
-        let lines = records.read_whole_lines().map_err(io_error(path))?;
-        Ok((records, lines))
+        let mut records = Self { path: path.to_path_buf(), file, chain, head: [0; 32] };
+        let texts = records.read()?;
+        if texts.is_empty() {
+            records.append(FIRST)?;
+        }
+        Ok((records, texts.into_iter().skip(FIRST_RECORD - 1).collect()))
     }
 
-    /// Cuts off what follows the last line break, and leaves the file's position at its end for appending.
-    fn read_whole_lines(&mut self) -> io::Result<Vec<String>> {
-        let text = io::read_to_string(&mut self.file)?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    /// The texts of all whole lines. Cuts off what a crash left behind them, and leaves the file's position at its end
+    /// for appending.
+    fn read(&mut self) -> Result<Vec<String>, JournalError> {
+        let mut bytes = Vec::new();
+        self.file.read_to_end(&mut bytes).map_err(io_error(&self.path))?;
+        let chained = self.chain.read(Some(FIRST), &bytes).map_err(|broken| JournalError::Broken {
+            path: self.path.clone(),
+            line: broken.line,
+            why: broken.why,
+        })?;
         // Or the next record would continue the torn line.
-        self.file.set_len(whole as u64)?;
-        self.file.seek(io::SeekFrom::End(0))?;
-        Ok(text[..whole].lines().map(str::to_owned).collect())
+        self.file
+            .set_len(chained.length as u64)
+            .and_then(|()| self.file.seek(io::SeekFrom::End(0)))
+            .map_err(io_error(&self.path))?;
+        self.head = chained.lines.last().map_or([0; 32], |(digest, _)| *digest);
+        Ok(chained.lines.into_iter().map(|(_, text)| text.to_owned()).collect())
     }
 
     /// Parses each line. The error names the first one that is not a record.
@@ -77,7 +111,7 @@ impl RecordFile {
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, JournalError> {
         let mut records = Vec::with_capacity(lines.len());
-        for (line, text) in (1..).zip(lines) {
+        for (line, text) in (FIRST_RECORD..).zip(lines) {
             let not_a_record = || JournalError::Record { path: self.path.clone(), line, text: text.clone() };
             records.push(read(text).ok_or_else(not_a_record)?);
         }
@@ -88,9 +122,11 @@ impl RecordFile {
     pub(crate) fn append(&mut self, line: &str) -> Result<(), JournalError> {
         // Line and line break in one write: a line without its break counts as torn. `sync_data` also writes
         // the file's new length.
-        let written =
-            self.file.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(io_error(&self.path))
+        let whole = self.chain.line(&self.head, line);
+        let written = self.file.write_all(whole.as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(io_error(&self.path))?;
+        self.head = self.chain.digest(&self.head, line);
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -45,6 +45,8 @@ use rustix::fs::Mode;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub mod chain;
+
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
 /// The permissions of group and others.

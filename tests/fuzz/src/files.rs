@@ -52,9 +52,12 @@ fn write(bytes: &[u8]) -> &'static Path {
     scratch()
 }
 
-/// What a journal holds is the same when it is opened again, whatever was torn off its end.
+/// What a journal holds is the same when it is opened again, whatever was torn off its end. Records, one a line, are chained
+/// as a journal chains them, behind its first line; what follows a zero byte is the end of the file as it is.
 fn journal(bytes: &[u8]) {
-    let path = write(bytes);
+    let (records, end) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    let records = [b"begun\n", records].concat();
+    let path = write(&[&chained("cloister/v1/party-journal", &records)[..], end.get(1..).unwrap_or_default()].concat());
     let content = |journal: Journal| (journal.signed().to_vec(), journal.last_announced());
     let Ok(first) = Journal::open(path).map(content) else { return };
     let again = Journal::open(path).expect("a journal that was opened opens again");
@@ -64,10 +67,17 @@ fn journal(bytes: &[u8]) {
 /// Entries, one a line, are chained as a ledger chains them, so that what is behind the digests is reached; what is read
 /// must be the same a second time, and what it costs can be told.
 fn ledger(bytes: &[u8]) {
+    let path = write(&chained("cloister/v1/privacy-ledger", bytes));
+    let Ok(history) = History::read(path) else { return };
+    assert!(History::read(path).is_ok_and(|again| again == history), "another history comes back");
+    let _ = history.account();
+}
+
+/// Entries, one a line, as the lines of a file with this tag.
+fn chained(tag: &str, entries: &[u8]) -> Vec<u8> {
     let mut head: [u8; 32] = [0; 32];
     let mut chained = Vec::new();
-    for entry in bytes.split(|byte| *byte == b'\n').filter(|entry| !entry.is_empty()) {
-        let tag = b"cloister/v1/privacy-ledger";
+    for entry in entries.split(|byte| *byte == b'\n').filter(|entry| !entry.is_empty()) {
         head = Sha256::new()
             .chain_update([tag.len() as u8])
             .chain_update(tag)
@@ -78,10 +88,7 @@ fn ledger(bytes: &[u8]) {
         chained.extend_from_slice(hex::encode(head).as_bytes());
         chained.extend([b" ", entry, b"\n"].concat());
     }
-    let path = write(&chained);
-    let Ok(history) = History::read(path) else { return };
-    assert!(History::read(path).is_ok_and(|again| again == history), "another history comes back");
-    let _ = history.account();
+    chained
 }
 
 /// Rows of text, compressed or not. Notes that are read are the same once they are written as JSON Lines and read again.

@@ -43,6 +43,7 @@ fn history(rounds: impl Iterator<Item = Vec<Release>>) -> History {
         budgets: vec![],
         closed: vec![None; charges.len()],
         charges,
+        sent: None,
         lines: vec![Digest([3; 32])],
     }
 }

@@ -5,13 +5,16 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use cloister_params::id::Digest;
-use sha2::{Digest as _, Sha256};
+use cloister_storage::chain::LineChain;
 
-use super::{Charge, Entry, LedgerError, Opening};
+use super::{Charge, Entry, LedgerError, Opening, SentRound};
 use crate::accountant::Account;
 use crate::budget::Budget;
 use crate::closed::ClosedRound;
 use crate::release::{Release, account};
+
+/// How the lines of a ledger are chained (`PRIV-06`).
+pub(super) const CHAIN: LineChain = LineChain::new("cloister/v1/privacy-ledger");
 
 /// What a ledger says.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,6 +29,8 @@ pub struct History {
     /// For each charge, how its round closed; `None` if the round ended without sums, or the hospital did not
     /// see it end.
     pub closed: Vec<Option<ClosedRound>>,
+    /// The last round in which the last charge's contribution was sent; `None` in hospitals' ledgers.
+    pub sent: Option<SentRound>,
     /// Digest of each line, oldest first.
     pub(crate) lines: Vec<Digest>,
 }
@@ -33,12 +38,18 @@ pub struct History {
 impl History {
     /// The history of a ledger that has its first line only.
     pub(super) fn new(opening: Opening, line: Digest) -> Self {
-        Self { opening, budgets: Vec::new(), charges: Vec::new(), closed: Vec::new(), lines: vec![line] }
+        let (budgets, charges, closed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { opening, budgets, charges, closed, sent: None, lines: vec![line] }
     }
 
     /// Digest of the last line.
     pub fn head(&self) -> Digest {
         self.lines.last().copied().unwrap_or_default()
+    }
+
+    /// Whether the round of the last charge has not closed.
+    pub fn is_open(&self) -> bool {
+        self.closed.last() == Some(&None)
     }
 
     /// The budget to which the last charge was held; `None` without charges, or if the policy had no budget.
@@ -64,9 +75,8 @@ impl History {
         let bytes = File::open(path)
             .and_then(|mut file| read_bytes(&mut file))
             .map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
-        let parsed = parse(&bytes[..whole_lines(&bytes)]);
-        parsed
-            .and_then(|history| history.ok_or_else(|| (1, "the file is empty".to_owned())))
+        parse(&bytes, None)
+            .and_then(|(history, _)| history.ok_or_else(|| (1, "the file is empty".to_owned())))
             .map_err(|(line, why)| LedgerError::Broken { path: path.to_path_buf(), line, why })
     }
 }
@@ -88,39 +98,20 @@ pub(super) fn read_bytes(file: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How many bytes the whole lines take: everything up to the last line break.
-pub(super) fn whole_lines(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
-}
-
-/// The digest of a line. The previous line's digest enters it, so that no line can be changed, removed or
-/// inserted unnoticed but by writing all later ones anew.
-pub(super) fn chained(previous: Digest, json: &[u8]) -> Digest {
-    let tag = b"cloister/v1/privacy-ledger";
-    let mut hash = Sha256::new();
-    // The tag separates these digests from all others of the project, and its length ends it.
-    hash.update([tag.len() as u8]);
-    hash.update(tag);
-    hash.update(previous.0);
-    hash.update(json);
-    Digest(hash.finalize().into())
-}
-
-/// Reads whole lines and checks their chain; `None` if there is no line. An error is the line's number, from
-/// 1, and what is wrong with it.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<History>, (usize, String)> {
-    let text = std::str::from_utf8(bytes).map_err(|_| (1, "the file is not text".to_owned()))?;
+/// Reads a ledger and checks its chain: what its whole lines say, `None` if there is none, and how many bytes they
+/// take. `first` is the text of its first line, if it is known. An error is the line's number, from 1, and what is
+/// wrong with it.
+pub(super) fn parse(bytes: &[u8], first: Option<&str>) -> Result<(Option<History>, usize), (usize, String)> {
+    let chained = CHAIN.read(first, bytes).map_err(|broken| (broken.line, broken.why))?;
     let mut history: Option<History> = None;
-    for (line, text) in (1..).zip(text.lines()) {
-        // The first line follows 32 zero bytes.
-        let previous = history.as_ref().map_or(Digest::default(), History::head);
-        let (digest, entry) = parse_line(text, previous).map_err(|why| (line, why))?;
+    for (line, (digest, text)) in (1..).zip(chained.lines) {
+        let (entry, digest) = (parse_entry(text).map_err(|why| (line, why))?, Digest(digest));
         match &mut history {
             None => history = Some(begun(entry, digest).map_err(|why| (line, why))?),
             Some(history) => history.follow(entry, digest).map_err(|why| (line, why))?,
         }
     }
-    Ok(history)
+    Ok((history, chained.length))
 }
 
 fn begun(entry: Entry, line: Digest) -> Result<History, String> {
@@ -138,6 +129,14 @@ impl History {
             Entry::Charged(charge) => {
                 self.charges.push(charge);
                 self.closed.push(None);
+                self.sent = None;
+            }
+            Entry::Sent(sent) => {
+                let is_later = self.sent.is_none_or(|before| before.round < sent.round);
+                if !self.is_open() || !is_later {
+                    return Err("it sends what was not charged, or is not after what was sent".into());
+                }
+                self.sent = Some(sent);
             }
             Entry::Closed(round) => match self.closed.last_mut() {
                 Some(last @ None) => *last = Some(round),
@@ -149,12 +148,7 @@ impl History {
     }
 }
 
-fn parse_line(text: &str, previous: Digest) -> Result<(Digest, Entry), String> {
-    let (digest, json) = text.split_once(' ').ok_or("it is not an entry: a digest and JSON were expected")?;
-    let expected = chained(previous, json.as_bytes());
-    if digest != expected.to_string() {
-        return Err(format!("its digest is {digest}, its content and the lines before it make {expected}"));
-    }
+fn parse_entry(json: &str) -> Result<Entry, String> {
     let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is not an entry: {error}"))?;
     // The chain proves that no line was changed, not that its figures are possible.
     match &entry {
@@ -165,6 +159,6 @@ fn parse_line(text: &str, previous: Digest) -> Result<(Digest, Entry), String> {
         Entry::Charged(charge) if !charge.releases.iter().all(|release| release.mechanism.is_valid()) => {
             Err("its mechanism has impossible figures".into())
         }
-        _ => Ok((expected, entry)),
+        _ => Ok(entry),
     }
 }

@@ -23,7 +23,7 @@ use crate::closed::ClosedRound;
 use crate::concentrated::MapError;
 use crate::release::{Release, account};
 pub use history::History;
-use history::{chained, parse, read_bytes, whole_lines};
+use history::{CHAIN, parse, read_bytes};
 
 /// What a ledger is about: its first line.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -73,6 +73,17 @@ pub struct Charge {
     pub releases: Vec<Release>,
 }
 
+/// A round in which the contribution of the last charge was sent. Coordinators' ledgers have one for each such
+/// round: a contribution that is sent again is not charged again (`PRIV-13`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SentRound {
+    /// The round.
+    pub round: Round,
+    /// Digest of everything in the plan's settings that a contribution depends on.
+    pub settings: Digest,
+}
+
 /// A line of the ledger.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -82,6 +93,7 @@ enum Entry {
     /// none.
     Budgeted(Option<Budget>),
     Charged(Charge),
+    Sent(SentRound),
     Closed(ClosedRound),
 }
 
@@ -240,6 +252,21 @@ impl Ledger {
         Ok(ReleasePermit { round, entry })
     }
 
+    /// Records that the contribution of the last charge was sent in a round. The same round again changes nothing.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn sent(&mut self, sent: SentRound) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            let history = ledger.history()?;
+            let is_later = history.sent.is_none_or(|before| before.round < sent.round);
+            if history.is_open() && is_later {
+                ledger.append(history.head(), &Entry::Sent(sent))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Records how the round of the last charge closed. Only the first call after a charge has an effect.
     ///
     /// # Errors
@@ -248,7 +275,7 @@ impl Ledger {
         self.locked(|ledger| {
             let history = ledger.history()?;
             // A coordinator that restarts, or a closing that arrives twice, repeats this call.
-            if history.closed.last() == Some(&None) {
+            if history.is_open() {
                 ledger.append(history.head(), &Entry::Closed(round))?;
             }
             Ok(())
@@ -289,24 +316,34 @@ impl Ledger {
     }
 
     /// Reads everything that any process has written. A last line that was cut off while it was written is
-    /// removed: no permit was made for it.
+    /// removed: no permit was made for it. A file that is rejected is left as it is.
     fn history(&mut self) -> Result<History, LedgerError> {
         let bytes = read_bytes(&mut self.file).map_err(|source| self.io(source))?;
-        let whole = whole_lines(&bytes);
-        // Cut off before anything is appended, or the next line would continue the torn one.
-        self.file.set_len(whole as u64).map_err(|source| self.io(source))?;
-        let parsed = parse(&bytes[..whole]);
-        let history =
-            parsed.map_err(|(line, why)| LedgerError::Broken { path: self.path.clone(), line, why })?;
-        match history {
-            Some(history) if history.opening == self.opening => self.with_required(history),
-            Some(history) => Err(LedgerError::Other {
-                path: self.path.clone(),
-                found: Box::new(history.opening),
-                expected: Box::new(self.opening.clone()),
-            }),
-            None => self.begin().and_then(|history| self.with_required(history)),
+        let first = self.json(&Entry::Opened(self.opening.clone()))?;
+        let (history, whole) = parse(&bytes, Some(&first)).map_err(|(line, why)| LedgerError::Broken {
+            path: self.path.clone(),
+            line,
+            why,
+        })?;
+        if let Some(found) =
+            history.as_ref().map(|history| &history.opening).filter(|found| **found != self.opening)
+        {
+            let (path, found, expected) = (self.path.clone(), found.clone(), self.opening.clone());
+            return Err(LedgerError::Other { path, found: Box::new(found), expected: Box::new(expected) });
         }
+        if whole < bytes.len() {
+            // Cut off before anything is appended, or the next line would continue the torn one.
+            self.file.set_len(whole as u64).map_err(|source| self.io(source))?;
+        }
+        let history = match history {
+            Some(history) => history,
+            None => self.begin()?,
+        };
+        self.with_required(history)
+    }
+
+    fn json(&self, entry: &Entry) -> Result<String, LedgerError> {
+        serde_json::to_string(entry).map_err(|error| self.io(error.into()))
     }
 
     /// The history, if it has the required line (`PRIV-12`).
@@ -327,14 +364,13 @@ impl Ledger {
 
     /// Appends an entry. It is on disk when this returns.
     fn append(&mut self, previous: Digest, entry: &Entry) -> Result<Digest, LedgerError> {
-        let json = serde_json::to_string(entry).map_err(|error| self.io(error.into()))?;
-        let digest = chained(previous, json.as_bytes());
-        let line = format!("{digest} {json}\n");
+        let json = self.json(entry)?;
+        let line = CHAIN.line(&previous.0, &json);
         // To the end, because another process may have appended since this one last wrote. `sync_data` also
         // writes the file's length, without which the new line could not be read after a power cut.
         let write = self.file.seek(SeekFrom::End(0)).and_then(|_| self.file.write_all(line.as_bytes()));
         write.and_then(|()| self.file.sync_data()).map_err(|source| self.io(source))?;
-        Ok(digest)
+        Ok(Digest(CHAIN.digest(&previous.0, &json)))
     }
 }
 

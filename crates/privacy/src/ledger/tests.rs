@@ -77,8 +77,57 @@ fn a_torn_line_is_dropped_and_a_changed_one_is_named() {
     for changed in [longer.replace("\"round\":2", "\"round\":9"), without_line(&longer, 2)] {
         std::fs::write(&path, changed).expect("writable");
         let error = Ledger::open(&path, opening()).expect_err("changed").to_string();
-        assert!(error.contains("line 3: its digest is"), "{error}");
+        assert!(error.contains("line 3: its digest is not"), "{error}");
     }
+    std::fs::remove_file(path).expect("there");
+}
+
+/// PRIV-06: a ledger that lost charges would forget what was spent.
+#[test]
+fn a_ledger_that_was_cut_is_used_and_one_with_a_changed_byte_is_rejected_and_kept() {
+    let path = scratch("damaged");
+    let mut ledger = Ledger::open(&path, opening()).expect("a new file");
+    for round in 1..=2 {
+        let small = charge(round, Mechanism::Concentrated { rho: 0.01 });
+        let _ = ledger.charge(small, None).expect("taken").redeem();
+    }
+    let whole = std::fs::read(&path).expect("there");
+    for length in (0..whole.len()).step_by(7) {
+        std::fs::write(&path, &whole[..length]).expect("writable");
+        let charges =
+            Ledger::open(&path, opening()).and_then(|mut ledger| ledger.read()).expect("cut").charges;
+        let lines = whole[..length].iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(charges.len(), lines.saturating_sub(1), "{length}");
+    }
+    // The last byte is the line break of a charge for which a permit was made.
+    for place in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 0x21;
+        std::fs::write(&path, &bytes).expect("writable");
+        let error = Ledger::open(&path, opening()).expect_err("damaged");
+        assert!(matches!(error, LedgerError::Broken { .. }), "{place}: {error}");
+        assert!(History::read(&path).is_err(), "{place}");
+        assert_eq!(std::fs::read(&path).expect("there"), bytes, "{place}: the file is as it was");
+    }
+    std::fs::remove_file(path).expect("there");
+}
+
+/// PRIV-06
+#[test]
+fn another_file_that_is_given_as_a_ledger_is_rejected_and_kept() {
+    let path = scratch("given");
+    for other in ["the only copy, without a line break", "text,label\na note,yes\nanother", "abc"] {
+        std::fs::write(&path, other).expect("writable");
+        assert!(matches!(Ledger::open(&path, opening()), Err(LedgerError::Broken { .. })), "{other}");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), other);
+    }
+    std::fs::remove_file(&path).expect("there");
+    drop(Ledger::open(&path, opening()).expect("a new file"));
+    let torn = std::fs::read_to_string(&path).expect("there") + "00";
+    std::fs::write(&path, &torn).expect("writable");
+    let other = Opening { holder: "hospital 2".into(), ..opening() };
+    assert!(matches!(Ledger::open(&path, other), Err(LedgerError::Other { .. })));
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), torn, "another hospital's is kept as it is");
     std::fs::remove_file(path).expect("there");
 }
 
@@ -158,8 +207,7 @@ fn what_became_of_a_charge_is_noted_once_and_never_without_one() {
     assert!(matches!(missing, Err(LedgerError::Older { .. })));
     // A closing where nothing is open is a line that this program does not write.
     let json = serde_json::to_string(&Entry::Closed(closed(4))).expect("JSON");
-    let line = format!("{} {json}\n", chained(history.head(), json.as_bytes()));
-    let text = std::fs::read_to_string(&path).expect("there") + &line;
+    let text = std::fs::read_to_string(&path).expect("there") + &CHAIN.line(&history.head().0, &json);
     std::fs::write(&path, text).expect("writable");
     let error = History::read(&path).expect_err("nothing to close");
     assert!(error.to_string().contains("line 4: it closes a round that nothing was charged for"), "{error}");

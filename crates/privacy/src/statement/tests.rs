@@ -33,6 +33,7 @@ fn history(unit: PrivacyUnit, mechanism: Mechanism) -> History {
         budgets: vec![],
         charges: (1..=3).map(charge).collect(),
         closed,
+        sent: None,
         lines: vec![Digest([3; 32])],
     }
 }
@@ -218,9 +219,8 @@ fn noise_is_realised_by_those_that_were_summed_and_what_is_not_known_says_why() 
 fn the_cost_in_accuracy_is_stated_or_why_it_is_not_known() {
     let history = history(PrivacyUnit::Record, Mechanism::Concentrated { rho: 0.01 });
     let run = |accuracy: f64, epsilon: Option<f64>| {
-        json!({"summary": {
-            "dataset": "AG News", "strategy": "FedAvg", "division": "iid", "members": 5, "rounds": 4, "seeds": [0],
-            "accuracy": {"mean": accuracy, "std": 0.0}, "epsilon_of_training": epsilon,
+        json!({"settings": {}, "data": [], "summary": {
+            "dataset": "AG News", "seeds": [0], "accuracy": {"mean": accuracy, "std": 0.0}, "epsilon_of_training": epsilon,
         }})
         .to_string()
     };

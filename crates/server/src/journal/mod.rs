@@ -1,10 +1,16 @@
 //! The coordinator's journal: what its round began with, and every input since. After a restart the
 //! coordinator is restored from it (`ROUND-27`).
 //!
-//! A record is its length (8 bytes, little-endian), its hash (as a leaf of RFC 6962, 32 bytes) and its bytes.
-//! The first records are what the round began with: numbers and last ending, model, sums, openings and bad
-//! dealings. The others are inputs. Records are synced before anything that follows from them is sent. So
-//! what a power cut left incomplete at the end was not synced, and nothing followed from it.
+//! A record is its length (8 bytes, little-endian), the length's hash (as a leaf of RFC 6962, the first 8
+//! bytes of it), its hash (as a leaf too, 32 bytes) and its bytes. The first records are what the round began
+//! with: numbers and last ending, model, sums, openings and bad dealings. The others are inputs. Records are
+//! synced before anything that follows from them is sent. So what a power cut left incomplete at the end was
+//! not synced, and nothing followed from it.
+//!
+//! An incomplete record has fewer bytes than its length says, or the file ends in nothing but zeros, because a
+//! power cut may leave a file longer than its bytes. Everything else that is no record is damage, and is
+//! rejected: a coordinator without inputs that it took could propose something else than it did. The hash of
+//! the length tells an incomplete record from one whose length was damaged.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -52,7 +58,7 @@ pub enum RoundJournalError {
         /// The epoch of the consortium file that was given.
         expected: Digest,
     },
-    /// A record that this program did not write.
+    /// A record that was changed, or that this program did not write.
     #[error(
         "the journal {path}, record {record}: {why}; restore the file from a copy, or start a new epoch in a new folder"
     )]
@@ -116,7 +122,7 @@ impl RoundJournal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((journal, None)),
             other => other.map_err(|source| journal.failed(source))?,
         };
-        let (records, whole) = records(&bytes);
+        let (records, whole) = journal.records(&bytes)?;
         let content = journal.interpret(&records, bytes.len() - whole)?;
         // Checked before the file is opened for writing: another epoch's journal keeps even its torn end.
         if content.beginning.epoch != epoch {
@@ -125,6 +131,18 @@ impl RoundJournal {
         let file = open_at_end(&path, whole as u64).map_err(|source| journal.failed(source))?;
         journal.file = Some(file);
         Ok((journal, Some(content)))
+    }
+
+    /// The whole records at the beginning of a journal, and how many bytes they take.
+    fn records<'a>(&self, bytes: &'a [u8]) -> Result<(Vec<&'a [u8]>, usize), RoundJournalError> {
+        let (mut records, mut rest) = (Vec::new(), bytes);
+        while let Some((record, after)) =
+            next_record(rest).map_err(|why| self.wrong_record(records.len() + 1, why.to_owned()))?
+        {
+            records.push(record);
+            rest = after;
+        }
+        Ok((records, bytes.len() - rest.len()))
     }
 
     fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<JournalContent, RoundJournalError> {
@@ -170,7 +188,7 @@ impl RoundJournal {
     pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), RoundJournalError> {
         // Read back, because inputs of an earlier run are in the file alone.
         let bytes = fs::read(self.path()).map_err(|source| self.failed(source))?;
-        let (records, _) = records(&bytes);
+        let (records, _) = self.records(&bytes)?;
         let content = self.interpret(&records, 0)?;
         let mut remaining = Vec::with_capacity(content.inputs.len());
         for (input, now) in content.inputs {
@@ -221,27 +239,35 @@ fn open_at_end(path: &Path, whole: u64) -> io::Result<File> {
 }
 
 fn write_record(file: &mut File, record: &[u8]) -> io::Result<()> {
-    file.write_all(&(record.len() as u64).to_le_bytes())?;
-    // A length is not enough: after a power cut a file may have its new length without its bytes.
+    let length = (record.len() as u64).to_le_bytes();
+    file.write_all(&length)?;
+    file.write_all(&length_check(&length))?;
     file.write_all(&leaf_hash(record).0)?;
     file.write_all(record)
 }
 
-/// The whole records at the beginning of a journal, and how many bytes they take.
-fn records(bytes: &[u8]) -> (Vec<&[u8]>, usize) {
-    let (mut records, mut rest) = (Vec::new(), bytes);
-    while let Some((record, after)) = next_record(rest) {
-        records.push(record);
-        rest = after;
-    }
-    (records, bytes.len() - rest.len())
+/// The part of a length's hash that follows it.
+fn length_check(length: &[u8]) -> [u8; 8] {
+    let hash = leaf_hash(length).0;
+    std::array::from_fn(|place| hash[place])
 }
 
-fn next_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, bytes) = bytes.split_first_chunk()?;
-    let (hash, bytes) = bytes.split_first_chunk()?;
-    let (record, rest) = bytes.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    (leaf_hash(record) == Digest(*hash)).then_some((record, rest))
+/// The next record and what follows it; `None` at the end, and for a record that a power cut left incomplete.
+/// An error says what is wrong with it.
+fn next_record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
+    // A record's hash is never all zeros, so no whole record is.
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let Some((length, bytes)) = bytes.split_first_chunk() else { return Ok(None) };
+    let Some((check, bytes)) = bytes.split_first_chunk() else { return Ok(None) };
+    if *check != length_check(length) {
+        return Err("its length was changed");
+    }
+    let Some((hash, bytes)) = bytes.split_first_chunk() else { return Ok(None) };
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let Some((record, rest)) = bytes.split_at_checked(length) else { return Ok(None) };
+    if leaf_hash(record) == Digest(*hash) { Ok(Some((record, rest))) } else { Err("its bytes were changed") }
 }
 
 /// The first record is the epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings

@@ -64,8 +64,10 @@ fn a_round_survives_a_restart_and_what_was_torn_is_dropped() {
     written(&folder);
     let path = folder.join(NAME);
     let whole = fs::read(&path).expect("there");
-    for torn in [0, 1, 39, 52] {
-        let tail = [&whole[..], &whole[whole.len() - 53..][..torn]].concat();
+    // A record of an input has 48 bytes before its own.
+    let record = 48 + bytes_of(input(2)).len();
+    for torn in [0, 1, 8, 15, 16, 47, record - 1] {
+        let tail = [&whole[..], &whole[whole.len() - record..][..torn]].concat();
         fs::write(&path, tail).expect("writable");
         let (mut journal, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
         let kept = kept.expect("it was begun");
@@ -76,6 +78,37 @@ fn a_round_survives_a_restart_and_what_was_torn_is_dropped() {
         let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
         assert_eq!(kept.expect("it was begun").inputs, [input(1), input(2), input(3)]);
         fs::write(&path, &whole).expect("writable");
+    }
+    fs::remove_dir_all(folder).expect("there");
+}
+
+/// ROUND-27: a coordinator without inputs that it took could propose something else than it did.
+#[test]
+fn a_journal_that_was_cut_is_used_and_one_with_a_changed_byte_is_refused_and_kept() {
+    let folder = scratch("damaged");
+    written(&folder);
+    let path = folder.join(NAME);
+    let whole = fs::read(&path).expect("there");
+    let record = 48 + bytes_of(input(2)).len();
+    // The beginning is written as a whole, so no crash cuts it.
+    for length in whole.len() - 2 * record..=whole.len() {
+        fs::write(&path, &whole[..length]).expect("writable");
+        let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("cut off by a power cut");
+        let inputs = 2 - (whole.len() - length).div_ceil(record);
+        assert_eq!(kept.expect("it was begun").inputs.len(), inputs, "{length}");
+    }
+    fs::write(&path, [&whole[..], &[0; 5000]].concat()).expect("writable");
+    let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("longer than its bytes");
+    assert_eq!(kept.map(|kept| (kept.inputs.len(), kept.torn)), Some((2, 5000)));
+    for place in 0..whole.len() {
+        for change in [1, 0x80] {
+            let mut bytes = whole.clone();
+            bytes[place] ^= change;
+            fs::write(&path, &bytes).expect("writable");
+            let refused = RoundJournal::open(&folder, EPOCH).map(|_| ());
+            assert!(matches!(refused, Err(RoundJournalError::Record { .. })), "{place}: {refused:?}");
+            assert_eq!(fs::read(&path).expect("there"), bytes, "{place}: the file is as it was");
+        }
     }
     fs::remove_dir_all(folder).expect("there");
 }
