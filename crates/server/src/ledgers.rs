@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use cloister_crypto::merkle::leaf_hash;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundPlan;
 use cloister_privacy::closed::ClosedRound;
-use cloister_privacy::ledger::{Charge, Ledger, LedgerError, Opening};
+use cloister_privacy::ledger::{Charge, History, Ledger, LedgerError, Opening, SentRound};
 use cloister_privacy::release::releases;
 use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::statement::body_digest;
@@ -23,15 +24,14 @@ use cloister_wire::message::Ending;
 /// Writes what a round released into both ledgers of the folder. Writing the same round again changes
 /// nothing.
 pub(crate) fn record(folder: &Path, consortium: &str, report: &RoundReport) -> Result<(), LedgerError> {
-    let plan = report.log.entries().iter().find(|entry| entry.kind == EntryKind::Plan);
-    let Some(plan) = plan.and_then(|entry| codec::decode::<RoundPlan>(&entry.body).ok()) else {
-        return Ok(());
-    };
+    let Some(plan) = plan_of(report) else { return Ok(()) };
     for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
         let holder = format!("a member of {consortium} in every round");
         let path = folder.join(format!("privacy-ledger-{unit}"));
         let mut ledger = Ledger::open(&path, Opening { holder, unit, group_by: None })?;
-        charge(&mut ledger, &plan, report, unit)?;
+        if !report.announced.is_empty() {
+            charge(&mut ledger, &plan, unit)?;
+        }
         if let Ending::Closed { certificate, .. } = &report.ending {
             let closing = body_digest(&certificate.body);
             ledger.close(ClosedRound::new(&plan.settings, (report.round, closing), opened(report)))?;
@@ -40,28 +40,38 @@ pub(crate) fn record(folder: &Path, consortium: &str, report: &RoundReport) -> R
     Ok(())
 }
 
-/// Charges a round in which somebody announced. A contribution that was sent again after an abort, which
-/// starts from the same model, is not charged again (`PRIV-03`).
-fn charge(
-    ledger: &mut Ledger,
-    plan: &RoundPlan,
-    report: &RoundReport,
-    unit: PrivacyUnit,
-) -> Result<(), LedgerError> {
+fn plan_of(report: &RoundReport) -> Option<RoundPlan> {
+    let plan = report.log.entries().iter().find(|entry| entry.kind == EntryKind::Plan)?;
+    codec::decode(&plan.body).ok()
+}
+
+/// Charges a round in which somebody announced, unless members sent again what they were charged for.
+fn charge(ledger: &mut Ledger, plan: &RoundPlan, unit: PrivacyUnit) -> Result<(), LedgerError> {
+    let settings = leaf_hash(&codec::encode(&plan.settings.without_deadlines()));
+    let sent = SentRound { round: plan.round, settings };
     let history = ledger.read()?;
-    let is_open = history.closed.last() == Some(&None);
-    // The same round again after a restart, or a later round that sends an aborted one's contributions.
-    let again = history.charges.last().is_some_and(|last| {
-        last.epoch == plan.epoch && (last.round == plan.round || (is_open && last.model == plan.model))
-    });
-    if again || report.announced.is_empty() {
-        return Ok(());
+    let last = history.charges.last().filter(|last| last.epoch == plan.epoch);
+    if last.is_some_and(|last| is_charged(&history, last, plan, sent)) {
+        // For the charge's own round too: its line is missing if the coordinator was stopped right behind the charge.
+        return ledger.sent(sent);
     }
     let releases = releases(&plan.settings, unit)?;
     let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases };
     // The coordinator releases nothing of its own: it only counts, and the permit is used up here.
     let _ = ledger.charge(charge, None)?.redeem();
-    Ok(())
+    ledger.sent(sent)
+}
+
+/// Whether what members sent in a round is charged already: because the round is written again after a restart, or
+/// because it was the contribution of the aborted round before. Members send that again if the model and all settings
+/// but the deadlines are the same (`ROUND-03`), and only in the next round (`ROUND-31`). Otherwise they train, add noise
+/// and are charged anew.
+fn is_charged(history: &History, last: &Charge, plan: &RoundPlan, sent: SentRound) -> bool {
+    let last_sent = history.sent.map_or(last.round, |sent| sent.round);
+    let follows = last_sent.next() == plan.round;
+    let is_same =
+        last.model == plan.model && history.sent.is_some_and(|before| before.settings == sent.settings);
+    plan.round <= last_sent || (history.is_open() && follows && is_same)
 }
 
 /// The opened blocks, each with the number of members in its sum.
@@ -83,7 +93,7 @@ mod tests {
     use cloister_cluster::consortium::consortium;
     use cloister_cluster::plan::template;
     use cloister_cluster::{Cluster, DropOut};
-    use cloister_privacy::ledger::History;
+    use cloister_params::id::{Digest, Round};
     use cloister_privacy::release::Released;
 
     use super::*;
@@ -146,13 +156,50 @@ mod tests {
         cluster.drop_member(PartyId(4), DropOut::AfterAnnouncing);
         let report = cluster.run_round().expect("it ends");
         assert!(matches!(report.ending, Ending::Aborted(_)), "too few uploaded");
-        let mut again = report.clone();
-        again.round = report.round.next();
-        for report in [&report, &again] {
+        let next = cluster.run_round().expect("it ends");
+        assert!(matches!(next.ending, Ending::Aborted(_)) && !next.announced.is_empty());
+        for report in [&report, &next, &next] {
             record(&folder, "test", report).expect("writable");
         }
         let history = read_ledger(&folder, "member");
         assert_eq!((history.charges.len(), history.closed.as_slice()), (1, &[None][..]));
         std::fs::remove_dir_all(folder).expect("it was written");
+    }
+
+    /// PRIV-03, PRIV-13, ROUND-03: what members are charged for anew is charged anew here.
+    #[test]
+    fn after_an_abort_other_settings_and_a_round_that_nobody_announced_in_are_charged_anew() {
+        let path = folder("anew").join("ledger");
+        let report = Cluster::new(consortium(&[1; 5]), template(2, 4, 1), 3).run_round().expect("it ends");
+        let first = plan_of(&report).expect("the log has it");
+        let at = |round: u64, change: fn(&mut RoundPlan)| {
+            let mut plan = RoundPlan { round: Round(round), ..first.clone() };
+            change(&mut plan);
+            plan
+        };
+        let charges = |plans: &[RoundPlan]| {
+            let _ = std::fs::remove_file(&path);
+            let opening = Opening { holder: "test".into(), unit: PrivacyUnit::Member, group_by: None };
+            let mut ledger = Ledger::open(&path, opening).expect("a new file");
+            plans.iter().for_each(|plan| charge(&mut ledger, plan, PrivacyUnit::Member).expect("writable"));
+            ledger.read().expect("a sound ledger").charges.len()
+        };
+        let same: fn(&mut RoundPlan) = |_| {};
+        assert_eq!(charges(&[at(1, same), at(2, same), at(3, same)]), 1, "two aborts");
+        assert_eq!(
+            charges(&[at(1, same), at(1, same), at(2, same), at(2, same), at(1, same)]),
+            1,
+            "restarts"
+        );
+        assert_eq!(charges(&[at(1, same), at(2, |plan| plan.settings.deadlines.upload += 1)]), 1);
+        assert_eq!(charges(&[at(1, same), at(2, |plan| plan.settings.training.learning_rate_micro += 1)]), 2);
+        assert_eq!(charges(&[at(1, same), at(2, |plan| plan.model = Digest([9; 32]))]), 2);
+        assert_eq!(charges(&[at(1, same), at(2, |plan| plan.epoch = Digest([9; 32]))]), 2);
+        assert_eq!(
+            charges(&[at(1, same), at(3, same)]),
+            2,
+            "nobody announced in round 2, so nothing was left"
+        );
+        std::fs::remove_dir_all(path.parent().expect("a folder")).expect("it was written");
     }
 }
