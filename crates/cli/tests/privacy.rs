@@ -205,10 +205,11 @@ fn a_ledger_is_explained_and_stated_and_a_changed_one_is_refused() {
     assert!(refused(&["statement", &file], 2).contains("--delta"));
     let run = |name: &str, accuracy: f64, epsilon: Option<f64>| {
         let summary = serde_json::json!({
-            "dataset": "AG News", "strategy": "FedAvg", "division": "iid", "members": 5, "rounds": 4, "seeds": [0],
-            "accuracy": { "mean": accuracy, "std": 0.0 }, "epsilon_of_training": epsilon,
+            "dataset": "AG News", "seeds": [0], "accuracy": { "mean": accuracy, "std": 0.0 },
+            "epsilon_of_training": epsilon,
         });
-        written(&folder, name, &serde_json::json!({ "summary": summary }).to_string())
+        let manifest = serde_json::json!({ "summary": summary, "settings": { "secure": false }, "data": [] });
+        written(&folder, name, &manifest.to_string())
     };
     let (with, without) = (run("with.json", 0.75, Some(3.0)), run("without.json", 0.875, None));
     let runs = ["statement", &file, "--delta", "1e-6", "--with-noise", &with, "--without-noise", &without];

@@ -171,6 +171,8 @@ fn write_results(
         "cloister": env!("CARGO_PKG_VERSION"),
         "summary": summary.to_json(config),
         "configuration": text,
+        // The same once more, for programs that compare runs (`PRIV-09`).
+        "settings": config,
         "device": format!("{:?}", environment.device),
         "trainer": environment.trainer.as_ref().map(|trainer| &trainer.command),
         "data": files.collect::<Vec<_>>(),

@@ -1,6 +1,9 @@
 //! What noise costs in accuracy, if the lab has measured it by two runs that differ in nothing but noise.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -60,8 +63,8 @@ pub enum RunsError {
          their accuracies differ for another reason than noise; give two runs that differ in noise alone"
     )]
     Differ {
-        /// The property in which they differ.
-        what: &'static str,
+        /// The setting in which they differ.
+        what: String,
         /// Its value in the run with noise.
         with_noise: String,
         /// Its value in the run without noise.
@@ -72,19 +75,25 @@ pub enum RunsError {
     Noise(&'static str),
 }
 
+/// The settings of a run that are noise, with all that are below them. Runs may differ in them.
+const NOISE: [&str; 3] = ["strategy.private", "scoring.noise_steps", "head.noise"];
+
 /// The part of a manifest that is read.
 #[derive(Deserialize)]
 struct Manifest {
     summary: Summary,
+    /// Every setting of the run, defaults included.
+    settings: serde_json::Map<String, Value>,
+    /// The files of texts, with their digests.
+    data: Value,
+    /// The program that trains; absent or null for the lab's own training.
+    #[serde(default)]
+    trainer: Value,
 }
 
 #[derive(Deserialize)]
 struct Summary {
     dataset: String,
-    strategy: String,
-    division: String,
-    members: u64,
-    rounds: u64,
     seeds: Vec<u64>,
     accuracy: Accuracy,
     epsilon_of_training: Option<f64>,
@@ -107,9 +116,11 @@ impl AccuracyCost {
     /// # Errors
     /// Files that are not manifests, or runs that differ in more than noise.
     pub fn from_runs(with_noise: &[u8], without_noise: &[u8]) -> Result<Self, RunsError> {
-        let (noised, plain) = (Summary::read(with_noise)?, Summary::read(without_noise)?);
+        let [noised, plain]: [Manifest; 2] =
+            [serde_json::from_slice(with_noise)?, serde_json::from_slice(without_noise)?];
         // Compared before anything is subtracted: a difference in data or rounds would pass for noise's cost.
         noised.compare(&plain)?;
+        let (noised, plain) = (noised.summary, plain.summary);
         let cost = plain.accuracy.mean - noised.accuracy.mean;
         let dataset = noised.dataset.clone();
         let (with_noise, without_noise) = (noised.measured(with_noise), plain.measured(without_noise));
@@ -117,42 +128,59 @@ impl AccuracyCost {
     }
 }
 
-impl Summary {
-    fn read(manifest: &[u8]) -> Result<Self, RunsError> {
-        Ok(serde_json::from_slice::<Manifest>(manifest)?.summary)
-    }
-
+impl Manifest {
     /// Checks that the other run is the same but for noise.
     fn compare(&self, other: &Self) -> Result<(), RunsError> {
-        match (self.epsilon_of_training, other.epsilon_of_training) {
+        match (self.summary.epsilon_of_training, other.summary.epsilon_of_training) {
             (Some(_), None) => {}
             (None, _) => {
                 return Err(RunsError::Noise("the run given as the one with noise has no private training"));
             }
             (Some(_), Some(_)) => return Err(RunsError::Noise("both runs have private training")),
         }
-        let differ = self.terms().into_iter().zip(other.terms()).find(|(one, other)| one != other);
-        match differ {
-            Some(((what, with_noise), (_, without_noise))) => {
-                Err(RunsError::Differ { what, with_noise, without_noise })
+        let (one, other) = (self.terms(), other.terms());
+        let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+        for what in names {
+            let [with_noise, without_noise] =
+                [&one, &other].map(|terms| terms.get(what).map_or("nothing", String::as_str).to_owned());
+            if with_noise != without_noise {
+                return Err(RunsError::Differ { what: what.clone(), with_noise, without_noise });
             }
-            None => Ok(()),
+        }
+        Ok(())
+    }
+
+    /// Everything that must be the same in both runs. Seeds are among it: they decide which texts are held out and how
+    /// the others are divided, which moves accuracy too.
+    fn terms(&self) -> BTreeMap<String, String> {
+        let mut terms = BTreeMap::new();
+        for (name, value) in &self.settings {
+            collect(name.clone(), value, &mut terms);
+        }
+        terms.insert("the files of texts".to_owned(), self.data.to_string());
+        terms.insert("the training program".to_owned(), self.trainer.to_string());
+        terms
+    }
+}
+
+/// Collects the settings of a part of a configuration by their whole names, except for noise.
+fn collect(name: String, value: &Value, terms: &mut BTreeMap<String, String>) {
+    if NOISE.contains(&name.as_str()) {
+        return;
+    }
+    match value {
+        Value::Object(parts) => {
+            for (part, value) in parts {
+                collect(format!("{name}.{part}"), value, terms);
+            }
+        }
+        value => {
+            terms.insert(name, value.to_string());
         }
     }
+}
 
-    /// Everything that must be the same in both runs.
-    fn terms(&self) -> [(&'static str, String); 6] {
-        [
-            ("data", self.dataset.clone()),
-            ("strategy", self.strategy.clone()),
-            ("division", self.division.clone()),
-            ("members", self.members.to_string()),
-            ("rounds", self.rounds.to_string()),
-            // Seeds decide which texts are held out and how the others are divided, which moves accuracy too.
-            ("seeds", format!("{:?}", self.seeds)),
-        ]
-    }
-
+impl Summary {
     fn measured(&self, manifest: &[u8]) -> RunAccuracy {
         RunAccuracy {
             accuracy: self.accuracy.mean,
@@ -166,15 +194,31 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
+    /// A manifest with this value of a setting, given by its JSON pointer.
+    fn changed(accuracy: f64, epsilon: Option<f64>, (pointer, value): (&str, Value)) -> Value {
+        let private = epsilon.map(|_| json!({ "noise_multiplier": 1.0 }));
+        let mut settings = json!({
+            "dataset": "AG News", "secure": false, "partition": { "division": "dirichlet", "alpha": 0.1, "members": 5 },
+            "head": { "kind": "none" }, "scoring": { "noise_steps": 80 },
+            "strategy": { "name": "FedAvg", "num_rounds": 4, "private": private },
+        });
+        *settings.pointer_mut(pointer).expect("a setting") = value;
+        json!({
+            "cloister": "0.1.0", "settings": settings, "device": "Cpu", "trainer": null,
+            "data": [{ "file": "texts", "sha256": "00" }],
+            "summary": {
+                "dataset": "AG News", "seeds": [0, 1], "accuracy": { "mean": accuracy, "std": 0.01 },
+                "epsilon_of_training": epsilon,
+            },
+        })
+    }
+
     fn manifest(accuracy: f64, epsilon: Option<f64>) -> Value {
-        json!({ "cloister": "0.1.0", "summary": {
-            "dataset": "AG News", "strategy": "FedAvg", "division": "iid", "members": 5, "rounds": 4, "seeds": [0, 1],
-            "accuracy": { "mean": accuracy, "std": 0.01 }, "secure": false, "epsilon_of_training": epsilon,
-        }})
+        changed(accuracy, epsilon, ("/dataset", "AG News".into()))
     }
 
     fn cost(with: &Value, without: &Value) -> Result<AccuracyCost, RunsError> {
@@ -193,9 +237,24 @@ mod tests {
         assert_eq!(dataset, "AG News");
         assert!(matches!(cost(&plain, &noised), Err(RunsError::Noise(_))), "the wrong way round");
         assert!(matches!(cost(&noised, &noised), Err(RunsError::Noise("both runs have private training"))));
+        let differ = |other: &Value| match cost(&noised, other) {
+            Err(RunsError::Differ { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        for (pointer, value, name) in [
+            ("/partition/members", json!(6), "partition.members"),
+            ("/partition/alpha", json!(0.2), "partition.alpha"),
+            ("/head/kind", json!("lda"), "head.kind"),
+            ("/secure", json!(true), "secure"),
+            ("/strategy/num_rounds", json!(9), "strategy.num_rounds"),
+        ] {
+            assert_eq!(differ(&changed(0.875, None, (pointer, value))), name);
+        }
         let mut other = plain;
-        other["summary"]["members"] = 6.into();
-        assert!(matches!(cost(&noised, &other), Err(RunsError::Differ { what: "members", .. })));
+        other["data"][0]["sha256"] = "01".into();
+        assert_eq!(differ(&other), "the files of texts");
+        let noise = changed(0.875, None, ("/scoring/noise_steps", json!(0)));
+        assert!(cost(&noised, &noise).is_ok(), "control: noise may differ");
         assert!(matches!(AccuracyCost::from_runs(b"{}", b"{}"), Err(RunsError::Manifest(_))));
     }
 }
