@@ -153,16 +153,16 @@ mod tests {
     #[test]
     fn a_note_that_is_not_finite_breaks_no_other_note_s_mean_or_gradient() {
         let packing = Packing::from_windows(&[&[2], &[1, 2], &[1]]);
-        let of = |rows: &[f32]| {
+        let computed = |rows: &[f32]| {
             let packed = Tensor::from_slice(rows).view([6, 1]).set_requires_grad(true);
             let means = packing.mean(&packed);
             let gradient = Tensor::run_backward(&[means.log().sum(Kind::Float)], &[&packed], false, false);
             (values(&means.detach()), values(&gradient[0]))
         };
-        let (means, gradient) = of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let (means, gradient) = computed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         // With −8 the mean is 0, whose logarithm has no finite gradient.
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -8.0] {
-            let (of_broken, gradient_of_broken) = of(&[1.0, 2.0, 3.0, broken, 5.0, 6.0]);
+            let (of_broken, gradient_of_broken) = computed(&[1.0, 2.0, 3.0, broken, 5.0, 6.0]);
             let is_broken = !of_broken[1].is_finite() || !gradient_of_broken[3].is_finite();
             assert!(is_broken, "control: {broken} breaks its own note");
             assert_eq!((of_broken[0], of_broken[2]), (means[0], means[2]), "{broken}");
