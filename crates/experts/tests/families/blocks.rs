@@ -146,3 +146,18 @@ fn the_load_balance_is_that_of_transformers() {
     }
     assert!(Totals::from_tokens(&[]).is_none());
 }
+
+/// The losses of encoder and decoder are added, so both together are about twice those of a decoder alone.
+#[test]
+fn the_losses_of_a_switch_transformer_s_routers_are_those_of_transformers() {
+    let PublishedModel::Switch(model) = open("switch_transformers") else { panic!("it has two stacks") };
+    let expected = expected("switch_transformers");
+    let text = &texts(&expected)[..1];
+    let [source, target] = [(); 2].map(|()| Tokens::new(text, Device::Cpu));
+    let routings = model.forward(&source, &target).routings;
+    let totals = Totals::of_tokens(&routings).expect("there are routers");
+    let balance: Tensor = routings.iter().map(|routing| losses::balance(routing, &totals)).sum();
+    assert!(difference(&balance, &expected["balance"]) < 1e-5, "{balance:?}");
+    let z: Tensor = routings.iter().map(|routing| losses::z(routing, &totals)).sum();
+    assert!(difference(&z, &expected["z"]) < 1e-5, "{z:?}");
+}

@@ -32,6 +32,8 @@ pub struct Routing {
     pub weights: Tensor,
     /// The text of each token, `[tokens]`.
     pub(crate) owners: Tensor,
+    /// The stack that the layer is in: 1 for the decoder of a Switch Transformer, otherwise 0.
+    pub(crate) stack: usize,
 }
 
 impl Router {
@@ -67,6 +69,7 @@ impl Router {
             },
             logits,
             owners,
+            stack: 0,
             chosen,
             weights: if config.scale == 1.0 { weights } else { weights * config.scale },
         }

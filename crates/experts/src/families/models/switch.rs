@@ -165,6 +165,7 @@ impl Switch {
         let scores = bias(&self.config, &stack.relative, tokens.packing.longest, stack.looks_ahead);
         // Texts are padded on the right, so a decoder, which looks back only, needs no mask of the padding.
         let scores = if stack.looks_ahead { scores + &tokens.packing.mask } else { scores }.to_kind(kind);
+        let first = routings.len();
         for layer in &stack.layers {
             let normed = (&layer.attention_norm.forward(&rows), &tokens.packing);
             rows = &rows + layer.attention.forward(normed, normed, &scores);
@@ -175,6 +176,9 @@ impl Switch {
                 rows = &rows + cross.forward((&normed, &tokens.packing), (memory, &source.packing), &mask);
             }
             rows = &rows + self.feed_forward(layer, &rows, tokens, routings);
+        }
+        for routing in &mut routings[first..] {
+            routing.stack = usize::from(!stack.looks_ahead);
         }
         stack.norm.forward(&rows)
     }
