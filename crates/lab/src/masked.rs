@@ -154,6 +154,9 @@ fn block(shape: BlockShape, step_log2: i8, clip: f64, noise_steps: u32) -> Plann
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
 }
 
+/// Why no number of a configuration is too large for its place in a plan.
+const CHECKED: &str = "a configuration is checked when it is read";
+
 /// The settings of rounds over these blocks.
 pub(crate) fn settings(
     config: &Config,
@@ -191,8 +194,8 @@ pub(crate) fn settings(
             shared_cohort: config.scoring.shared_cohort,
         },
         training: TrainingPlan {
-            local_epochs: training.local_epochs as u16,
-            batch_size: training.batch_size as u16,
+            local_epochs: u16::try_from(training.local_epochs).expect(CHECKED),
+            batch_size: u16::try_from(training.batch_size).expect(CHECKED),
             learning_rate_micro: (training.learning_rate * 1e6) as u32,
             routing_penalty_milli: (local.routing_penalty * 1e3) as u32,
             private: None,

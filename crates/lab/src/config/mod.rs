@@ -1,5 +1,6 @@
 //! The configuration of a run, a TOML file.
 
+mod plan;
 mod sections;
 mod strategy;
 
@@ -178,7 +179,8 @@ impl Config {
         self.check_model()?;
         self.check_head()?;
         self.check_private()?;
-        self.check_strategy()
+        self.check_strategy()?;
+        plan::check(self)
     }
 
     fn check_data(&self) -> Result<(), String> {

@@ -108,3 +108,20 @@ fn a_setting_of_another_strategy_is_an_error_that_names_that_strategy() {
         assert!(parse(&settings[..2]).is_ok(), "control");
     }
 }
+
+/// A plan's fields are narrower than the configuration's, and 65,600 would be planned as 64.
+#[test]
+fn numbers_that_a_plan_has_no_room_for_are_refused_by_name() {
+    for (setting, name) in [
+        ("strategy.batch_size=65600", "strategy.batch_size"),
+        ("strategy.batch_size=0", "strategy.batch_size"),
+        ("strategy.local_epochs=1001", "strategy.local_epochs"),
+        ("strategy.learning_rate=-0.1", "strategy.learning_rate"),
+        ("scoring.beta=300.0", "scoring.beta"),
+        ("scoring.consensus_fraction=-0.5", "scoring.consensus_fraction"),
+    ] {
+        let error = parse(&["strategy.name=FedAvg", setting]).expect_err(setting).to_string();
+        assert!(error.contains(name) && error.contains("a plan has room for"), "{error}");
+    }
+    assert!(parse(&["strategy.name=FedAvg", "strategy.batch_size=65535", "scoring.beta=255.0"]).is_ok());
+}
