@@ -252,9 +252,12 @@ fn length_check(length: &[u8]) -> [u8; 8] {
     std::array::from_fn(|place| hash[place])
 }
 
+/// A record and what follows it.
+type RecordAndRest<'a> = (&'a [u8], &'a [u8]);
+
 /// The next record and what follows it; `None` at the end, and for a record that a power cut left incomplete.
 /// An error says what is wrong with it.
-fn next_record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
+fn next_record(bytes: &[u8]) -> Result<Option<RecordAndRest<'_>>, &'static str> {
     // A record's hash is never all zeros, so no whole record is.
     if bytes.iter().all(|byte| *byte == 0) {
         return Ok(None);
