@@ -155,7 +155,7 @@ fn the_losses_of_a_switch_transformer_s_routers_are_those_of_transformers() {
     let text = &texts(&expected)[..1];
     let [source, target] = [(); 2].map(|()| Tokens::new(text, Device::Cpu));
     let routings = model.forward(&source, &target).routings;
-    let totals = Totals::of_tokens(&routings).expect("there are routers");
+    let totals = Totals::from_tokens(&routings).expect("there are routers");
     let balance: Tensor = routings.iter().map(|routing| losses::balance(routing, &totals)).sum();
     assert!(difference(&balance, &expected["balance"]) < 1e-5, "{balance:?}");
     let z: Tensor = routings.iter().map(|routing| losses::z(routing, &totals)).sum();
