@@ -186,6 +186,46 @@ fn a_member_that_missed_closings_gets_the_model_and_takes_part_again() {
     assert_eq!(cluster.parties[&PartyId(3)].member.model().digest(), report.model.digest());
 }
 
+/// The number of the shared block in a template with two experts.
+const SHARED: BlockId = BlockId(3);
+
+/// Three rounds: the second takes the shared block back to the parameters before the first. In the third a
+/// member is lost before its upload, if asked for.
+fn rounds_that_return(third_loses_a_member: bool) -> (Cluster, Option<RoundReport>) {
+    let mut cluster = cluster(&[1; 5], 2, 12);
+    // Equal integers of all members make averages that are exact, so that their opposites take them back.
+    let everyones = cluster.contributions[&PartyId(1)].integers[SHARED].clone();
+    let start = cluster.coordinator.model().block_digests()[SHARED];
+    for sign in [1, -1] {
+        for contribution in cluster.contributions.values_mut() {
+            contribution.integers[SHARED] = everyones.iter().map(|integer| sign * integer).collect();
+            // Other blocks must move on, or they would be repeated themselves.
+            contribution.integers[BlockId(4)][0] += 1;
+        }
+        cluster.run_round().expect("nobody is lost");
+    }
+    assert_eq!(cluster.coordinator.model().block_digests()[SHARED], start);
+    if third_loses_a_member {
+        cluster.drop_member(PartyId(5), DropOut::AfterAnnouncing);
+    }
+    let report = cluster.run_round();
+    (cluster, report)
+}
+
+/// ROUND-30: custodians reject a second seal that does not list what they know to be repeated, so a coordinator
+/// that forgot an opening would propose a seal that nobody signs, and the round would never end.
+#[test]
+fn a_round_ends_when_parameters_of_an_earlier_round_return() {
+    let (cluster, report) = rounds_that_return(true);
+    let report = report.expect("the coordinator remembers what custodians remember");
+    assert!(cluster.events.iter().any(|event| matches!(event, Event::Repeated(blocks) if blocks.contains(&SHARED))));
+    assert!(!report.opened.contains(&SHARED));
+    // Control: over the same members it is opened again.
+    let (control, report) = rounds_that_return(false);
+    assert!(report.expect("nobody is lost").opened.contains(&SHARED));
+    assert!(!control.events.iter().any(|event| matches!(event, Event::Repeated(blocks) if blocks.contains(&SHARED))));
+}
+
 /// ROUND-04: a member that restarts within a round has lost its secrets and does not announce again.
 #[test]
 fn a_member_that_restarts_sits_the_round_out() {

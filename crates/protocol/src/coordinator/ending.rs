@@ -1,7 +1,6 @@
 //! The coordinator's last step: what an ending leaves, and the report of its round.
 
-use cloister_params::id::{BlockId, Digest, PartyId};
-use cloister_params::per_block::PerBlock;
+use cloister_params::id::{BlockId, PartyId};
 use cloister_transcript::EntryKind;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
@@ -10,16 +9,6 @@ use cloister_wire::statement::{Abort, Certificate};
 use super::{Announced, Coordinator, CoordinatorOutput, CoordinatorPhase, RoundReport};
 use crate::ending::KnownEnding;
 use crate::model::Model;
-
-/// The digest of each block's parameters after the round, which the closing lists.
-fn parameters_after(announced: &Announced, ending: &Ending) -> PerBlock<Digest> {
-    match ending {
-        Ending::Closed { certificate, .. } => {
-            certificate.parse().expect("custodians sign closings that they read").parameters
-        }
-        Ending::Aborted(_) => announced.context.plan().parameters.clone(),
-    }
-}
 
 impl Coordinator {
     pub(super) fn finish_abort(&mut self, certificate: Certificate<Abort>) {
@@ -35,9 +24,7 @@ impl Coordinator {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
         self.chain.advance(&known);
         self.openings.ended(&self.epoch, &ending, &known);
-        // The coordinator keeps only openings that the next plan's parameters could repeat. Custodians keep
-        // all of theirs, and reject what it does not list.
-        self.openings.retain(&parameters_after(&announced, &ending));
+        self.openings.keep_openings_alone();
         self.bars.expire(known.round);
         self.model = model.clone();
         self.last_ending = Some(ending.clone());

@@ -25,7 +25,7 @@ pub struct CoordinatorCheckpoint {
     pub last_ending: Option<Ending>,
     /// The last round's sums as they travel, for members that were away when it ended.
     pub last_sums: Vec<Frame>,
-    /// What was opened from the model (`ROUND-30`).
+    /// What was opened in the epoch, from any parameters (`ROUND-30`).
     pub openings: Vec<OpeningRecord>,
     /// Evidence of bad dealings that still bars somebody (`ROUND-33`).
     pub bad_dealings: Vec<BadDealing>,

@@ -13,7 +13,6 @@ use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockKind;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, Round};
-use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_params::rule;
 use cloister_wire::codec;
@@ -253,15 +252,13 @@ impl OpeningHistory {
         if is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
     }
 
-    /// Forgets what was opened from other parameters than these. This is for a coordinator: custodians check
-    /// repeats themselves. It stores elsewhere how rounds ended, so that what stays is what
-    /// [`OpeningHistory::records`] restores (`ROUND-27`).
-    pub(crate) fn retain(&mut self, parameters: &PerBlock<Digest>) {
-        let present: BTreeSet<&Digest> = parameters.values().iter().collect();
-        for kept in self.rounds.values_mut() {
-            kept.opened.retain(|_, opened| may_repeat(opened, &present));
-            kept.ended = None;
-        }
+    /// Forgets everything but openings. This is for a coordinator: it stores elsewhere how rounds ended, so
+    /// that what stays is what [`OpeningHistory::records`] restores (`ROUND-27`).
+    ///
+    /// The openings of all rounds stay, as custodians keep them: parameters can return to an earlier value,
+    /// and custodians reject a second seal that does not list what is repeated then.
+    pub(crate) fn keep_openings_alone(&mut self) {
+        self.rounds.values_mut().for_each(|kept| kept.ended = None);
         self.rounds.retain(|_, kept| !kept.opened.is_empty());
     }
 
@@ -305,11 +302,6 @@ fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     let repeats_itself = before.parameters == opened.parameters || is_same_routing;
     // The same members, weights and scale give the same sum again, up to new noise: no difference to take.
     repeats_itself && before.name != opened.name && !both_have_budgets
-}
-
-/// Whether a block could be opened again from parameters that are present now.
-fn may_repeat(opened: &OpenedBlock, present: &BTreeSet<&Digest>) -> bool {
-    present.contains(&opened.parameters) || opened.routing.is_some_and(|routing| present.contains(&routing))
 }
 
 /// What a party stores of the valid blocks of a second seal.
