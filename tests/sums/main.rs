@@ -218,12 +218,22 @@ fn rounds_that_return(third_loses_a_member: bool) -> (Cluster, Option<RoundRepor
 fn a_round_ends_when_parameters_of_an_earlier_round_return() {
     let (cluster, report) = rounds_that_return(true);
     let report = report.expect("the coordinator remembers what custodians remember");
-    assert!(cluster.events.iter().any(|event| matches!(event, Event::Repeated(blocks) if blocks.contains(&SHARED))));
+    assert!(
+        cluster
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Repeated(blocks) if blocks.contains(&SHARED)))
+    );
     assert!(!report.opened.contains(&SHARED));
     // Control: over the same members it is opened again.
     let (control, report) = rounds_that_return(false);
     assert!(report.expect("nobody is lost").opened.contains(&SHARED));
-    assert!(!control.events.iter().any(|event| matches!(event, Event::Repeated(blocks) if blocks.contains(&SHARED))));
+    assert!(
+        !control
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Repeated(blocks) if blocks.contains(&SHARED)))
+    );
 }
 
 /// ROUND-04: a member that restarts within a round has lost its secrets and does not announce again.

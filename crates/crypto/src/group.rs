@@ -58,19 +58,24 @@ impl ScalarSecret {
 
     /// The Diffie–Hellman element `s·P`.
     pub fn agree(&self, public: &Element) -> AgreedSecret {
-        AgreedSecret((public.point * self.0).compress())
+        let point = Zeroizing::new(public.point * self.0);
+        AgreedSecret(point.compress())
     }
 
     pub(crate) fn scalar(&self) -> &Scalar {
         &self.0
     }
 
-    pub(crate) fn from_wide(bytes: &[u8; 64]) -> Self {
-        Self(Scalar::from_bytes_mod_order_wide(bytes))
+    /// The nonce of a proof, derived from the proof's secret and all that is proved. Whoever has a nonce and
+    /// its proof has the secret, so that the hash is erased like the secret itself.
+    pub(crate) fn derived_nonce(&self, tag: &[u8], proved: &[u8]) -> Self {
+        let hash = Zeroizing::new(wide(tag, &[self.reveal().as_ref(), proved]));
+        Self(Scalar::from_bytes_mod_order_wide(&hash))
     }
 
-    pub(crate) fn from_scalar(scalar: Scalar) -> Self {
-        Self(scalar)
+    /// The secret of a scalar. The caller erases its copy.
+    pub(crate) fn from_scalar(scalar: &Scalar) -> Self {
+        Self(*scalar)
     }
 }
 
@@ -152,8 +157,13 @@ pub(crate) fn prove_knowledge_with(
 ) -> KnowledgeProof {
     let commitment = nonce.public();
     let challenge = knowledge_challenge(&secret.public(), &commitment, context);
-    let response = nonce.scalar() + challenge * secret.scalar();
-    join(commitment.bytes(), response.to_bytes())
+    join(commitment.bytes(), response(nonce, &challenge, secret).to_bytes())
+}
+
+/// A proof's response. The product alone would give the secret, because the challenge is public.
+fn response(nonce: &ScalarSecret, challenge: &Scalar, secret: &ScalarSecret) -> Scalar {
+    let product = Zeroizing::new(challenge * secret.scalar());
+    nonce.scalar() + *product
 }
 
 /// Checks a proof of knowledge.
@@ -213,8 +223,7 @@ pub(crate) fn prove_agreement_with(
     let agreed = Element::with_bytes(public.point * secret.scalar());
     let commitments = [nonce.public(), Element::with_bytes(public.point * nonce.scalar())];
     let challenge = agreement_challenge(&[secret.public(), *public, agreed], &commitments, context);
-    let response = nonce.scalar() + challenge * secret.scalar();
-    (agreed.bytes, join(challenge.to_bytes(), response.to_bytes()))
+    (agreed.bytes, join(challenge.to_bytes(), response(nonce, &challenge, secret).to_bytes()))
 }
 
 /// Checks that `agreed` is the element on which the holder of `prover` and the holder of `public` agree, and

@@ -16,7 +16,6 @@ use crate::group::{
     AgreedSecret, AgreementProof, BadProof, Element, KnowledgeProof, ScalarSecret, prove_agreement,
     prove_knowledge_with, verify_agreement, verify_knowledge,
 };
-use crate::hash::wide;
 use crate::mask::derive;
 
 /// By how many bytes a sealed letter is longer than its content: the ephemeral key, its proof and the tag.
@@ -116,8 +115,8 @@ fn parts<'a>(letter: &'a [u8], context: &[u8]) -> Result<(Element, &'a [u8]), Ba
 /// A Schnorr proof of knowledge of the ephemeral scalar. Its nonce is derived from the scalar, which is used
 /// for one letter only.
 fn prove_ephemeral(ephemeral: &ScalarSecret, context: &[u8]) -> KnowledgeProof {
-    let nonce = wide(b"cloister/v1/letter-nonce", &[ephemeral.reveal().as_ref(), context]);
-    prove_knowledge_with(ephemeral, &ScalarSecret::from_wide(&nonce), &ephemeral_context(context))
+    let nonce = ephemeral.derived_nonce(b"cloister/v1/letter-nonce", context);
+    prove_knowledge_with(ephemeral, &nonce, &ephemeral_context(context))
 }
 
 fn ephemeral_context(context: &[u8]) -> Vec<u8> {

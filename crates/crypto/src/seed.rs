@@ -13,7 +13,7 @@ use curve25519_dalek::ristretto::RistrettoPoint;
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::VartimeMultiscalarMul;
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::group::{AgreementProof, Element, ScalarSecret, prove_agreement_with, verify_agreement};
 use crate::hash::wide;
@@ -84,20 +84,22 @@ impl SeedBases {
     /// # Panics
     /// If the plan does not have the block.
     pub fn seed(&self, secret: &ScalarSecret, block: BlockId) -> SeedSecret {
-        SeedSecret::from(&self.element(secret, block))
+        let point = Zeroizing::new(self.point(secret, block));
+        let compressed = Zeroizing::new(point.compress());
+        SeedSecret(compressed.to_bytes())
     }
 
-    fn element(&self, secret: &ScalarSecret, block: BlockId) -> Element {
-        let base = self.base(block).expect("a block of the plan");
-        Element::with_bytes(base.point() * secret.scalar())
+    fn point(&self, secret: &ScalarSecret, block: BlockId) -> RistrettoPoint {
+        self.base(block).expect("a block of the plan").point() * secret.scalar()
     }
 
-    /// The seeds of a dealer, or a custodian's parts of them, for blocks of the plan.
+    /// The seeds of a dealer, or a custodian's parts of them, for blocks of the plan. They are elements, which
+    /// are not erased: this is for what is revealed.
     ///
     /// # Panics
     /// As for [`SeedBases::seed`].
     pub fn seeds(&self, secret: &ScalarSecret, blocks: &[BlockId]) -> Vec<(BlockId, Element)> {
-        blocks.iter().map(|block| (*block, self.element(secret, *block))).collect()
+        blocks.iter().map(|block| (*block, Element::with_bytes(self.point(secret, *block)))).collect()
     }
 
     /// Proves that one secret, whose public element everybody knows, made these seeds: those of a dealer
@@ -115,11 +117,10 @@ impl SeedBases {
         seeds: &[(BlockId, Element)],
     ) -> AgreementProof {
         let transcript = self.transcript((dealer, by), public, seeds);
-        let nonce = wide(b"cloister/v1/seeds-nonce", &[secret.reveal().as_ref(), &transcript]);
-        let (bases, _) = self.composites(&transcript, seeds);
-        let context = proof_context(&transcript);
+        let nonce = secret.derived_nonce(b"cloister/v1/seeds-nonce", &transcript);
+        let bases = self.sum_of_bases(&batch_weights(&transcript, seeds), seeds);
         let composite = Element::from_point(bases).expect("weights are uniform");
-        prove_agreement_with(secret, &composite, &context, &ScalarSecret::from_wide(&nonce)).1
+        prove_agreement_with(secret, &composite, &proof_context(&transcript), &nonce).1
     }
 
     /// Checks revealed seeds, or parts of seeds, against the public element of the secret that made them.
@@ -150,9 +151,11 @@ impl SeedBases {
             return Ok(seeds);
         }
         let transcript = self.transcript((dealer, by), public, &seeds);
-        let (bases, sum) = self.composites(&transcript, &seeds);
+        let weights = batch_weights(&transcript, &seeds);
+        let sum =
+            RistrettoPoint::vartime_multiscalar_mul(&weights, seeds.iter().map(|(_, seed)| seed.point()));
         // The weights are hashes of all seeds, so that the sums of honest seeds are not the identity.
-        let bases = Element::from_point(bases).ok_or(BadSeeds::Proof)?;
+        let bases = Element::from_point(self.sum_of_bases(&weights, &seeds)).ok_or(BadSeeds::Proof)?;
         let sum = Element::from_point(sum).ok_or(BadSeeds::Proof)?;
         verify_agreement(public, &bases, sum.bytes(), &proof_context(&transcript), proof)
             .map_err(|_| BadSeeds::Proof)?;
@@ -176,24 +179,13 @@ impl SeedBases {
         wide(b"cloister/v1/seed-batch", &parts)
     }
 
-    /// The weighted sums of the bases and of the seeds. One proof about the two sums covers all seeds,
-    /// because nobody can choose seeds by the weights, which are hashes of all of them. The plan must have
-    /// the blocks.
+    /// The weighted sum of the bases of these blocks, which the plan must have.
     ///
     /// # Timing
     /// Variable: a party that proves seeds is about to reveal them.
-    fn composites(
-        &self,
-        transcript: &[u8; 64],
-        seeds: &[(BlockId, Element)],
-    ) -> (RistrettoPoint, RistrettoPoint) {
-        let weights: Vec<Scalar> = seeds.iter().map(|(block, _)| batch_weight(transcript, *block)).collect();
+    fn sum_of_bases(&self, weights: &[Scalar], seeds: &[(BlockId, Element)]) -> RistrettoPoint {
         let bases = seeds.iter().map(|(block, _)| self.bases[block.0 as usize].point());
-        let values = seeds.iter().map(|(_, seed)| seed.point());
-        (
-            RistrettoPoint::vartime_multiscalar_mul(&weights, bases),
-            RistrettoPoint::vartime_multiscalar_mul(&weights, values),
-        )
+        RistrettoPoint::vartime_multiscalar_mul(weights, bases)
     }
 }
 
@@ -204,12 +196,15 @@ fn base_of(place: &[u8], block: u32) -> Element {
         .expect("a hash gives the identity with a probability of 2⁻²⁵²")
 }
 
-/// The weight of a block's seed in the one proof about all of them.
-fn batch_weight(transcript: &[u8; 64], block: BlockId) -> Scalar {
-    Scalar::from_bytes_mod_order_wide(&wide(
-        b"cloister/v1/seed-weight",
-        &[transcript, &block.0.to_be_bytes()],
-    ))
+/// The weights of the seeds in the one proof about all of them: it covers each seed, because nobody can choose
+/// seeds by the weights, which are hashes of all of them.
+fn batch_weights(transcript: &[u8; 64], seeds: &[(BlockId, Element)]) -> Vec<Scalar> {
+    let mut weights = Vec::with_capacity(seeds.len());
+    for (block, _) in seeds {
+        let hash = wide(b"cloister/v1/seed-weight", &[transcript, &block.0.to_be_bytes()]);
+        weights.push(Scalar::from_bytes_mod_order_wide(&hash));
+    }
+    weights
 }
 
 fn proof_context(transcript: &[u8; 64]) -> Vec<u8> {

@@ -6,7 +6,7 @@
 
 use curve25519_dalek::scalar::Scalar;
 use thiserror::Error;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use crate::group::ScalarSecret;
 
@@ -33,9 +33,15 @@ pub enum CombineError {
 }
 
 /// The value of a polynomial at `x`, by Horner's rule. The constant term is the first coefficient.
-pub(crate) fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
+pub(crate) fn value_at(coefficients: &[Scalar], x: u32) -> ScalarSecret {
     let x = Scalar::from(x);
-    coefficients.iter().rev().fold(Scalar::ZERO, |value, coefficient| value * x + coefficient)
+    // One place for all intermediate values, which is erased.
+    let mut value = Zeroizing::new(Scalar::ZERO);
+    for coefficient in coefficients.iter().rev() {
+        *value *= x;
+        *value += coefficient;
+    }
+    ScalarSecret::from_scalar(&value)
 }
 
 /// Recovers a secret from `threshold` or more shares by Lagrange interpolation at 0.
@@ -50,14 +56,14 @@ pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSec
     let used = &shares[..threshold];
     let holders: Vec<u32> = used.iter().map(|(holder, _)| *holder).collect();
     let weights = weights_at_zero(&holders)?;
-    let mut secret = Scalar::ZERO;
+    let mut secret = Zeroizing::new(Scalar::ZERO);
     for ((holder, bytes), weight) in used.iter().zip(weights) {
-        let mut share: Scalar = Option::from(Scalar::from_canonical_bytes(*bytes))
-            .ok_or(CombineError::NotCanonical { holder: *holder })?;
-        secret += share * weight;
-        share.zeroize();
+        let share: Option<Scalar> = Scalar::from_canonical_bytes(*bytes).into();
+        let mut share = Zeroizing::new(share.ok_or(CombineError::NotCanonical { holder: *holder })?);
+        *share *= weight;
+        *secret += *share;
     }
-    Ok(ScalarSecret::from_scalar(secret))
+    Ok(ScalarSecret::from_scalar(&secret))
 }
 
 /// The Lagrange weights of distinct holders at 0, in their order.
@@ -94,7 +100,7 @@ mod tests {
     fn too_few_and_doubled_shares_are_refused() {
         let one = (1, [1; 32]);
         assert!(matches!(combine(2, &[one]), Err(CombineError::TooFew { got: 1, threshold: 2 })));
-        let doubled = [(1, *ScalarSecret::from_scalar(Scalar::ONE).reveal()); 2];
+        let doubled = [(1, *ScalarSecret::from_scalar(&Scalar::ONE).reveal()); 2];
         assert!(matches!(combine(2, &doubled), Err(CombineError::Holders)));
         let big = [(1, [0xff; 32]), (2, [0; 32])];
         assert!(matches!(combine(2, &big), Err(CombineError::NotCanonical { holder: 1 })));

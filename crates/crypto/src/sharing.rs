@@ -92,7 +92,7 @@ impl SharingSecret {
     /// If the holder has the number 0, because the polynomial's value at 0 is the key.
     pub fn share_of(&self, holder: PartyId) -> ScalarSecret {
         assert!(holder.0 != 0, "the value at 0 is the key");
-        ScalarSecret::from_scalar(value_at(&self.0, holder.0))
+        value_at(&self.0, holder.0)
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
         assert!(commitments.fits(PartyId(2), &sharing.share_of(PartyId(2))), "control");
         // f(x) = (x - 2)·a has the root 2.
         let slope = ScalarSecret::random(&mut random);
-        let constant = ScalarSecret::from_scalar(-(slope.scalar() + slope.scalar()));
+        let constant = ScalarSecret::from_scalar(&-(slope.scalar() + slope.scalar()));
         let rooted = SharingSecret(Zeroizing::new(vec![*constant.scalar(), *slope.scalar()]));
         let commitments = Commitments::decode(&rooted.commitments(), 2).expect("elements");
         assert!(!commitments.fits(PartyId(2), &rooted.share_of(PartyId(2))), "zero is no share");

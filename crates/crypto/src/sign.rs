@@ -3,6 +3,8 @@
 use std::fmt;
 
 use cloister_params::consortium::PublicBytes;
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::traits::IsIdentity;
 use rand_core::CryptoRng;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use thiserror::Error;
@@ -15,6 +17,13 @@ pub type SignatureBytes = [u8; 64];
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the signature does not fit the key and the message")]
 pub struct BadSignature;
+
+/// The bytes are not the one encoding of a point of the group of prime order, or they are the identity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error(
+    "the bytes are not the canonical encoding of a point of the curve's group of prime order other than the identity"
+)]
+pub struct WeakKey;
 
 /// A long-term signing key. It cannot be printed. `ring` holds it, and does not erase it when it is dropped.
 pub struct SigningKey(Ed25519KeyPair);
@@ -55,7 +64,21 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Checks a signature over `tag ‖ 0x00 ‖ message`.
+/// Checks a public key before it is pinned (`CONS-08`). RFC 8032 lets a verifier accept any point of the curve,
+/// and `ring` does, also in encodings that are not canonical. But under a key of small order one signature,
+/// which anybody can make without a secret, fits many messages.
+///
+/// # Errors
+/// [`WeakKey`].
+pub fn check_key(key: PublicBytes) -> Result<(), WeakKey> {
+    let point = CompressedEdwardsY(key.0).decompress().ok_or(WeakKey)?;
+    // Decompression reduces the coordinate and ignores the sign of zero, so that it accepts several encodings.
+    let is_canonical = point.compress().0 == key.0;
+    // A key that is the sum of a good point and one of small order is rejected, too: no honest party has one.
+    if is_canonical && point.is_torsion_free() && !point.is_identity() { Ok(()) } else { Err(WeakKey) }
+}
+
+/// Checks a signature over `tag ‖ 0x00 ‖ message`. The key is one that [`check_key`] accepted.
 ///
 /// # Errors
 /// [`BadSignature`], also for a key that is not a point of the curve.
@@ -102,6 +125,53 @@ mod tests {
         assert_eq!(verify(key.public(), "gat", b"message", &signature), Err(BadSignature));
         assert_eq!(verify(key.public(), "tag", b"massage", &signature), Err(BadSignature));
         assert_eq!(verify(PublicBytes([1; 32]), "tag", b"message", &signature), Err(BadSignature));
+    }
+
+    /// libsodium's list of points of small order, with and without the sign bit, in all encodings that RFC 8032
+    /// lets a decoder take; then a point of mixed order from the test cases of Chalkias, Garillot and
+    /// Nikolaenko, "Taming the many EdDSAs" (2020).
+    const WEAK: [&str; 8] = [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "cdb267ce40c5cd45306fa5d2f29731459387dbf9eb933b7bd5aed9a765b88d4d",
+    ];
+
+    fn key(digits: &str) -> PublicBytes {
+        let byte = |at: usize| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hex");
+        PublicBytes(std::array::from_fn(byte))
+    }
+
+    /// CONS-08
+    #[test]
+    fn keys_of_small_or_mixed_order_and_other_encodings_are_refused() {
+        for weak in WEAK.map(key) {
+            assert_eq!(check_key(weak), Err(WeakKey), "{weak}");
+            let mut negated = weak;
+            negated.0[31] |= 0x80;
+            assert_eq!(check_key(negated), Err(WeakKey), "{negated}");
+        }
+        assert_eq!(check_key(PublicBytes([1; 32])), Err(WeakKey), "no point of the curve");
+        for seed in 0..50 {
+            assert_eq!(check_key(SigningKey::from_seed(&[seed; 32]).public()), Ok(()), "control");
+        }
+    }
+
+    /// CONS-08: why a weak key must not be pinned. For the identity as the key, `R = S·B` is the whole equation.
+    #[test]
+    fn under_the_identity_one_signature_without_a_secret_fits_every_message() {
+        let identity = key(WEAK[1]);
+        let mut forged = [0; 64];
+        forged[0] = 1;
+        for message in [b"one", b"two"] {
+            assert_eq!(verify(identity, "tag", message, &forged), Ok(()));
+            let honest = SigningKey::from_seed(&[7; 32]).public();
+            assert_eq!(verify(honest, "tag", message, &forged), Err(BadSignature), "control");
+        }
     }
 
     #[test]

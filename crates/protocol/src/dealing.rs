@@ -118,10 +118,12 @@ impl RoundSecrets {
         sharings: &[SharingSecret; 2],
         random: &mut impl CryptoRng,
     ) -> (SealedLetter, Dealing) {
-        let shares = sharings.each_ref().map(|sharing| sharing.share_of(custodian));
-        // The plain shares are erased as soon as they are sealed.
-        let content: Zeroizing<Vec<u8>> =
-            Zeroizing::new(shares.iter().flat_map(|share| *share.reveal()).collect());
+        // The plain shares are erased as soon as they are sealed. With its length at once: a vector that grows
+        // leaves secret copies in freed memory.
+        let mut content = Zeroizing::new(Vec::with_capacity(2 * 32));
+        for sharing in sharings {
+            content.extend_from_slice(sharing.share_of(custodian).reveal().as_ref());
+        }
         // Plans are checked to name canonical keys of custodians before secrets are made (`PLAN-09`).
         let recipient = recipient_key(round.plan(), custodian);
         let letter_context = round.dealing(self.dealer).letter_context(round.plan_digest(), custodian);

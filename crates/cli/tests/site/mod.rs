@@ -32,7 +32,7 @@ fn party(number: u8) -> Party {
         name: format!("hospital {number}"),
         organisation: format!("organisation {number}"),
         roles: vec![Role::Member, Role::Custodian],
-        signing_key: PublicBytes([number; 32]),
+        signing_key: SigningKey::from_seed(&[100 + number; 32]).public(),
         certificate: PublicBytes([100 + number; 32]),
         weight: 1,
     }

@@ -15,7 +15,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Whether a mask is added or taken away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,10 +55,12 @@ pub struct StreamSecret {
 impl StreamSecret {
     /// An AES-128 key and an initial counter block, one after the other.
     pub fn new(bytes: &[u8; 32]) -> Self {
-        let (mut key, mut counter) = ([0; 16], [0; 16]);
-        key.copy_from_slice(&bytes[..16]);
+        let mut secret = Self { key: [0; 16], counter: 0 };
+        secret.key.copy_from_slice(&bytes[..16]);
+        let mut counter = Zeroizing::new([0; 16]);
         counter.copy_from_slice(&bytes[16..]);
-        Self { key, counter: u128::from_be_bytes(counter) }
+        secret.counter = u128::from_be_bytes(*counter);
+        secret
     }
 }
 

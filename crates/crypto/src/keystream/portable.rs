@@ -11,7 +11,9 @@ use super::{Sign, StreamSecret};
 const CHUNK_WORDS: usize = 1024;
 
 pub(super) fn apply(secret: &StreamSecret, sign: Sign, words: &mut [u32]) {
-    let mut cipher = Ctr128BE::<Aes128>::new(&secret.key.into(), &secret.counter.to_be_bytes().into());
+    let counter = Zeroizing::new(secret.counter.to_be_bytes());
+    // References: a converted key would be a copy that nobody erases.
+    let mut cipher = Ctr128BE::<Aes128>::new((&secret.key).into(), (&*counter).into());
     let mut stream = Zeroizing::new([0u8; 4 * CHUNK_WORDS]);
     for chunk in words.chunks_mut(CHUNK_WORDS) {
         let stream = &mut stream[..4 * chunk.len()];
