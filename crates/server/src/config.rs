@@ -59,6 +59,20 @@ pub enum ServerLifetime {
     UntilStopped,
 }
 
+impl ServerConfig {
+    /// How long a party may be away after its link broke: it tries again only after it has noticed that,
+    /// which takes up to the idle timeout.
+    pub(crate) fn time_to_return(&self) -> Duration {
+        self.transport.idle_timeout + self.reconnect_within
+    }
+
+    /// How long parties may take for what waits for them after the last round. That is a model and messages,
+    /// which are about as much as an upload; the plan says how long an upload may take.
+    pub(crate) fn closing_time(&self) -> Duration {
+        self.time_to_return() + Duration::from_millis(self.settings.deadlines.upload)
+    }
+}
+
 /// What happened, for people and programs that watch.
 #[derive(Debug)]
 pub enum ServerEvent {

@@ -13,6 +13,11 @@ const OTHER: PartyId = PartyId(2);
 /// Longer than any of this takes.
 const LONG: Duration = Duration::from_secs(60);
 
+/// Limits that no link of these tests reaches but that of bytes.
+fn bytes(most_waiting: u64) -> LinkLimits {
+    LinkLimits { most_waiting, stalled: LONG }
+}
+
 struct Site {
     listener: Listener,
     identities: BTreeMap<PartyId, Identity>,
@@ -53,7 +58,7 @@ fn chunk(index: u32) -> Frame {
 #[tokio::test]
 async fn a_party_that_does_not_read_is_cut_and_another_is_not() {
     let mut site = Site::new();
-    let (mut links, mut reports) = Links::new(4 * CHUNK_BYTES as u64);
+    let (mut links, mut reports) = Links::new(bytes(4 * CHUNK_BYTES as u64));
     let (_sender, mut deaf) = site.connect(PARTY, &mut links).await;
     let (_other_sender, mut reader) = site.connect(OTHER, &mut links).await;
     let mut sent = 0;
@@ -88,7 +93,7 @@ async fn a_party_that_does_not_read_is_cut_and_another_is_not() {
 #[tokio::test]
 async fn a_party_that_floods_waits_until_its_frames_are_taken() {
     let mut site = Site::new();
-    let (mut links, mut reports) = Links::new(1 << 20);
+    let (mut links, mut reports) = Links::new(bytes(1 << 20));
     let (mut sender, _receiver) = site.connect(PARTY, &mut links).await;
     let (written, mut count) = tokio::sync::watch::channel(0);
     let flood = tokio::spawn(async move {
@@ -121,4 +126,60 @@ async fn a_party_that_floods_waits_until_its_frames_are_taken() {
         }
     }
     panic!("the other party's frame does not come");
+}
+
+/// More chunks than the windows of both sides hold.
+const MORE_THAN_FITS: u32 = 8;
+
+/// ROUND-32
+#[tokio::test]
+async fn a_party_that_neither_reads_nor_sends_is_lost_and_one_that_uploads_is_not() {
+    let mut site = Site::new();
+    let limits = LinkLimits { stalled: Duration::from_millis(500), ..bytes(1 << 30) };
+    let (mut links, mut reports) = Links::new(limits);
+    let (_sender, _deaf) = site.connect(PARTY, &mut links).await;
+    let (mut uploader, _uploaders_receiver) = site.connect(OTHER, &mut links).await;
+    for index in 0..MORE_THAN_FITS {
+        links.send(PARTY, &chunk(index));
+        links.send(OTHER, &chunk(index));
+    }
+    let request = Frame::Message(Message::ModelRequest { model: Digest([3; 32]) }).encode();
+    let upload = tokio::spawn(async move {
+        while uploader.send(&request).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let lost = loop {
+        match timeout(LONG, reports.recv()).await.expect("it is reported") {
+            Some(LinkReport::Frame(OTHER, _)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(lost, Some(LinkReport::Ended(PARTY, 1, _))), "{lost:?}");
+    assert!(links.reason_for_cutting(PARTY).is_some_and(|reason| reason.contains("read and sent nothing")));
+    // Control: it reads as little, and its frames still come.
+    for _ in 0..20 {
+        let report = timeout(LONG, reports.recv()).await.expect("it goes on");
+        assert!(matches!(report, Some(LinkReport::Frame(OTHER, _))), "{report:?}");
+    }
+    assert_eq!(links.reason_for_cutting(OTHER), None);
+    upload.abort();
+}
+
+/// ROUND-32: what waits for a party that never reads keeps the coordinator from closing for a limited time.
+#[tokio::test]
+async fn a_party_that_never_reads_does_not_keep_links_from_closing() {
+    let mut site = Site::new();
+    let (mut links, _reports) = Links::new(bytes(1 << 30));
+    let (_sender, _deaf) = site.connect(PARTY, &mut links).await;
+    let (_other_sender, mut reader) = site.connect(OTHER, &mut links).await;
+    for index in 0..MORE_THAN_FITS {
+        links.send(PARTY, &chunk(index));
+        links.send(OTHER, &chunk(index));
+    }
+    let reading = tokio::spawn(async move { while let Ok(Some(_)) = reader.recv().await {} });
+    let closed = timeout(LONG, links.close("the end", Duration::from_secs(2))).await.expect("it ends");
+    // The second is the control: it reads.
+    assert_eq!(closed, (BTreeSet::from([OTHER]), BTreeSet::from([PARTY])));
+    reading.await.expect("no panic");
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::Server;
 use crate::config::ServerEvent;
 use crate::error::ServerError;
-use crate::links::{LinkReport, NO_LINK};
+use crate::links::{CLOSE_WITHIN, LinkReport, NO_LINK};
 
 /// How long a party that connects after the last round may take to ask for the model.
 pub(super) const ASK_WITHIN: Duration = Duration::from_secs(2);
@@ -41,18 +41,19 @@ impl Server<'_> {
     pub(super) async fn stop(&mut self) {
         (self.events)(ServerEvent::Stopping);
         // Whether a party acknowledged does not matter: it connects again, and is told everything.
-        let _ = self.links.close(STOPPING).await;
+        let _ = self.links.close(STOPPING, CLOSE_WITHIN).await;
     }
 
     /// Stays after the last round for parties that missed how it ended (`ROUND-23`): until each party that
     /// lost its link is back or its time to reconnect is over, and parties that are back have had the time to
-    /// ask for the model.
+    /// ask for the model. A party that connects again and again does not prolong this for ever (`ROUND-32`).
     async fn serve_the_last_model(
         &mut self,
         listener: &mut Listener,
         reports: &mut mpsc::Receiver<LinkReport>,
     ) -> Result<(), ServerError> {
-        while self.is_awaiting_someone() || Instant::now() < self.served_until {
+        let limit = Instant::now() + self.config.closing_time();
+        while Instant::now() < limit && (self.is_awaiting_someone() || Instant::now() < self.served_until) {
             self.step(listener, reports, Some(Instant::now() + ASK_WITHIN)).await?;
         }
         Ok(())
@@ -62,7 +63,8 @@ impl Server<'_> {
     /// that was killed just before has not, and only its silence shows that: it gets the time to reconnect,
     /// like any other that lost its link.
     async fn close_links(&mut self) -> Result<bool, ServerError> {
-        let (acknowledged, unacknowledged) = self.links.close(LAST_ROUND_ENDED).await;
+        let (acknowledged, unacknowledged) =
+            self.links.close(LAST_ROUND_ENDED, self.config.closing_time()).await;
         for party in acknowledged {
             self.handle_input(Input::Disconnected(party))?;
         }

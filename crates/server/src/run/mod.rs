@@ -19,8 +19,7 @@ use crate::error::ServerError;
 use crate::files::{write_epoch_start, write_round};
 use crate::journal::{Beginning, JournalContent, RoundJournal};
 use crate::ledgers::record;
-use crate::links::{LinkReport, Links, NO_LINK};
-use crate::outbox::most_waiting;
+use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
 
 use ending::ASK_WITHIN;
 use pace::{NextTask, Pace};
@@ -57,8 +56,7 @@ pub async fn run(
 ) -> Result<(), ServerError> {
     let parties = config.epoch.consortium().parties();
     let roster = Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?;
-    let members = config.epoch.consortium().members().count();
-    let (links, mut reports) = Links::new(most_waiting(&config.settings, members));
+    let (links, mut reports) = Links::new(LinkLimits::new(&config));
     let mut stop = config.stop.clone();
     let mut server = Server::start(&config, links, events)?;
     let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
@@ -135,9 +133,7 @@ impl<'a> Server<'a> {
         let (closed_rounds, in_round) = (self.closed_rounds, self.coordinator.is_busy());
         (self.events)(ServerEvent::Resumed { closed_rounds, in_round, torn });
         self.handle_input(Input::Restarted)?;
-        // A party tries again only after it has noticed that its link is gone, which takes up to the idle
-        // timeout.
-        let grace = self.config.transport.idle_timeout + self.config.reconnect_within;
+        let grace = self.config.time_to_return();
         for party in self.coordinator.connected().clone() {
             self.links.start_grace(party, NO_LINK, grace);
         }

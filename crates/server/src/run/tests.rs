@@ -88,7 +88,7 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
     let reported: Arc<Mutex<Vec<String>>> = Arc::default();
     let shown = reported.clone();
     let mut events = move |event: ServerEvent| shown.lock().expect("no panic").push(format!("{event:?}"));
-    let (links, mut reports) = Links::new(1 << 20);
+    let (links, mut reports) = Links::new(LinkLimits::new(&site.config));
     let mut server = Server::start(&site.config, links, &mut events).expect("a new folder");
     let pins = (1u32..).map(PartyId).zip(&site.identities[1..]);
     let roster = Roster::new(pins.map(|(party, identity)| (identity.fingerprint(), party))).expect("parties");
