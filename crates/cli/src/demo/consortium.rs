@@ -113,7 +113,6 @@ pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConso
         Task::Adapter(_) => "adapter",
     };
     let demo = DemoConsortium { folder, settings, trained };
-    // First of all files: it marks the folder as a demo's, which a later demo may clear.
     write(&demo.consortium(), toml.as_bytes())?;
     let signature = hex::encode(sign_file(&toml, &governance));
     write(&demo.consortium().with_added_extension("sig"), signature.as_bytes())?;

@@ -187,24 +187,32 @@ pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
     finish(&arguments, result)
 }
 
+/// The file that marks a folder as one that a demo made. Only a demo writes it: a real consortium's folder has
+/// all other files of a demo.
+const MARKER: &str = ".cloister-demo-may-delete-this-folder";
+/// What the marker holds. The content is compared too, so that a file of the same name is not enough.
+const MARKER_TEXT: &str =
+    "cloister demo made this folder. The next demo with the same --folder deletes everything in it.\n";
+
 /// Removes what an earlier demo wrote, and fails if the folder contains anything else.
 fn clear(folder: &std::path::Path) -> Result<(), Failure> {
-    // A demo writes this file first, so it marks a folder that a demo filled, even if it was interrupted.
-    let marker = folder.join("consortium.toml");
-    if folder.exists()
-        && !marker.exists()
-        && folder.read_dir().is_ok_and(|mut entries| entries.next().is_some())
-    {
+    let marker = folder.join(MARKER);
+    let is_a_demos = std::fs::read(&marker).is_ok_and(|text| text == MARKER_TEXT.as_bytes());
+    let is_empty = || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    if folder.exists() && !is_a_demos && !is_empty() {
         return Err(Failure::config(format!(
-            "{} contains files that no demo wrote; give an empty folder, or one of an earlier demo, as --folder",
+            "{} contains files and is not marked as a demo's folder, so that nothing in it is deleted; give an empty folder, or \
+             one of an earlier demo, as --folder. If an older version's demo made it, delete it yourself",
             folder.display()
         )));
     }
-    if marker.exists() {
+    if is_a_demos {
         std::fs::remove_dir_all(folder)
             .map_err(|error| Failure::error(format!("cannot clear {}: {error}", folder.display())))?;
     }
-    create_folder(folder)
+    create_folder(folder)?;
+    // First of all files, so that an interrupted demo's folder is marked.
+    write(&marker, MARKER_TEXT.as_bytes())
 }
 
 /// Writes the report and the results, and prints the closing table or the JSON object.
@@ -232,4 +240,39 @@ fn finish(arguments: &DemoArguments, mut result: DemoResult) -> Result<(), Failu
         "report": report.display().to_string(),
     });
     output::line(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_a_folder_that_a_demo_made_is_cleared() {
+        let folder = std::env::temp_dir().join(format!("cloister-demo-clear-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).expect("a folder of the test's own");
+        // A real consortium's folder, and one with a file that is only named like the marker.
+        let consortium = folder.join("consortium.toml");
+        fs::write(&consortium, "name = \"clinics\"").expect("it can be written");
+        for marker in [None, Some("mine")] {
+            marker
+                .into_iter()
+                .for_each(|text| fs::write(folder.join(MARKER), text).expect("it can be written"));
+            let refused = clear(&folder).expect_err("no demo made it").to_string();
+            assert!(refused.contains("not marked as a demo's") && refused.contains("yourself"), "{refused}");
+            assert!(consortium.exists());
+        }
+        // Controls: an empty folder and a missing one are taken, and what a demo wrote is removed.
+        fs::remove_dir_all(&folder).expect("it is there");
+        fs::create_dir(&folder).expect("a folder of the test's own");
+        clear(&folder).expect("it is empty");
+        fs::write(&consortium, "name = \"demo\"").expect("it can be written");
+        clear(&folder).expect("a demo made it");
+        assert!(!consortium.exists());
+        fs::remove_dir_all(&folder).expect("it is there");
+        clear(&folder).expect("it is missing");
+        fs::remove_dir_all(&folder).expect("it was made");
+    }
 }
