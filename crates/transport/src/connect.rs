@@ -127,14 +127,6 @@ pub enum ConnectError {
     },
 }
 
-impl ConnectError {
-    /// Whether the same attempt may succeed later, or at another address, without anybody's doing: a network or
-    /// a name server was down, or the coordinator does not run yet. Other errors are answers.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Socket { .. } | Self::Unreachable { .. } | Self::Name { .. })
-    }
-}
-
 /// Connects to the coordinator, and returns after each side has accepted the other.
 ///
 /// `coordinator` is the coordinator's pinned certificate. `party` is this party's number in the consortium

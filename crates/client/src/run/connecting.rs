@@ -99,7 +99,7 @@ impl Client<'_> {
         for address in addresses {
             outcome = connect(address, &config.identity, pinned, config.party, &config.transport).await;
             // A host may have IPv6 addresses when this machine has IPv4 alone, and the other way round: try the next one.
-            if !matches!(outcome, Err(ConnectError::Unreachable { .. } | ConnectError::Socket { .. })) {
+            if !outcome.as_ref().is_err_and(is_network_fault) {
                 break;
             }
         }

@@ -262,6 +262,24 @@ fn an_evaluation_is_reported_for_its_round() {
     assert_eq!(reported, rounds.into_iter().chain([failed]).collect::<Vec<_>>());
 }
 
+/// An address to which nothing can be sent, as when this machine has no network for a moment.
+#[tokio::test]
+async fn a_network_that_is_down_is_tried_for_as_long_as_the_operator_says() {
+    let (mut world, mut config, _folder) = site("no-network");
+    let settings = world.template_mut().clone();
+    config.coordinator = std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    for reach_within in [RETRY_AFTER * 3, Duration::ZERO] {
+        config.lifetime = ClientLifetime::UntilFinished { reach_within };
+        let mut events = |_| ();
+        let (mut client, _given) = client(&config, &settings, &mut events);
+        let started = std::time::Instant::now();
+        let error = client.reach_coordinator().await.expect_err("nobody is there");
+        assert!(matches!(error, ClientError::Connect(ConnectError::Socket { .. })), "{error}");
+        // The second is the control: it is tried once.
+        assert_eq!(started.elapsed() >= RETRY_AFTER * 3, reach_within > Duration::ZERO);
+    }
+}
+
 /// A frame without what it follows is no misbehaviour, and a plan that is refused is reported once.
 #[test]
 fn what_is_nobodys_fault_is_not_reported_as_one() {
