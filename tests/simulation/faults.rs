@@ -64,6 +64,31 @@ fn parts_that_do_not_fit_leave_no_trace() {
     assert_eq!((endings(&world), closings(&world)), (1, 5));
 }
 
+/// ROUND-23: nobody can tell which part of a model is wrong before all are here. When they come again, the wrong one is
+/// replaced.
+#[test]
+fn a_wrong_part_of_a_model_does_not_keep_the_right_one_out() {
+    let mut world = five();
+    world.watch_faults();
+    let member = PartyId(5);
+    world.start_round();
+    run_to(&mut world, member.0, |message| matches!(message, Message::Ended(_)));
+    world.restart(member);
+    finish(&mut world);
+    world.connect(member);
+    run_to(&mut world, member.0, |message| matches!(message, Message::ModelPart(_)));
+    let Some(Frame::Message(Message::ModelPart(mut part))) = world.next_frame(PartyId::COORDINATOR, member)
+    else {
+        panic!("a part of the model is next")
+    };
+    part.bytes[0] ^= 1;
+    world.inject(member, Frame::Message(Message::ModelPart(part)));
+    finish(&mut world);
+    assert_eq!(world.changed_by_faults, []);
+    let held = world.nodes[&member].member.as_ref().map(|member| member.model().digest());
+    assert_eq!(held, Some(world.coordinator.model().digest()));
+}
+
 /// ROUND-22: a custodian that lacks one masked block opens none of the others, and can be asked again.
 #[test]
 fn a_closing_without_all_masked_blocks_is_refused_before_any_is_opened() {

@@ -14,7 +14,7 @@ use crate::fault::{Misbehaviour, Refusal};
 /// For how many rounds after its own one bad dealing bars its dealer.
 pub const BARRED_ROUNDS: u64 = 16;
 
-/// The evidence that a party holds, the latest of each dealer.
+/// The evidence that a party holds, for each dealer what it was shown last.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Bars(BTreeMap<PartyId, (Round, BadDealing)>);
 
@@ -25,10 +25,10 @@ impl Bars {
     /// Evidence that shows no bad letter.
     pub fn take(&mut self, epoch: &Epoch, evidence: &BadDealing) -> Result<(), Misbehaviour> {
         let (dealer, round) = check_bad_dealing(epoch, evidence)?;
-        // The latest bars longest, and one for each dealer bounds what is stored.
-        if self.0.get(&dealer).is_none_or(|(known, _)| *known < round) {
-            self.0.insert(dealer, (round, evidence.clone()));
-        }
+        // One for each dealer bounds what is stored. It is the one that was shown last, and not the one of the
+        // latest round: a dealer can sign any round number, and evidence of a round far off bars it from none
+        // that comes now. What a plan relies on is shown before it.
+        self.0.insert(dealer, (round, evidence.clone()));
         Ok(())
     }
 
@@ -94,7 +94,51 @@ fn first_free_round(shown: Round) -> Round {
 
 #[cfg(test)]
 mod tests {
+    use cloister_cluster::consortium::{TestConsortium, consortium};
+    use cloister_crypto::group::ScalarSecret;
+    use cloister_crypto::hash::{Domain, digest};
+    use cloister_params::id::Digest;
+    use cloister_wire::statement::{Announcement, Dealing, SharedKey};
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
     use super::*;
+    use crate::statement::sign;
+
+    const DEALER: PartyId = PartyId(3);
+
+    /// Evidence of a letter that nobody can open. The dealer can sign it for any round.
+    fn evidence(consortium: &TestConsortium, round: u64) -> BadDealing {
+        let (custodian, letter) = (PartyId(1), b"no letter".to_vec());
+        let key = SharedKey { commitments: Vec::new(), proof: [0; 64] };
+        let recipient = ScalarSecret::random(&mut ChaCha20Rng::seed_from_u64(1)).public().bytes();
+        let announcement = Announcement {
+            epoch: consortium.epoch.digest(),
+            round: Round(round),
+            plan: Digest::default(),
+            mask_key: key.clone(),
+            seed_key: key,
+            has_budget: false,
+            closed: Vec::new(),
+            dealings: vec![Dealing { custodian, recipient, letter: digest(Domain::Letter, &[&letter]) }],
+            sketches: Vec::new(),
+        };
+        let announcement = sign(&consortium.keys[&DEALER], DEALER, &announcement);
+        BadDealing { announcement, custodian, letter, agreed: [0; 32], proof: [0; 64] }
+    }
+
+    /// ROUND-33
+    #[test]
+    fn evidence_of_a_round_far_off_does_not_replace_for_ever_what_bars_now() {
+        let consortium = consortium(&[1; 5]);
+        let mut bars = Bars::default();
+        for (shown, is_barred) in [(3, true), (1 << 40, false), (3, true), (1, true), (20, false), (4, false)]
+        {
+            bars.take(&consortium.epoch, &evidence(&consortium, shown)).expect("nobody can open the letter");
+            let barred: Vec<PartyId> = bars.barred(Round(4)).collect();
+            assert_eq!(barred == [DEALER], is_barred, "after evidence of round {shown}");
+        }
+    }
 
     /// ROUND-33
     #[test]

@@ -37,8 +37,8 @@ impl Member {
     }
 
     /// Asks again if the link was lost before the model was complete. Parts that arrived are kept: a
-    /// coordinator that is still sending does not start again (`ROUND-32`), and if it does start again, parts
-    /// that are here are skipped.
+    /// coordinator that is still sending does not start again (`ROUND-32`), and if it does start again, each
+    /// block's first part starts the block over.
     pub(super) fn ask_again(&mut self) {
         if self.catching_up.is_some() {
             self.send(Message::ModelRequest { model: self.chain.model });
@@ -57,7 +57,7 @@ impl Member {
         let model = Model::from_blocks(catching_up.blocks.map(|bytes| floats(bytes)));
         if model.digest() != self.chain.model {
             // Only the last part is taken back, so that the state is as before the call; the digest does not
-            // tell which part is wrong.
+            // tell which part is wrong. When the model is sent again, every block starts over.
             catching_up.blocks[part.block].truncate(length);
             let why = "the model that came is not the one that the closing names".into();
             return Err(Misbehaviour::Sum { block: part.block, why });
@@ -71,8 +71,9 @@ impl Member {
 }
 
 impl CatchingUp {
-    /// Appends a part if it is the next one, and skips one that is here. Returns the block's length before,
-    /// in bytes.
+    /// Appends a part if it is the next one. A block's first part starts the block over, because what is here
+    /// may be wrong; any other part that is here is skipped. Returns the length, in bytes, from which the part
+    /// was written.
     fn take(&mut self, model: &Model, part: &ModelPart) -> Result<usize, Misbehaviour> {
         let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
         let whole = model.blocks().get(part.block).ok_or(wrong.clone())?.len() * size_of::<f32>();
@@ -82,10 +83,14 @@ impl CatchingUp {
         if start > before || start + part.bytes.len() > whole {
             return Err(wrong);
         }
-        if start == before {
+        if part.index == 0 {
+            bytes.clear();
+        }
+        let written_from = bytes.len();
+        if start == written_from {
             bytes.extend_from_slice(&part.bytes);
         }
-        Ok(before)
+        Ok(written_from)
     }
 
     /// Whether every block is as long as the one of this member's model.
