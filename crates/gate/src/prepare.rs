@@ -29,6 +29,20 @@ pub enum PrepareError {
         "local training has no result for {0}; the plan is for another task than this hospital's task file"
     )]
     MissingBlock(BlockKind),
+    /// A block has another number of values than the plan says.
+    #[error(
+        "{what} has {got} values for {kind}, the plan has {expected}; the plan is for another task than this hospital's task file"
+    )]
+    Length {
+        /// The training result, or the model that the round starts from.
+        what: &'static str,
+        /// The block.
+        kind: BlockKind,
+        /// Its values there.
+        got: usize,
+        /// Its values in the plan.
+        expected: u64,
+    },
     /// The permit is for another round than the plan.
     #[error(
         "the privacy ledger was charged for {charged}, the contribution is to {round}; this is a fault of the program"
@@ -61,6 +75,7 @@ pub fn prepare(
     if charged != round {
         return Err(PrepareError::Permit { charged, round });
     }
+    check_lengths(plan, global, local)?;
     let mut integers = Vec::with_capacity(plan.settings.blocks.len());
     let mut sketches = MemberSketches::new();
     let mut clipped = 0;
@@ -77,7 +92,6 @@ pub fn prepare(
             let scaled = router.parameters.iter().map(|value| value * weight).collect();
             update = RouterUpdate::join(scaled, weight);
         }
-        debug_assert_eq!(global.blocks().get(block.shape.id).map(Vec::len), Some(update.len()));
         let quantised = block.scale.quantise(kind, &update)?;
         clipped += usize::from(quantised.clipped);
         if let BlockKind::Expert { layer, expert } = kind {
@@ -91,6 +105,22 @@ pub fn prepare(
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
     Ok((Contribution { integers: PerBlock::in_table_order(integers), sketches }, clipped))
+}
+
+/// Checks that the training result and the model have the plan's blocks, each with its length. A router or a
+/// distribution that is too short would otherwise be weighed as if the rest of it were 0.
+fn check_lengths(plan: &RoundPlan, global: &Model, local: &LocalResult) -> Result<(), PrepareError> {
+    for block in &plan.settings.blocks {
+        let (kind, expected) = (block.shape.kind, block.shape.length);
+        let trained = released_values(plan, local, kind)?.len();
+        let started = global.blocks().get(block.shape.id).map_or(0, Vec::len);
+        for (what, got) in [("local training", trained), ("the round's model", started)] {
+            if got as u64 != expected {
+                return Err(PrepareError::Length { what, kind, got, expected });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The values of a block that are released: its update. For routing in private rounds it is the average that no single record
@@ -220,4 +250,58 @@ fn noised(mut integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Ve
         *value = sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
     }
     integers
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_cluster::plan::{model, template};
+    use cloister_experts::BlockVectors;
+    use cloister_params::block::BlockShape;
+    use cloister_params::id::Digest;
+
+    use super::*;
+
+    /// A result of zeros for these blocks.
+    fn result(table: Vec<BlockShape>) -> LocalResult {
+        let values = table.iter().map(|shape| vec![0.0; shape.length as usize]).collect();
+        LocalResult {
+            updates: BlockVectors::of_table(table, values).expect("it fits its table"),
+            regions: Vec::new(),
+            margins: vec![vec![0.5; 2]],
+            loss_first: 1.0,
+            loss_last: 0.5,
+            truncated: 0,
+            notes: 10,
+            by_record: None,
+        }
+    }
+
+    #[test]
+    fn a_block_of_another_length_is_refused() {
+        let settings = template(2, 5, 1);
+        let (table, global) =
+            (settings.blocks.iter().map(|block| block.shape).collect::<Vec<_>>(), model(&settings));
+        let plan = RoundPlan {
+            epoch: Digest::default(),
+            round: Round(1),
+            previous: Digest::default(),
+            model: global.digest(),
+            parameters: global.block_digests(),
+            custodians: vec![],
+            barred: vec![],
+            settings: settings.clone(),
+        };
+        assert_eq!(check_lengths(&plan, &global, &result(table.clone())), Ok(()), "control");
+        for (place, shape) in table.iter().enumerate() {
+            let (kind, expected, got) = (shape.kind, shape.length, shape.length as usize + 1);
+            let mut longer = table.clone();
+            longer[place].length += 1;
+            let trained = check_lengths(&plan, &global, &result(longer));
+            assert_eq!(trained, Err(PrepareError::Length { what: "local training", kind, got, expected }));
+            let mut blocks = global.blocks().clone();
+            blocks[shape.id].push(0.0);
+            let started = check_lengths(&plan, &Model::new(blocks.into_values()), &result(table.clone()));
+            assert_eq!(started, Err(PrepareError::Length { what: "the round's model", kind, got, expected }));
+        }
+    }
 }
