@@ -109,7 +109,9 @@ fn a_new_or_printable_secret_is_found() {
         declared("/// New.\n#[derive(Clone, Debug)]\npub(crate) struct NewSeed([u8; 32]);\nstruct Other;\n");
     assert_eq!(unlisted(&all), ["NewSeed"]);
     assert_eq!(derived(&all, &["NewSeed"], &FORBIDDEN), [("NewSeed".to_owned(), "Debug".to_owned())]);
-    assert_eq!(declared("#[cfg(test)]\nstruct InTests;\n"), []);
+    assert_eq!(declared("#[cfg(test)]\nmod tests {\n    struct InTests;\n}\n"), []);
+    let after_an_item = declared("#[cfg(test)]\nmod tests;\n\npub struct LaterSeed([u8; 32]);\n");
+    assert_eq!(unlisted(&after_an_item), ["LaterSeed"]);
 }
 
 /// All but `SigningKey`, as the library that signs keeps its key in memory as it likes, and `LocalSeed`, which its crate

@@ -33,10 +33,12 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The types that a source declares in front of its tests.
+/// The types that a source declares in front of its module of tests, which ends it. Another item for tests alone may be
+/// anywhere, and other types follow it.
 pub(crate) fn declared(text: &str) -> Vec<Declaration> {
     let (mut found, mut derives) = (Vec::new(), Vec::new());
-    for line in text.lines().map(str::trim).take_while(|line| *line != "#[cfg(test)]") {
+    let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    for line in before_tests.lines().map(str::trim) {
         if let Some(list) = line.strip_prefix("#[derive(") {
             derives.extend(list.split([',', ')']).map(|name| name.trim().to_owned()));
         } else if let Some(name) = declared_name(line) {

@@ -1,7 +1,7 @@
 //! Requirement traces: every id is defined once under `protocols/`, enforced somewhere in code, and tested.
 //!
 //! An id is defined where it stands in bold (`**ROUND-03**`). Code names it in a comment; tests are files of test
-//! folders and the parts of source files behind `#[cfg(test)]`.
+//! folders and the modules of tests at the end of source files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -141,12 +141,12 @@ impl Traces {
 
     fn read_source(&mut self, path: &Path) -> Result<(), Failure> {
         let relative = path.strip_prefix(root()).unwrap_or(path);
-        let mut in_tests = relative.with_extension("").components().any(|part| part.as_os_str() == "tests");
-        for (number, line) in read(path)?.lines().enumerate() {
-            // Tests are at the end of a file, so everything after the attribute counts as test.
-            in_tests |= line.trim() == "#[cfg(test)]";
+        let is_test = relative.with_extension("").components().any(|part| part.as_os_str() == "tests");
+        let text = read(path)?;
+        let code_lines = if is_test { 0 } else { lines_before_tests(&text) };
+        for (number, line) in text.lines().enumerate() {
             for (id, _) in ids(line).into_iter().filter(|(id, _)| is_requirement(id)) {
-                let places = if in_tests { &mut self.tests } else { &mut self.code };
+                let places = if number < code_lines { &mut self.code } else { &mut self.tests };
                 places.entry(id).or_default().insert(place(path, number));
             }
         }
@@ -188,6 +188,12 @@ impl Traces {
     }
 }
 
+/// The number of lines before the module of tests, which ends a file: Clippy allows nothing after it. Another
+/// item with the attribute, such as `mod tests;`, may be anywhere, and code follows it.
+fn lines_before_tests(text: &str) -> usize {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count()
+}
+
 fn list(places: Option<&BTreeSet<String>>) -> String {
     places.into_iter().flatten().cloned().collect::<Vec<_>>().join(", ")
 }
@@ -224,6 +230,14 @@ mod tests {
         );
         assert_eq!(ids("/// (`ALIGN-07` to `ALIGN-09`)").len(), 3);
         assert!(ids("SHA-256 and AES-128-CTR, f-12").iter().all(|(id, _)| !is_requirement(id)));
+    }
+
+    #[test]
+    fn code_after_an_item_of_tests_is_code() {
+        let text = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nuse a::B;\n// ROUND-01\n\n";
+        assert_eq!(lines_before_tests(text), 6);
+        let with_tests = format!("{text}#[cfg(test)]\nmod tests {{\n    /// ROUND-02\n}}\n");
+        assert_eq!(lines_before_tests(&with_tests), 6, "control: the module of tests is none");
     }
 
     #[test]
