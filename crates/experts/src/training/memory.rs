@@ -79,17 +79,84 @@ fn memory_of_container(name: &str) -> Option<usize> {
     fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?.trim().parse().ok()
 }
 
-/// Asks `nvidia-smi`, which answers in MiB.
+/// A GPU as `nvidia-smi` lists it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Gpu {
+    uuid: String,
+    name: String,
+    /// In bytes.
+    free: usize,
+}
+
+/// Asks `nvidia-smi`, which knows nothing of the variables that choose and order the GPUs of this process.
 fn free_of_gpu(number: usize) -> Option<usize> {
-    let query = ["--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id"];
-    let output =
-        std::process::Command::new("nvidia-smi").args(query).arg(number.to_string()).output().ok()?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().parse::<usize>().ok()? << 20)
+    let query = ["--query-gpu=uuid,name,memory.free", "--format=csv,noheader,nounits"];
+    let output = std::process::Command::new("nvidia-smi").args(query).output().ok()?;
+    let gpus = gpus(&String::from_utf8_lossy(&output.stdout))?;
+    let [visible, order] = ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"].map(|name| std::env::var(name).ok());
+    Some(chosen_gpu(&gpus, number, visible.as_deref(), order.as_deref())?.free)
+}
+
+/// The GPUs in the answer of `nvidia-smi`, one on each line, with memory in MiB.
+fn gpus(answer: &str) -> Option<Vec<Gpu>> {
+    let gpu = |line: &str| {
+        let [uuid, name, free] = line.split(',').map(str::trim).collect::<Vec<_>>()[..].try_into().ok()?;
+        Some(Gpu {
+            uuid: str::to_owned(uuid),
+            name: str::to_owned(name),
+            free: str::parse::<usize>(free).ok()? << 20,
+        })
+    };
+    answer.lines().map(gpu).collect()
+}
+
+/// The GPU that CUDA gives this number in a process with these values of `CUDA_VISIBLE_DEVICES` and
+/// `CUDA_DEVICE_ORDER`; none if that cannot be said for certain.
+fn chosen_gpu<'a>(
+    gpus: &'a [Gpu],
+    number: usize,
+    visible: Option<&str>,
+    order: Option<&str>,
+) -> Option<&'a Gpu> {
+    let number = number.to_string();
+    let entry = visible.map_or(Some(&*number), |list| list.split(',').nth(number.parse().ok()?))?.trim();
+    if let Ok(index) = entry.parse::<usize>() {
+        // By default CUDA numbers the fastest GPU first, and `nvidia-smi` lists them by their places on the bus.
+        let is_one_order = order == Some("PCI_BUS_ID") || gpus.iter().all(|gpu| gpu.name == gpus[0].name);
+        return gpus.get(index).filter(|_| is_one_order);
+    }
+    // CUDA takes the beginning of a UUID too. A part of a GPU (`MIG-…`) has less memory than the GPU.
+    let mut named = gpus.iter().filter(|gpu| entry.starts_with("GPU-") && gpu.uuid.starts_with(entry));
+    named.next().filter(|_| named.next().is_none())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_gpu_whose_memory_counts_is_the_one_that_the_process_uses() {
+        let answer = "GPU-aa1, NVIDIA A, 10\nGPU-aa2, NVIDIA A, 20\nGPU-bb3, NVIDIA A, 30\n";
+        let same = gpus(answer).expect("three");
+        let mixed = gpus(&answer.replace("aa1, NVIDIA A", "aa1, NVIDIA B")).expect("three");
+        let free =
+            |gpus, number, visible, order| chosen_gpu(gpus, number, visible, order).map(|gpu| gpu.free >> 20);
+        assert_eq!(free(&same, 1, None, None), Some(20));
+        assert_eq!(free(&same, 1, Some("2,0"), None), Some(10));
+        assert_eq!(free(&same, 0, Some("GPU-bb, GPU-aa1"), None), Some(30));
+        assert_eq!(free(&same, 1, Some("GPU-bb, GPU-aa1"), None), Some(10));
+        assert_eq!(free(&mixed, 1, None, Some("PCI_BUS_ID")), Some(20));
+        for (gpus, number, visible) in [
+            (&mixed, 1, None),
+            (&same, 3, None),
+            (&same, 1, Some("2")),
+            (&same, 0, Some("GPU-aa")),
+            (&same, 0, Some("MIG-aa1")),
+        ] {
+            assert_eq!(free(gpus, number, visible, None), None, "{number} of {visible:?}");
+        }
+        assert_eq!(gpus("NVIDIA-SMI has failed"), None);
+    }
 
     #[test]
     fn what_does_not_fit_is_refused_with_both_numbers() {
