@@ -18,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long to wait for the rest of its output after it has ended. A process that it started and that left its group may
 /// hold the streams open.
 const WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// Bytes of the longest line of stdout that is read as a report. Longer lines are passed over.
+const LONGEST_REPORT: u64 = 4096;
 /// Reports of progress that may wait to be shown. A program that prints faster waits for its pipe, and takes no memory.
 const WAITING_LINES: usize = 64;
 /// Environment variables that every program gets, if this process has them.
@@ -73,6 +75,17 @@ pub enum ProgramError {
         /// The end of its stderr.
         words: String,
     },
+    /// The system does not say whether it has ended.
+    #[error(
+        "whether the training program {command} has ended cannot be found out: {source}, so it was killed; do not start this \
+         program with SIGCHLD ignored"
+    )]
+    Wait {
+        /// The command as it was given.
+        command: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// This program cannot make or fill the job's folder.
     #[error(
         "the folder of the training program's job, {path}: {source}; check free space and permissions there"
@@ -124,10 +137,9 @@ pub(crate) fn run(
             take(output, &mut words, steps);
         }
         match group.0.try_wait() {
-            Ok(Some(status)) => break Some(status),
             // Needed although receiving waits too: when both streams are closed, it returns at once.
             Ok(None) if started.elapsed() < program.timeout => std::thread::sleep(LOOK_EVERY),
-            _ => break None,
+            ended => break ended,
         }
     };
     // After success too: what the program started must not outlive the job and its folder.
@@ -141,11 +153,21 @@ pub(crate) fn run(
         take(output, &mut words, steps);
     }
     let words = if words.trim().is_empty() { "none".to_owned() } else { words.trim().to_owned() };
-    // TRAIN-02
+    outcome(status, command, program.timeout, words)
+}
+
+/// Whether a program did its job (`TRAIN-02`). It has no status if its time was up before it ended.
+fn outcome(
+    status: io::Result<Option<ExitStatus>>,
+    command: String,
+    timeout: Duration,
+    words: String,
+) -> Result<(), ProgramError> {
     match status {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(ProgramError::Failed { command, status, words }),
-        None => Err(ProgramError::TooLong { command, seconds: program.timeout.as_secs(), words }),
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(ProgramError::Failed { command, status, words }),
+        Ok(None) => Err(ProgramError::TooLong { command, seconds: timeout.as_secs(), words }),
+        Err(source) => Err(ProgramError::Wait { command, source }),
     }
 }
 
@@ -188,10 +210,20 @@ fn read_streams(child: &mut Child) -> Receiver<ProgramOutput> {
 }
 
 fn read_progress(stdout: impl Read, sender: &SyncSender<ProgramOutput>) {
-    for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-        if let Ok(progress) = serde_json::from_slice(&line) {
+    let mut reader = BufReader::new(stdout);
+    let (mut line, mut is_rest) = (Vec::new(), false);
+    // At most so many bytes at a time, so that a line without an end takes no memory.
+    while let Ok(1..) = reader.by_ref().take(LONGEST_REPORT).read_until(b'\n', &mut line) {
+        let is_cut = line.last() != Some(&b'\n') && line.len() as u64 == LONGEST_REPORT;
+        // The end of a line whose beginning was passed over is no report, whatever it says.
+        if !is_rest
+            && !is_cut
+            && let Ok(progress) = serde_json::from_slice(&line)
+        {
             let _ = sender.send(ProgramOutput::Progress(progress));
         }
+        is_rest = is_cut;
+        line.clear();
     }
 }
 
@@ -247,6 +279,43 @@ mod tests {
         assert_eq!((&ready, child.try_wait().expect("it is our child")), (b"ready\n", None));
         drop(stdin);
         assert_eq!(child.wait().expect("it is our child").code(), Some(1));
+    }
+
+    /// A stream of this many bytes without an end of line, and then a text.
+    fn endless_line(bytes: u64, then: &str) -> impl Read + '_ {
+        io::repeat(b' ').take(bytes).chain(then.as_bytes())
+    }
+
+    #[test]
+    fn a_line_without_an_end_takes_no_memory_and_is_no_report() {
+        let report = "{\"step\": 1, \"steps\": 2}";
+        let reports = |stream: &mut dyn Read| {
+            let (sender, receiver) = mpsc::sync_channel(WAITING_LINES);
+            read_progress(stream, &sender);
+            drop(sender);
+            receiver.iter().count()
+        };
+        let hidden = format!("{report}\n{report}\n{report}");
+        for bytes in [LONGEST_REPORT, LONGEST_REPORT + 1, 64 << 20] {
+            assert_eq!(reports(&mut endless_line(bytes, &hidden)), 2, "after {bytes} bytes");
+        }
+        assert_eq!(
+            reports(&mut endless_line(LONGEST_REPORT / 2, &hidden)),
+            3,
+            "control: a line that is short enough"
+        );
+    }
+
+    /// TRAIN-02
+    #[test]
+    fn what_the_system_does_not_say_is_not_called_too_long() {
+        let said = |status| outcome(status, "train".to_owned(), Duration::from_secs(1), "none".to_owned());
+        let failed = said(Err(io::Error::from_raw_os_error(10))).expect_err("no child process");
+        assert!(
+            matches!(failed, ProgramError::Wait { .. }) && failed.to_string().contains("SIGCHLD"),
+            "{failed}"
+        );
+        assert!(matches!(said(Ok(None)), Err(ProgramError::TooLong { seconds: 1, .. })), "control");
     }
 
     /// TRAIN-02
