@@ -89,6 +89,8 @@ struct Gpu {
 }
 
 /// Asks `nvidia-smi`, which knows nothing of the variables that choose and order the GPUs of this process.
+// CUDA reads these variables itself, so that they cannot be arguments.
+#[allow(clippy::disallowed_methods)]
 fn free_of_gpu(number: usize) -> Option<usize> {
     let query = ["--query-gpu=uuid,name,memory.free", "--format=csv,noheader,nounits"];
     let output = std::process::Command::new("nvidia-smi").args(query).output().ok()?;
