@@ -23,7 +23,7 @@ pub enum RefusedConsortium {
         /// The governance key from this party's policy file.
         key: PublicBytes,
     },
-    /// A key under which signatures show nothing (`CONS-08`).
+    /// A key under which signatures show nothing (`CONS-10`).
     #[error(
         "the signing key {key} of {whose} is no Ed25519 key that a party may have: {why}; {whose} must generate another one, and \
          the governance must sign a file with it"
@@ -83,7 +83,7 @@ impl Epoch {
     }
 }
 
-/// Rejects the first weak key (`CONS-08`) of these, each with the name of its holder.
+/// Rejects the first weak key (`CONS-10`) of these, each with the name of its holder.
 fn check_keys<'a>(keys: impl IntoIterator<Item = (&'a str, PublicBytes)>) -> Result<(), RefusedConsortium> {
     for (whose, key) in keys {
         check_key(key).map_err(|why| RefusedConsortium::Key { whose: whose.to_owned(), key, why })?;
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// CONS-08
+    /// CONS-10
     #[test]
     fn a_file_with_a_weak_key_is_refused() {
         let governance = SigningKey::from_seed(&[1; 32]);

@@ -64,7 +64,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Checks a public key before it is pinned (`CONS-08`). RFC 8032 lets a verifier accept any point of the curve,
+/// Checks a public key before it is pinned (`CONS-10`). RFC 8032 lets a verifier accept any point of the curve,
 /// and `ring` does, also in encodings that are not canonical. But under a key of small order one signature,
 /// which anybody can make without a secret, fits many messages.
 ///
@@ -146,7 +146,7 @@ mod tests {
         PublicBytes(std::array::from_fn(byte))
     }
 
-    /// CONS-08
+    /// CONS-10
     #[test]
     fn keys_of_small_or_mixed_order_and_other_encodings_are_refused() {
         for weak in WEAK.map(key) {
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// CONS-08: why a weak key must not be pinned. For the identity as the key, `R = S·B` is the whole equation.
+    /// CONS-10: why a weak key must not be pinned. For the identity as the key, `R = S·B` is the whole equation.
     #[test]
     fn under_the_identity_one_signature_without_a_secret_fits_every_message() {
         let identity = key(WEAK[1]);

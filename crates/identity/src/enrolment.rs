@@ -5,7 +5,7 @@
 //! as a telephone call to a known number.
 
 use cloister_crypto::hash::{Domain, digest};
-use cloister_crypto::sign::{SigningKey, verify};
+use cloister_crypto::sign::{SigningKey, WeakKey, check_key, verify};
 use cloister_params::consortium::{PublicBytes, Role};
 use cloister_params::id::Digest;
 use cloister_wire::codec;
@@ -134,6 +134,9 @@ pub enum EnrolmentError {
         /// The file's roles.
         got: Vec<EnrolmentRole>,
     },
+    /// A signing key under which a signature shows nothing.
+    #[error("its signing key is none that a party may have: {0}; ask the party for another key")]
+    Key(#[from] WeakKey),
     /// The signing key has not signed it.
     #[error(
         "its signing key has not signed it: whoever wrote it does not hold that key, or it was changed; ask the party for \
@@ -190,6 +193,8 @@ impl Enrolment {
         let body = encode_body(&applicant, file.signing_key, &certificate);
         let mut signature = [0; 64];
         hex::decode_to_slice(&file.signature, &mut signature).map_err(|_| EnrolmentError::Signature)?;
+        // CONS-10: first, because under a weak key anybody has a signature.
+        check_key(file.signing_key)?;
         verify(file.signing_key, TAG, &body, &signature).map_err(|_| EnrolmentError::Signature)?;
         check_possession(&certificate, &body, &file.certificate_proof)?;
         let validity = Validity::from_certificate(&certificate).map_err(ProofError::from)?;
@@ -306,6 +311,24 @@ mod tests {
         };
         assert!(Enrolment::read(&print(&control)).is_ok(), "control: with both keys it is accepted");
         assert_ne!(other_key.public(), mine.signing_key);
+    }
+
+    /// CONS-10: with the identity as its key anybody makes a signature that fits.
+    #[test]
+    fn a_weak_signing_key_cannot_enrol() {
+        let (text, identity, _) = written(1);
+        let sound = toml::from_str::<EnrolmentFile>(&text).expect("a file");
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        let (mut weak, mut key) = (sound.clone(), [0; 32]);
+        key[0] = 1;
+        weak.signing_key = PublicBytes(key);
+        let body = encode_body(&applicant(&sound.roles), weak.signing_key, identity.certificate());
+        weak.signature = hex::encode(signature);
+        weak.certificate_proof = identity.prove_possession(&body).expect("it can sign");
+        assert_eq!(verify(weak.signing_key, TAG, &body, &signature), Ok(()), "control: it fits");
+        let refused = Enrolment::read(&toml::to_string(&weak).expect("a file"));
+        assert_eq!(refused, Err(EnrolmentError::Key(WeakKey)));
     }
 
     #[test]

@@ -88,7 +88,7 @@ struct Gpu {
     free: usize,
 }
 
-/// Asks `nvidia-smi`, which knows nothing of the variables that choose and order the GPUs of this process.
+/// Asks `nvidia-smi`, which does not read the variables that choose and order the GPUs of this process.
 // CUDA reads these variables itself, so that they cannot be arguments.
 #[allow(clippy::disallowed_methods)]
 fn free_of_gpu(number: usize) -> Option<usize> {
