@@ -124,6 +124,7 @@ mod tests {
             epoch: 1,
             coordinator,
             start: None,
+            retired: Vec::new(),
             parties: (1..=5).map(party).collect(),
         }
     }

@@ -13,7 +13,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::{PrivateTrainingPlan, RoundSettings};
 use cloister_privacy::ledger::History;
 use cloister_testkit::world::World;
-use cloister_transport::{Identity, StopSignal, TransportSettings, Validity};
+use cloister_transport::{ConnectError, Identity, StopSignal, TransportSettings, Validity};
 use cloister_wire::message::Message;
 
 use super::*;
