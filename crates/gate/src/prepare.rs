@@ -255,9 +255,9 @@ fn noised(mut integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Ve
 #[cfg(test)]
 mod tests {
     use cloister_cluster::plan::{model, template};
-    use cloister_experts::BlockVectors;
     use cloister_params::block::BlockShape;
     use cloister_params::id::Digest;
+    use cloister_updates::BlockVectors;
 
     use super::*;
 
