@@ -265,7 +265,7 @@ mod tests {
     fn result(table: Vec<BlockShape>) -> LocalResult {
         let values = table.iter().map(|shape| vec![0.0; shape.length as usize]).collect();
         LocalResult {
-            updates: BlockVectors::of_table(table, values).expect("it fits its table"),
+            updates: BlockVectors::new(table, values).expect("it fits its table"),
             regions: Vec::new(),
             margins: vec![vec![0.5; 2]],
             loss_first: 1.0,
