@@ -21,11 +21,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 const ENDINGS: [&str; 8] = ["Secret", "Secrets", "Seed", "Seeds", "Key", "Keys", "Shares", "Password"];
 
 /// Types that hold secrets.
-const SECRET: [&str; 10] = [
+const SECRET: [&str; 11] = [
     "AgreedSecret",
     "HeldShares",
     "LocalSeed",
     "MaskKey",
+    "ProxyPassword",
     "RoundSecrets",
     "ScalarSecret",
     "SeedSecret",
@@ -114,8 +115,8 @@ fn a_new_or_printable_secret_is_found() {
     assert_eq!(unlisted(&after_an_item), ["LaterSeed"]);
 }
 
-/// All but `SigningKey`, as the library that signs keeps its key in memory as it likes, and `LocalSeed`, which its crate
-/// keeps for itself. A contribution holds what was never masked.
+/// All but `SigningKey`, as the library that signs keeps its key in memory as it likes, `LocalSeed`, which its crate
+/// keeps for itself, and `ProxyPassword`, whose crate has this test. A contribution holds what was never masked.
 #[test]
 fn secrets_erase_themselves() {
     fn erases_itself<T: ZeroizeOnDrop>() {}

@@ -31,6 +31,7 @@ mod folder;
 mod identity;
 #[cfg(feature = "training")]
 mod lab;
+mod link_flags;
 mod output;
 mod privacy;
 #[cfg(feature = "training")]

@@ -10,7 +10,7 @@ use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime};
-use cloister_transport::{StopSignal, TransportSettings};
+use cloister_transport::StopSignal;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use tracing::Level;
 use crate::events;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
+use crate::link_flags::{LinkFlags, carrier_name};
 use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 
 /// Flags of `cloister server`.
@@ -40,7 +41,8 @@ pub(crate) struct ServerArguments {
     /// it stopped.
     #[arg(long)]
     data: PathBuf,
-    /// Address and UDP port to listen on. A port alone means all addresses of this machine.
+    /// Address and port to listen on, for UDP and TCP. A port alone means all IPv4 addresses of this machine; [::]:443 means
+    /// all IPv4 and IPv6 addresses.
     #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
     listen: SocketAddr,
     /// Number of rounds to run, including those before a restart.
@@ -53,9 +55,8 @@ pub(crate) struct ServerArguments {
     /// With --until-finished, wait this many seconds for these members. Otherwise the coordinator waits as long as it takes.
     #[arg(long, default_value_t = 600, requires = "until_finished")]
     start_within_s: u64,
-    /// Treat a link as lost after this many seconds of silence.
-    #[arg(long, default_value_t = 30)]
-    idle_timeout_s: u64,
+    #[command(flatten)]
+    link: LinkFlags,
     /// Wait this many seconds for a party that lost its link.
     #[arg(long, default_value_t = 60)]
     reconnect_within_s: u64,
@@ -152,10 +153,7 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<ServerConfi
         lifetime,
         stop,
         reconnect_within: Duration::from_secs(arguments.reconnect_within_s),
-        transport: TransportSettings {
-            idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
-            ..TransportSettings::default()
-        },
+        transport: arguments.link.settings(),
         folder: arguments.data,
         epoch,
     })
@@ -169,7 +167,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         return Ok((Ipv4Addr::UNSPECIFIED, port).into());
     }
     text.parse().map_err(|_| {
-        "expected an address of this machine with a UDP port, like 0.0.0.0:443, or a port alone".to_owned()
+        "expected an address of this machine with a port, like 0.0.0.0:443, or a port alone".to_owned()
     })
 }
 
@@ -191,7 +189,9 @@ fn to_json(event: &ServerEvent) -> Value {
         ServerEvent::Resumed { closed_rounds, in_round, torn } => json!({
             "event": "resumed", "closed_rounds": closed_rounds, "in_round": in_round, "torn_bytes": torn
         }),
-        ServerEvent::Connected(party) => json!({"event": "connected", "party": party.0}),
+        ServerEvent::Connected(party, carrier) => {
+            json!({"event": "connected", "party": party.0, "carrier": carrier_name(*carrier)})
+        }
         ServerEvent::Disconnected(party, reason) => {
             json!({"event": "disconnected", "party": party.0, "reason": reason})
         }
@@ -285,7 +285,7 @@ fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Resumed { closed_rounds, in_round, torn } => {
             resumed_text(*closed_rounds, *in_round, *torn)
         }
-        ServerEvent::Connected(party) => format!("{party} is connected"),
+        ServerEvent::Connected(party, carrier) => format!("{party} is connected over {carrier}"),
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
         ServerEvent::PeerRefused(why) => why.to_string(),
         ServerEvent::Fault(party, why) => format!("rejected a frame of {party}: {why}"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cloister_experts::PrivateReport;
 use cloister_params::id::{BlockId, Round};
 use cloister_privacy::ledger::LedgerError;
-use cloister_transport::{ConnectError, LinkError};
+use cloister_transport::{Carrier, ConnectError, LinkError};
 use thiserror::Error;
 
 use crate::openings::OpeningsError;
@@ -34,8 +34,8 @@ pub enum ClientEvent {
     Ready(Option<RowCounts>),
     /// Something that the hospital should consider before it goes on.
     Warning(String),
-    /// The link is open, and the coordinator has accepted this party.
-    Connected,
+    /// The link is open over this carrier, and the coordinator has accepted this party.
+    Connected(Carrier),
     /// The link was lost for this reason, and the client connects again.
     Reconnecting(String),
     /// The coordinator cannot be reached, or rejects this hospital, for this reason. The client tries again. It is reported

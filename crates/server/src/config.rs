@@ -11,7 +11,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::model::Model;
-use cloister_transport::{AcceptError, Identity, StopSignal, TransportSettings};
+use cloister_transport::{AcceptError, Carrier, Identity, StopSignal, TransportSettings};
 
 /// Everything that a coordinator needs, loaded and checked.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct ServerConfig {
     pub signing_key: Arc<SigningKey>,
     /// The coordinator's TLS identity. The consortium file has its certificate's fingerprint.
     pub identity: Identity,
-    /// The UDP address at which to listen; port 0 chooses a free port.
+    /// The address at which to listen, over UDP and TCP; port 0 chooses a free port.
     pub listen: SocketAddr,
     /// What each round does; the consortium agrees on it.
     pub settings: RoundSettings,
@@ -107,8 +107,8 @@ pub enum ServerEvent {
         /// Bytes at the journal's end that a power cut left incomplete. They were removed.
         torn: usize,
     },
-    /// A party is connected.
-    Connected(PartyId),
+    /// A party is connected over this carrier.
+    Connected(PartyId, Carrier),
     /// A party's link ended, with the reason.
     Disconnected(PartyId, String),
     /// A peer was rejected during its handshake.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes a link has carried: frames and their lengths, without the overhead of QUIC. Clones share
+/// How many bytes a link has carried: frames and their lengths, without the overhead of QUIC, TLS or TCP. Clones share
 /// one count.
 #[derive(Clone, Default, Debug)]
 pub struct LinkCounters {
@@ -12,7 +12,7 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
-    /// Bytes handed to QUIC for sending.
+    /// Bytes handed over for sending.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }

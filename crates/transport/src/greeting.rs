@@ -5,69 +5,59 @@
 //! the roster, so that a mistake in the party's configuration shows at once.
 
 use cloister_params::id::PartyId;
-use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
 
-pub(crate) type Streams = (SendStream, RecvStream);
+use crate::connection::{LinkStreams, ReceiveHalf, SendHalf};
+use crate::loss::{Loss, StreamFault};
 
 /// How a greeting failed.
 pub(crate) enum GreetingFailure {
     /// The connection is gone.
-    Lost(ConnectionError),
+    Lost(Loss),
     /// The peer broke the greeting, in words.
     Broken(&'static str),
 }
 
-/// The party's side: opens the link's stream, sends its number and waits for the answer.
-pub(crate) async fn introduce(connection: &Connection, party: PartyId) -> Result<Streams, GreetingFailure> {
-    let (mut send, mut receive) = connection.open_bi().await?;
-    write_party(&mut send, party).await?;
-    match read_party(&mut receive).await? {
-        answer if answer == party => Ok((send, receive)),
+/// The party's side: sends its number and waits for the answer.
+pub(crate) async fn introduce(streams: &mut LinkStreams, party: PartyId) -> Result<(), GreetingFailure> {
+    write_party(&mut streams.send, party).await?;
+    match read_party(&mut streams.receive).await? {
+        answer if answer == party => Ok(()),
         _ => {
             Err(GreetingFailure::Broken("the coordinator answered the greeting with another party's number"))
         }
     }
 }
 
-/// The coordinator's side: waits for the link's stream and the number that the party sends.
-pub(crate) async fn await_introduction(
-    connection: &Connection,
-) -> Result<(Streams, PartyId), GreetingFailure> {
-    let (send, mut receive) = connection.accept_bi().await?;
-    let party = read_party(&mut receive).await?;
-    Ok(((send, receive), party))
-}
-
 /// Writes a party's number.
-pub(crate) async fn write_party(stream: &mut SendStream, party: PartyId) -> Result<(), GreetingFailure> {
+pub(crate) async fn write_party(stream: &mut SendHalf, party: PartyId) -> Result<(), GreetingFailure> {
     Ok(stream.write_all(&party.0.to_be_bytes()).await?)
 }
 
-async fn read_party(stream: &mut RecvStream) -> Result<PartyId, GreetingFailure> {
+/// Reads a party's number. It is not safe to cancel.
+pub(crate) async fn read_party(stream: &mut ReceiveHalf) -> Result<PartyId, GreetingFailure> {
     let mut number = [0; 4];
-    stream.read_exact(&mut number).await?;
+    let mut length = 0;
+    while length < number.len() {
+        let bytes = stream.read(number.len() - length).await?;
+        if bytes.is_empty() {
+            return Err(StreamFault::Dropped.into());
+        }
+        number[length..][..bytes.len()].copy_from_slice(&bytes);
+        length += bytes.len();
+    }
     Ok(PartyId(u32::from_be_bytes(number)))
 }
 
-impl From<ConnectionError> for GreetingFailure {
-    fn from(error: ConnectionError) -> Self {
-        Self::Lost(error)
+impl From<Loss> for GreetingFailure {
+    fn from(loss: Loss) -> Self {
+        Self::Lost(loss)
     }
 }
 
-impl From<WriteError> for GreetingFailure {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::ConnectionLost(error) => Self::Lost(error),
-            _ => Self::Broken("the peer stopped its stream in the middle of the greeting"),
-        }
-    }
-}
-
-impl From<ReadExactError> for GreetingFailure {
-    fn from(error: ReadExactError) -> Self {
-        match error {
-            ReadExactError::ReadError(ReadError::ConnectionLost(error)) => Self::Lost(error),
+impl From<StreamFault> for GreetingFailure {
+    fn from(fault: StreamFault) -> Self {
+        match fault {
+            StreamFault::Lost(loss) => Self::Lost(loss),
             _ => Self::Broken("the peer ended its stream in the middle of the greeting"),
         }
     }

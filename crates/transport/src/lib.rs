@@ -1,9 +1,15 @@
-//! Frames over QUIC between a coordinator and the parties of a consortium.
+//! Frames over QUIC, or TLS over TCP, between a coordinator and the parties of a consortium.
 //!
 //! A party [`connect`]s to the coordinator's [`Listener`]. Both sides then hold a [`Link`]: one long-lived
 //! stream of frames in each direction, with back-pressure.
 //!
-//! # What it is not
+//! # Carriers
+//! A [`Listener`] has UDP and TCP at the same port number. A party tries QUIC, and TLS over TCP where QUIC gets no answer
+//! within two seconds, as behind firewalls without UDP. Through an HTTP [`Proxy`] it uses TCP. Each time that it connects
+//! it tries QUIC first. A link over TCP behaves as one over QUIC: signs of life, back-pressure, acknowledged closing, and
+//! reasons that get through at once (`WIRE-07`, `WIRE-08`). Only a link over QUIC survives a change of a party's address.
+//!
+//!//! # What it is not
 //! This crate does not know rounds or messages. A frame is a sequence of bytes; `cloister_wire` gives it a
 //! meaning. A link that ends is not restored here: the party connects again, and the protocol sends again
 //! what is missing.
@@ -23,7 +29,8 @@
 //! peer sends are printed with control characters escaped.
 //!
 //! # Leakage
-//! Everyone on the network sees addresses, and the sizes and times of packets.
+//! Everyone on the network sees addresses, the coordinator's host name, and the sizes and times of packets. An HTTP proxy
+//! sees the same. Who can reset a TCP connection can end a link over TCP, which the party then makes again.
 //!
 //! # Example
 //! Two ends on one machine:
@@ -65,7 +72,10 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
+mod carrier;
 mod connect;
+mod connect_error;
+mod connection;
 mod counters;
 mod doorway;
 mod frame;
@@ -73,22 +83,33 @@ mod greeting;
 mod link;
 mod link_error;
 mod listener;
+mod listener_error;
+mod loss;
 mod pinning;
+mod proxy;
+mod reception;
 mod roster;
+mod route;
 mod settings;
 mod socket;
 mod stop;
+mod tcp;
 mod uplink;
 
 pub use cloister_identity::{Fingerprint, FingerprintError, Identity, IdentityError, Validity};
 
 pub use address::{HostPort, HostPortError};
-pub use connect::{ConnectError, connect};
+pub use carrier::Carrier;
+pub use connect::connect;
+pub use connect_error::ConnectError;
 pub use counters::LinkCounters;
 pub use frame::MAX_FRAME;
 pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
 pub use link_error::{LinkError, commands_terminals, printable};
-pub use listener::{AcceptError, BindError, Listener};
+pub use listener::Listener;
+pub use listener_error::{AcceptError, BindError};
+pub use proxy::{Proxy, ProxyPassword, ProxyPasswordError};
 pub use roster::{Roster, RosterError};
-pub use settings::TransportSettings;
+pub use route::Route;
+pub use settings::{Carriers, TransportSettings};
 pub use stop::{StopSignal, StopSwitch};

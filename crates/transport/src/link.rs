@@ -4,13 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use cloister_params::id::PartyId;
-use quinn::{
-    Connection, ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError,
-};
 
+use crate::carrier::Carrier;
+use crate::connection::{Connection, LinkStreams, ReceiveHalf, SendHalf};
 use crate::counters::LinkCounters;
 use crate::frame::{Assembly, AssemblyStep, END_OF_FRAMES, MAX_FRAME, MAX_REASON};
 use crate::link_error::{ABORTED, CLOSED, LinkError, RECEIVED_ALL, printable};
+use crate::loss::{Loss, StreamFault};
 use crate::settings::TransportSettings;
 use crate::uplink::UplinkCap;
 
@@ -25,26 +25,27 @@ pub struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(
-        connection: Connection,
-        streams: (SendStream, RecvStream),
-        peer: PartyId,
-        settings: &TransportSettings,
-    ) -> Self {
+    pub(crate) fn new(streams: LinkStreams, peer: PartyId, settings: &TransportSettings) -> Self {
+        let LinkStreams { connection, send, receive } = streams;
         let handle = LinkHandle { connection, peer, counters: LinkCounters::default() };
         let uplink = settings.uplink_bytes_per_second.map(UplinkCap::new);
         let receiver = FrameReceiver {
-            stream: streams.1,
+            stream: receive,
             assembly: Assembly::default(),
             closing_reason: None,
             handle: handle.clone(),
         };
-        Self { sender: FrameSender { stream: streams.0, uplink, mid_frame: false, handle }, receiver }
+        Self { sender: FrameSender { stream: send, uplink, mid_frame: false, handle }, receiver }
     }
 
     /// The party at the other end, by its certificate.
     pub fn peer(&self) -> PartyId {
         self.sender.handle.peer
+    }
+
+    /// What carries the link.
+    pub fn carrier(&self) -> Carrier {
+        self.sender.handle.carrier()
     }
 
     /// A handle that can watch and abort the link while tasks use its halves.
@@ -83,9 +84,14 @@ impl LinkHandle {
         self.peer
     }
 
-    /// The peer's address, for logs. It may change while the link is open.
+    /// The peer's address, for logs, or that of the proxy in between. Over QUIC it may change while the link is open.
     pub fn address(&self) -> SocketAddr {
-        self.connection.remote_address()
+        self.connection.address()
+    }
+
+    /// What carries the link.
+    pub fn carrier(&self) -> Carrier {
+        self.connection.carrier()
     }
 
     /// How many bytes the link has carried.
@@ -96,12 +102,21 @@ impl LinkHandle {
     /// Ends the link at once, in both directions. The peer sees [`LinkError::ClosedByPeer`] with the reason.
     /// Frames in flight are lost.
     pub fn abort(&self, reason: &str) {
-        self.connection.close(VarInt::from_u32(ABORTED), reason.as_bytes());
+        self.connection.close(ABORTED, reason);
     }
 
     /// Waits until the link has ended, and returns why.
     pub async fn closed(&self) -> LinkError {
         LinkError::lost(self.peer, self.connection.closed().await)
+    }
+
+    fn failed(&self, fault: StreamFault) -> LinkError {
+        let peer = self.peer;
+        match fault {
+            StreamFault::Dropped => LinkError::Dropped { peer },
+            StreamFault::Lost(loss) => LinkError::lost(peer, loss),
+            StreamFault::Other(detail) => LinkError::Transport { peer, detail },
+        }
     }
 }
 
@@ -114,7 +129,7 @@ impl fmt::Debug for LinkHandle {
 /// The half of a link that sends.
 #[derive(Debug)]
 pub struct FrameSender {
-    stream: SendStream,
+    stream: SendHalf,
     uplink: Option<UplinkCap>,
     /// Whether a frame was begun and not finished, after which the peer would read garbage.
     mid_frame: bool,
@@ -155,30 +170,23 @@ impl FrameSender {
     /// before everything was acknowledged.
     pub async fn close(mut self, reason: &str) -> Result<(), LinkError> {
         self.check_whole()?;
-        let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON)];
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
         // The reason is sent in the stream, which is repeated until it arrives. The packet that closes a
         // connection has it too, but may be lost.
         self.write(&END_OF_FRAMES).await?;
-        self.write(reason).await?;
-        // Finishing fails only if the peer has stopped the stream, and then the next line reports it.
-        let _ = self.stream.finish();
+        self.write(reason.as_bytes()).await?;
+        self.stream.finish();
         self.acknowledged().await?;
-        self.handle.connection.close(VarInt::from_u32(CLOSED), reason);
+        self.handle.connection.close(CLOSED, reason);
         Ok(())
     }
 
     /// Waits until the peer has acknowledged everything, or has closed because it received everything.
     async fn acknowledged(&self) -> Result<(), LinkError> {
-        match self.stream.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(LinkError::Dropped { peer: self.handle.peer }),
-            Err(StoppedError::ConnectionLost(ConnectionError::ApplicationClosed(close)))
-                // A peer that has everything may close before its last acknowledgement gets through.
-                if close.error_code == RECEIVED_ALL.into() =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(self.failed(error.into())),
+        match self.stream.acknowledged().await {
+            // A peer that has everything may close before its last acknowledgement gets through.
+            Err(StreamFault::Lost(Loss::ClosedByPeer { code, .. })) if code == RECEIVED_ALL.into() => Ok(()),
+            outcome => outcome.map_err(|fault| self.handle.failed(fault)),
         }
     }
 
@@ -195,26 +203,17 @@ impl FrameSender {
                 uplink.admit(piece.len()).await;
             }
             let written = self.stream.write_all(piece).await;
-            written.map_err(|error| self.failed(error))?;
+            written.map_err(|fault| self.handle.failed(fault))?;
             self.handle.counters.add_sent(piece.len());
         }
         Ok(())
-    }
-
-    fn failed(&self, error: WriteError) -> LinkError {
-        let peer = self.handle.peer;
-        match error {
-            WriteError::Stopped(_) => LinkError::Dropped { peer },
-            WriteError::ConnectionLost(error) => LinkError::lost(peer, error),
-            other => LinkError::Transport { peer, detail: other.to_string() },
-        }
     }
 }
 
 /// The half of a link that receives.
 #[derive(Debug)]
 pub struct FrameReceiver {
-    stream: RecvStream,
+    stream: ReceiveHalf,
     assembly: Assembly,
     closing_reason: Option<String>,
     handle: LinkHandle,
@@ -261,23 +260,16 @@ impl FrameReceiver {
             }
         }
         self.closing_reason = Some(printable(self.assembly.reason()));
-        self.handle.connection.close(VarInt::from_u32(RECEIVED_ALL), b"");
+        self.handle.connection.close(RECEIVED_ALL, "");
         Ok(())
     }
 
     /// Reads at most this number of bytes; false at the end of the stream.
     async fn read(&mut self, most: usize) -> Result<bool, LinkError> {
-        let peer = self.handle.peer;
-        // Not `read_exact`, which loses bytes if it is cancelled.
-        let chunk = self.stream.read_chunk(most, true).await.map_err(|error| match error {
-            ReadError::Reset(_) => LinkError::Dropped { peer },
-            ReadError::ConnectionLost(error) => LinkError::lost(peer, error),
-            other => LinkError::Transport { peer, detail: other.to_string() },
-        })?;
-        let Some(chunk) = chunk else { return Ok(false) };
-        self.handle.counters.add_received(chunk.bytes.len());
-        self.assembly.extend(&chunk.bytes);
-        Ok(true)
+        let bytes = self.stream.read(most).await.map_err(|fault| self.handle.failed(fault))?;
+        self.handle.counters.add_received(bytes.len());
+        self.assembly.extend(&bytes);
+        Ok(!bytes.is_empty())
     }
 
     fn abort_too_long(&self, announced: usize) -> LinkError {

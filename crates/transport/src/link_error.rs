@@ -1,13 +1,13 @@
 //! Why a link has ended.
 
 use cloister_params::id::PartyId;
-use quinn::{ApplicationClose, ConnectionError};
 use thiserror::Error;
 
 use crate::frame::MAX_FRAME;
+use crate::loss::Loss;
 
-/// Sent by QUIC itself when a side drops a connection.
-const DROPPED: u32 = 0;
+/// Sent when a side drops a link; over QUIC, by QUIC itself.
+pub(crate) const DROPPED: u32 = 0;
 /// Sent when a side closes in good order.
 pub(crate) const CLOSED: u32 = 1;
 /// Sent when a side has received everything that the other one sent before closing.
@@ -20,10 +20,10 @@ pub(crate) const REFUSED: u32 = 3;
 /// Why a frame could not be sent or received.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum LinkError {
-    /// Nothing has come from the peer for the whole idle timeout, or it has restarted.
+    /// Nothing has come from the peer for the whole idle timeout, its program has ended, or a firewall cut the link.
     #[error(
-        "{peer} is gone: nothing came from it for the whole idle timeout, or it has restarted; check its \
-         process and network"
+        "{peer} is gone: nothing came from it for the whole idle timeout, its program ended or restarted, or a firewall \
+         or proxy cut the link; check its process and network"
     )]
     Vanished {
         /// The peer.
@@ -75,33 +75,32 @@ pub enum LinkError {
         /// The peer.
         peer: PartyId,
     },
-    /// QUIC found a fault in what the peer sent.
+    /// QUIC, TLS or the records over TCP have a fault, or the peer broke a rule of theirs.
     #[error("the link to {peer} failed: {detail}")]
     Transport {
         /// The peer.
         peer: PartyId,
-        /// What QUIC says.
+        /// What the fault is.
         detail: String,
     },
 }
 
 impl LinkError {
     /// The reason behind a connection that was lost.
-    pub(crate) fn lost(peer: PartyId, error: ConnectionError) -> Self {
-        match error {
-            // A reset comes from a peer that does not know the connection any more.
-            ConnectionError::TimedOut | ConnectionError::Reset => Self::Vanished { peer },
-            ConnectionError::LocallyClosed => Self::AlreadyClosed { peer },
-            ConnectionError::ApplicationClosed(close) => Self::closed(peer, &close),
+    pub(crate) fn lost(peer: PartyId, loss: Loss) -> Self {
+        match loss {
+            Loss::Silent | Loss::Cut => Self::Vanished { peer },
+            Loss::ClosedHere => Self::AlreadyClosed { peer },
+            Loss::ClosedByPeer { code, reason } => Self::closed(peer, code, &reason),
             other => Self::Transport { peer, detail: printable(other.to_string().as_bytes()) },
         }
     }
 
-    fn closed(peer: PartyId, close: &ApplicationClose) -> Self {
-        match u32::try_from(close.error_code.into_inner()) {
+    fn closed(peer: PartyId, code: u64, reason: &[u8]) -> Self {
+        match u32::try_from(code) {
             Ok(DROPPED) => Self::Dropped { peer },
             Ok(RECEIVED_ALL) => Self::AlreadyClosed { peer },
-            _ => Self::ClosedByPeer { peer, reason: printable(&close.reason) },
+            _ => Self::ClosedByPeer { peer, reason: printable(reason) },
         }
     }
 }

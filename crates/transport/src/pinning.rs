@@ -10,7 +10,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cloister_identity::{Fingerprint, Identity, Validity, ValidityError};
 use cloister_params::rule;
-use quinn::ConnectionError;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
@@ -20,10 +19,11 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
-    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    CertificateError, CommonState, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
     SignatureScheme,
 };
 
+use crate::loss::Loss;
 use crate::roster::Roster;
 
 const PROTOCOL_NAME: &[u8] = b"cloister/1";
@@ -155,8 +155,14 @@ impl ClientCertVerifier for PinnedVerifier {
     }
 }
 
-/// The TLS configuration of one link at the coordinator, and where the peer's certificate will be noted.
-pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicServerConfig>, Presented) {
+/// A TLS configuration of one link, and where the peer's certificate will be noted.
+pub(crate) struct Pinning<Config> {
+    pub(crate) config: Config,
+    pub(crate) presented: Presented,
+}
+
+/// For a link at the coordinator.
+pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> Pinning<ServerConfig> {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
     let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -168,12 +174,11 @@ pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<Quic
     // A resumed session would skip the check of the certificate.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    let config = QuicServerConfig::try_from(config).expect("the provider has QUIC's initial cipher suite");
-    (Arc::new(config), presented)
+    Pinning { config, presented }
 }
 
-/// The TLS configuration of one link at a party, and where the peer's certificate will be noted.
-pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicClientConfig>, Presented) {
+/// For a link at a party.
+pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> Pinning<ClientConfig> {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
     let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -186,29 +191,23 @@ pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<Quic
     config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
     // As at the server: each link checks the certificate.
     config.resumption = Resumption::disabled();
-    let config = QuicClientConfig::try_from(config).expect("the provider has QUIC's initial cipher suite");
-    (Arc::new(config), presented)
+    Pinning { config, presented }
 }
 
-/// The TLS alert with which this side ended a connection.
-pub(crate) fn alert_raised_here(error: &ConnectionError) -> Option<AlertDescription> {
-    match error {
-        ConnectionError::TransportError(error) => alert(error.code.into()),
-        _ => None,
+/// A server's configuration in QUIC.
+pub(crate) fn quic_server(config: ServerConfig) -> Arc<QuicServerConfig> {
+    Arc::new(QuicServerConfig::try_from(config).expect("the provider has QUIC's initial cipher suite"))
+}
+
+/// A client's configuration in QUIC.
+pub(crate) fn quic_client(config: ClientConfig) -> Arc<QuicClientConfig> {
+    Arc::new(QuicClientConfig::try_from(config).expect("the provider has QUIC's initial cipher suite"))
+}
+
+/// Checks that the peer of a connection over TCP speaks this protocol: TLS, unlike QUIC, goes on without any name.
+pub(crate) fn check_protocol_name(connection: &CommonState) -> Result<(), Loss> {
+    match connection.alpn_protocol() == Some(PROTOCOL_NAME) {
+        true => Ok(()),
+        false => Err(Loss::OtherProtocol("the peer named no protocol".to_owned())),
     }
-}
-
-/// The TLS alert with which the peer ended a connection.
-pub(crate) fn alert_raised_by_peer(error: &ConnectionError) -> Option<AlertDescription> {
-    match error {
-        ConnectionError::ConnectionClosed(close) => alert(close.error_code.into()),
-        _ => None,
-    }
-}
-
-/// The TLS alert in a QUIC error code: QUIC reserves the codes 0x100 to 0x1ff for alerts (RFC 9001, section
-/// 4.8).
-fn alert(code: u64) -> Option<AlertDescription> {
-    let alert = u8::try_from(code.checked_sub(0x100)?).ok()?;
-    Some(AlertDescription::from(alert))
 }

@@ -2,21 +2,19 @@
 
 mod common;
 
-use cloister_params::id::PartyId;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cloister_transport::{AcceptError, ConnectError, Identity, Validity, connect};
-use common::{Consortium, FIRST, SECOND, failure, identity, raw, refusal};
+use cloister_params::id::PartyId;
+use cloister_transport::{AcceptError, Carrier, ConnectError, Identity, Validity, connect};
+use common::{Consortium, FIRST, SECOND, failure, identity, over_both_carriers, raw, refusal};
 
-#[tokio::test]
-async fn both_sides_know_who_is_at_the_other_end() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn both_sides_know_who_is_at_the_other_end(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     assert_eq!((at_coordinator.peer(), at_party.peer()), (FIRST, PartyId::COORDINATOR));
 }
 
-#[tokio::test]
-async fn a_stranger_is_refused_with_both_sides_told_and_the_listener_goes_on() {
-    let consortium = Consortium::new();
+async fn a_stranger_is_refused_with_both_sides_told_and_the_listener_goes_on(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
     let stranger = identity("first");
     let (accepted, connected) =
@@ -43,9 +41,8 @@ async fn a_stranger_is_refused_with_both_sides_told_and_the_listener_goes_on() {
     connected.expect("an enrolled party");
 }
 
-#[tokio::test]
-async fn a_party_that_takes_itself_for_another_is_refused() {
-    let consortium = Consortium::new();
+async fn a_party_that_takes_itself_for_another_is_refused(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
     let (accepted, connected) =
         tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, SECOND));
@@ -57,9 +54,8 @@ async fn a_party_that_takes_itself_for_another_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_coordinator_with_another_certificate_is_not_trusted() {
-    let consortium = Consortium::new();
+async fn a_coordinator_with_another_certificate_is_not_trusted(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
     let expected = identity("coordinator").fingerprint();
     let (accepted, connected) = tokio::join!(
@@ -75,15 +71,14 @@ async fn a_coordinator_with_another_certificate_is_not_trusted() {
     assert!(matches!(refusal(accepted), AcceptError::Handshake { .. }));
 }
 
-#[tokio::test]
-async fn a_copied_certificate_without_its_key_is_refused() {
-    let consortium = Consortium::new();
+async fn a_copied_certificate_without_its_key_is_refused(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
     let thief = raw::certificate_with_key_of(&consortium.first, &identity("thief"));
-    let endpoint = raw::client(Some(thief), "cloister/1");
+    let client = raw::client(carrier, Some(thief), Some("cloister/1"));
     let attempt = tokio::spawn(async move {
-        let (connection, ..) = raw::greet(&endpoint, address, FIRST.0).await?;
-        Err::<(), _>(connection.closed().await.into())
+        let words = client.greet(address, FIRST.0).await?.closed().await;
+        Err::<(), _>(words.into())
     });
     let refusal = refusal(listener.accept().await);
     assert!(
@@ -94,21 +89,20 @@ async fn a_copied_certificate_without_its_key_is_refused() {
     assert!(result.is_err());
 
     // The control: the same client is let in once it holds the key.
-    let endpoint = raw::honest_client(&consortium.first);
-    let (accepted, greeted) = tokio::join!(listener.accept(), raw::greet(&endpoint, address, FIRST.0));
+    let client = raw::honest_client(carrier, &consortium.first);
+    let (accepted, greeted) = tokio::join!(listener.accept(), client.greet(address, FIRST.0));
     assert_eq!(accepted.map(|link| link.peer()), Ok(FIRST));
     greeted.expect("let in");
 }
 
-#[tokio::test]
-async fn a_server_with_a_copy_of_the_coordinators_certificate_is_not_trusted() {
-    let consortium = Consortium::new();
+async fn a_server_with_a_copy_of_the_coordinators_certificate_is_not_trusted(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let impostor = raw::certificate_with_key_of(&consortium.coordinator, &identity("impostor"));
     let honest = raw::certificate_with_key_of(&consortium.coordinator, &consortium.coordinator);
     for (certificate, trusted) in [(impostor, false), (honest, true)] {
-        let server = raw::server(certificate);
-        let address = server.local_addr().expect("bound");
-        let serving = tokio::spawn(async move { raw::answer(&server).await.is_some() });
+        let server = raw::server(carrier, certificate).await;
+        let address = server.address();
+        let serving = tokio::spawn(async move { server.answer().await.is_some() });
         match consortium.connect(address, &consortium.first, FIRST).await {
             Ok(_) => assert!(trusted),
             Err(error) => assert!(!trusted && matches!(error, ConnectError::KeyNotHeld { .. }), "{error}"),
@@ -117,31 +111,33 @@ async fn a_server_with_a_copy_of_the_coordinators_certificate_is_not_trusted() {
     }
 }
 
-#[tokio::test]
-async fn a_client_without_a_certificate_is_refused() {
-    let consortium = Consortium::new();
+async fn a_client_without_a_certificate_is_refused(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
-    let endpoint = raw::client(None, "cloister/1");
-    let (accepted, greeted) = tokio::join!(listener.accept(), raw::greet(&endpoint, address, FIRST.0));
+    let client = raw::client(carrier, None, Some("cloister/1"));
+    let (accepted, greeted) = tokio::join!(listener.accept(), client.greet(address, FIRST.0));
     assert!(matches!(refusal(accepted), AcceptError::NoCertificate { .. }));
     drop(greeted);
 }
 
-#[tokio::test]
-async fn another_protocol_name_is_refused() {
-    let consortium = Consortium::new();
+async fn another_protocol_name_or_none_is_refused(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
-    let certificate = raw::certificate_with_key_of(&consortium.first, &consortium.first);
-    let endpoint = raw::client(Some(certificate), "cloister/2");
-    let (accepted, greeted) = tokio::join!(listener.accept(), raw::greet(&endpoint, address, FIRST.0));
-    assert!(matches!(refusal(accepted), AcceptError::Handshake { .. }));
-    assert!(greeted.is_err());
+    for name in [Some("cloister/2"), None] {
+        let certificate = raw::certificate_with_key_of(&consortium.first, &consortium.first);
+        let client = raw::client(carrier, Some(certificate), name);
+        let attempt = async {
+            let mut peer = client.greet(address, FIRST.0).await?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(peer.closed().await)
+        };
+        let (accepted, _) = tokio::join!(listener.accept(), attempt);
+        assert!(matches!(refusal(accepted), AcceptError::Handshake { .. }), "{name:?}");
+    }
 }
 
 /// WIRE-06
-#[tokio::test]
-async fn a_certificate_that_ended_is_refused_with_both_sides_told() {
-    let mut consortium = Consortium::new();
+async fn a_certificate_that_ended_is_refused_with_both_sides_told(carrier: Carrier) {
+    let mut consortium = Consortium::over(carrier);
     let in_2024 = UNIX_EPOCH + Duration::from_hours(24 * 20_000);
     let ended = Validity::starting(in_2024, 90);
     consortium.first = Identity::generate("first", ended).expect("randomness");
@@ -160,4 +156,17 @@ async fn a_certificate_that_ended_is_refused_with_both_sides_told() {
     let (_, connected) =
         tokio::join!(listener.accept(), consortium.connect(address, &consortium.second, SECOND));
     assert!(matches!(connected, Err(ConnectError::Dates { .. })), "{connected:?}");
+}
+
+over_both_carriers! {
+    both_sides_know_who_is_at_the_other_end,
+    a_stranger_is_refused_with_both_sides_told_and_the_listener_goes_on,
+    a_party_that_takes_itself_for_another_is_refused,
+    a_coordinator_with_another_certificate_is_not_trusted,
+    a_copied_certificate_without_its_key_is_refused,
+    a_server_with_a_copy_of_the_coordinators_certificate_is_not_trusted,
+    a_client_without_a_certificate_is_refused,
+    another_protocol_name_or_none_is_refused,
+    /// WIRE-06
+    a_certificate_that_ended_is_refused_with_both_sides_told,
 }

@@ -7,8 +7,10 @@ mod common;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use cloister_transport::{FrameReceiver, FrameSender, Link, LinkError, MAX_FRAME, TransportSettings};
-use common::{Consortium, FIRST, pattern, raw};
+use cloister_transport::{
+    Carrier, FrameReceiver, FrameSender, Link, LinkError, MAX_FRAME, TransportSettings,
+};
+use common::{Consortium, FIRST, over_both_carriers, pattern, raw, settings_over};
 use tokio::time::timeout;
 
 async fn echo(link: Link) {
@@ -18,9 +20,8 @@ async fn echo(link: Link) {
     }
 }
 
-#[tokio::test]
-async fn frames_of_all_sizes_come_back_as_they_were() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn frames_of_all_sizes_come_back_as_they_were(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let echo = tokio::spawn(echo(at_coordinator));
     let counters = at_party.handle().counters();
     let (mut sender, mut receiver) = at_party.split();
@@ -37,9 +38,8 @@ async fn frames_of_all_sizes_come_back_as_they_were() {
     echo.await.expect("the echo ends");
 }
 
-#[tokio::test]
-async fn one_byte_too_many_is_refused_before_sending_and_the_link_goes_on() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn one_byte_too_many_is_refused_before_sending_and_the_link_goes_on(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (mut sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();
     let error = sender.send(&vec![0; MAX_FRAME + 1]).await;
@@ -48,19 +48,18 @@ async fn one_byte_too_many_is_refused_before_sending_and_the_link_goes_on() {
     assert_eq!(receiver.recv().await, Ok(Some(b"next".to_vec())));
 }
 
-#[tokio::test]
-async fn a_peer_that_announces_too_much_is_cut_off() {
-    let consortium = Consortium::new();
+async fn a_peer_that_announces_too_much_is_cut_off(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
-    let endpoint = raw::honest_client(&consortium.first);
-    let (link, peer) = tokio::join!(listener.accept(), raw::greet(&endpoint, address, FIRST.0));
-    let (connection, mut send, _receive) = peer.expect("an enrolled party");
+    let client = raw::honest_client(carrier, &consortium.first);
+    let (link, peer) = tokio::join!(listener.accept(), client.greet(address, FIRST.0));
+    let mut peer = peer.expect("an enrolled party");
     let (_sender, mut receiver) = link.expect("an enrolled party").split();
 
-    send.write_all(&(MAX_FRAME as u32 + 1).to_be_bytes()).await.expect("open");
+    peer.write(&(MAX_FRAME as u32 + 1).to_be_bytes()).await.expect("open");
     let error = timeout(Duration::from_secs(5), receiver.recv()).await.expect("refused at once");
     assert_eq!(error, Err(LinkError::AnnouncedTooLong { peer: FIRST, announced: MAX_FRAME + 1 }));
-    let reason = connection.closed().await.to_string();
+    let reason = peer.closed().await;
     assert!(reason.contains("a frame of 8454145 bytes was announced, and 8454144 is the limit"), "{reason}");
 }
 
@@ -82,9 +81,8 @@ async fn receive_numbered(mut receiver: FrameReceiver, frames: u32, size: usize)
     receiver
 }
 
-#[tokio::test]
-async fn two_hundred_frames_keep_their_order_while_both_directions_are_busy() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn two_hundred_frames_keep_their_order_while_both_directions_are_busy(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (coordinator, party) = (at_coordinator.split(), at_party.split());
     let tasks = (
         tokio::spawn(send_numbered(coordinator.0, 200, 50_000)),
@@ -96,9 +94,8 @@ async fn two_hundred_frames_keep_their_order_while_both_directions_are_busy() {
     assert!(first.is_ok() && second.is_ok() && third.is_ok() && fourth.is_ok());
 }
 
-#[tokio::test]
-async fn a_sender_waits_for_a_peer_that_does_not_read() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn a_sender_waits_for_a_peer_that_does_not_read(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let counters = at_party.handle().counters();
     let (sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, receiver) = at_coordinator.split();
@@ -110,9 +107,8 @@ async fn a_sender_waits_for_a_peer_that_does_not_read() {
     sending.await.expect("goes on once the peer reads");
 }
 
-#[tokio::test]
-async fn a_cancelled_receive_loses_nothing() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn a_cancelled_receive_loses_nothing(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();
     let sending = tokio::spawn(send_numbered(sender, 20, 300_000));
@@ -131,9 +127,8 @@ async fn a_cancelled_receive_loses_nothing() {
     sending.await.expect("all received");
 }
 
-#[tokio::test]
-async fn after_a_cancelled_send_the_link_says_so_instead_of_mixing_frames() {
-    let (_at_coordinator, at_party) = Consortium::new().link().await;
+async fn after_a_cancelled_send_the_link_says_so_instead_of_mixing_frames(carrier: Carrier) {
+    let (_at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (mut sender, _receiver) = at_party.split();
     let frame = pattern(MAX_FRAME);
     let cancelled = timeout(Duration::from_millis(500), async {
@@ -147,9 +142,13 @@ async fn after_a_cancelled_send_the_link_says_so_instead_of_mixing_frames() {
     assert_eq!(sender.close("done").await, Err(error));
 }
 
-async fn time_to_carry(bytes: usize, uplink_bytes_per_second: Option<NonZeroU64>) -> Duration {
-    let settings = TransportSettings { uplink_bytes_per_second, ..TransportSettings::default() };
-    let (at_coordinator, at_party) = Consortium { settings, ..Consortium::new() }.link().await;
+async fn time_to_carry(
+    carrier: Carrier,
+    bytes: usize,
+    uplink_bytes_per_second: Option<NonZeroU64>,
+) -> Duration {
+    let settings = TransportSettings { uplink_bytes_per_second, ..settings_over(carrier) };
+    let (at_coordinator, at_party) = Consortium { settings, ..Consortium::over(carrier) }.link().await;
     let (mut sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();
     let start = Instant::now();
@@ -160,11 +159,21 @@ async fn time_to_carry(bytes: usize, uplink_bytes_per_second: Option<NonZeroU64>
     start.elapsed()
 }
 
-#[tokio::test]
-async fn an_uplink_cap_holds_a_sender_back() {
+async fn an_uplink_cap_holds_a_sender_back(carrier: Carrier) {
     // A megabyte at a megabyte a second, less the first piece and the burst.
-    let capped = time_to_carry(1_000_000, NonZeroU64::new(1_000_000)).await;
+    let capped = time_to_carry(carrier, 1_000_000, NonZeroU64::new(1_000_000)).await;
     assert!(capped >= Duration::from_millis(900), "took only {capped:?}");
-    let open = time_to_carry(1_000_000, None).await;
+    let open = time_to_carry(carrier, 1_000_000, None).await;
     assert!(open < capped, "without a cap it took {open:?}");
+}
+
+over_both_carriers! {
+    frames_of_all_sizes_come_back_as_they_were,
+    one_byte_too_many_is_refused_before_sending_and_the_link_goes_on,
+    a_peer_that_announces_too_much_is_cut_off,
+    two_hundred_frames_keep_their_order_while_both_directions_are_busy,
+    a_sender_waits_for_a_peer_that_does_not_read,
+    a_cancelled_receive_loses_nothing,
+    after_a_cancelled_send_the_link_says_so_instead_of_mixing_frames,
+    an_uplink_cap_holds_a_sender_back,
 }

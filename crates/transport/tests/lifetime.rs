@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use cloister_params::id::PartyId;
 use cloister_transport::{
-    AcceptError, BindError, ConnectError, LinkError, Listener, MAX_FRAME, Roster, TransportSettings,
+    AcceptError, BindError, Carrier, ConnectError, LinkError, Listener, MAX_FRAME, Roster, TransportSettings,
 };
-use common::{Consortium, FIRST, SECOND, failure, pattern, raw, refusal};
-use tokio::net::UdpSocket;
+use common::{Consortium, FIRST, SECOND, failure, over_both_carriers, pattern, raw, refusal, settings_over};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
 
-#[tokio::test]
-async fn closing_delivers_every_frame_and_the_reason() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn closing_delivers_every_frame_and_the_reason(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (mut sender, _party_receiver) = at_party.split();
     let (mut coordinator_sender, mut receiver) = at_coordinator.split();
     let closing = tokio::spawn(async move {
@@ -34,9 +34,8 @@ async fn closing_delivers_every_frame_and_the_reason() {
     assert_eq!(coordinator_sender.send(b"more").await, Err(LinkError::AlreadyClosed { peer: FIRST }));
 }
 
-#[tokio::test]
-async fn a_peer_that_reads_late_still_gets_what_was_sent_before_closing() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn a_peer_that_reads_late_still_gets_what_was_sent_before_closing(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (mut sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();
     sender.send(b"last").await.expect("open");
@@ -45,9 +44,8 @@ async fn a_peer_that_reads_late_still_gets_what_was_sent_before_closing() {
     assert_eq!((receiver.recv().await, receiver.recv().await), (Ok(Some(b"last".to_vec())), Ok(None)));
 }
 
-#[tokio::test]
-async fn a_peer_that_hears_the_end_and_leaves_at_once_does_not_spoil_the_closing() {
-    let consortium = Consortium::new();
+async fn a_peer_that_hears_the_end_and_leaves_at_once_does_not_spoil_the_closing(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     for _ in 0..20 {
         let (at_coordinator, at_party) = consortium.link().await;
         let leaving = tokio::spawn(async move {
@@ -59,31 +57,28 @@ async fn a_peer_that_hears_the_end_and_leaves_at_once_does_not_spoil_the_closing
     }
 }
 
-#[tokio::test]
-async fn a_dropped_link_is_no_clean_end() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn a_dropped_link_is_no_clean_end(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (mut sender, mut receiver) = at_coordinator.split();
     drop(at_party);
     assert_eq!(receiver.recv().await, Err(LinkError::Dropped { peer: FIRST }));
     assert_eq!(sender.send(b"more").await, Err(LinkError::Dropped { peer: FIRST }));
 }
 
-#[tokio::test]
-async fn an_end_in_the_middle_of_a_frame_is_no_clean_end() {
-    let consortium = Consortium::new();
+async fn an_end_in_the_middle_of_a_frame_is_no_clean_end(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
-    let endpoint = raw::honest_client(&consortium.first);
-    let (link, peer) = tokio::join!(listener.accept(), raw::greet(&endpoint, address, FIRST.0));
-    let (_connection, mut send, _receive) = peer.expect("an enrolled party");
+    let client = raw::honest_client(carrier, &consortium.first);
+    let (link, peer) = tokio::join!(listener.accept(), client.greet(address, FIRST.0));
+    let mut peer = peer.expect("an enrolled party");
     let (_sender, mut receiver) = link.expect("an enrolled party").split();
-    send.write_all(&[0, 0, 0, 9, 1, 2]).await.expect("open");
-    send.finish().expect("open");
+    peer.write(&[0, 0, 0, 9, 1, 2]).await.expect("open");
+    peer.finish().await.expect("open");
     assert_eq!(receiver.recv().await, Err(LinkError::Dropped { peer: FIRST }));
 }
 
-#[tokio::test]
-async fn an_aborted_link_tells_the_reason() {
-    let (at_coordinator, at_party) = Consortium::new().link().await;
+async fn an_aborted_link_tells_the_reason(carrier: Carrier) {
+    let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     at_coordinator.handle().abort("the plan is void");
     let (_sender, mut receiver) = at_party.split();
     let closed =
@@ -92,19 +87,17 @@ async fn an_aborted_link_tells_the_reason() {
     assert_eq!(at_coordinator.handle().closed().await, LinkError::AlreadyClosed { peer: FIRST });
 }
 
-#[tokio::test]
-async fn a_peer_that_vanishes_is_missed_within_the_idle_timeout() {
-    let consortium = Consortium::with_idle_timeout(Duration::from_secs(1));
+async fn a_peer_that_vanishes_is_missed_within_the_idle_timeout(carrier: Carrier) {
+    let consortium = Consortium::with_idle_timeout(carrier, Duration::from_secs(1));
     let (mut listener, address) = consortium.listen();
     let (first, coordinator) = (consortium.first.clone(), consortium.coordinator.fingerprint());
-    let settings = TransportSettings::default();
+    let settings = settings_over(carrier);
     let party = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let link = cloister_transport::connect(address, &first, coordinator, FIRST, &settings);
         let link = runtime.block_on(link).expect("let in");
-        // Like a killed process: nothing drives the link any more, so nothing is said.
-        drop(runtime);
-        link
+        // As behind a cut cable: nothing drives the link any more, so nothing is said, not even that a process ended.
+        (runtime, link)
     });
     let link = listener.accept().await.expect("an enrolled party");
     let silent_since = Instant::now();
@@ -112,12 +105,13 @@ async fn a_peer_that_vanishes_is_missed_within_the_idle_timeout() {
     let outcome = timeout(Duration::from_secs(10), receiver.recv()).await.expect("noticed in time");
     assert_eq!(outcome, Err(LinkError::Vanished { peer: FIRST }));
     assert!(silent_since.elapsed() >= Duration::from_millis(500), "the idle timeout itself is to end it");
-    drop(party.join().expect("no panic"));
+    let (runtime, _link) = party.join().expect("no panic");
+    runtime.shutdown_background();
 }
 
-#[tokio::test]
-async fn a_silent_link_stays_open_past_the_idle_timeout() {
-    let (at_coordinator, at_party) = Consortium::with_idle_timeout(Duration::from_secs(2)).link().await;
+async fn a_silent_link_stays_open_past_the_idle_timeout(carrier: Carrier) {
+    let (at_coordinator, at_party) =
+        Consortium::with_idle_timeout(carrier, Duration::from_secs(2)).link().await;
     let (mut sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();
     timeout(Duration::from_secs(5), receiver.recv()).await.expect_err("nothing was sent");
@@ -125,43 +119,51 @@ async fn a_silent_link_stays_open_past_the_idle_timeout() {
     assert_eq!(receiver.recv().await, Ok(Some(b"still here".to_vec())));
 }
 
-#[tokio::test]
-async fn a_port_in_use_is_named() {
-    let consortium = Consortium::new();
+async fn a_port_in_use_is_named(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (_listener, address) = consortium.listen();
     let error = Listener::bind(address, &consortium.coordinator, Roster::default(), &consortium.settings)
         .expect_err("taken");
-    assert!(matches!(error, BindError::PortInUse { address: taken } if taken == address));
-    assert!(error.to_string().contains(&format!("UDP port {} is already in use", address.port())), "{error}");
+    assert!(matches!(error, BindError::PortInUse { address: taken, .. } if taken == address));
+    let kind = if carrier == Carrier::Quic { "UDP" } else { "TCP" };
+    let named = format!("{kind} port {} is already in use", address.port());
+    assert!(error.to_string().contains(&named), "{error}");
 }
 
-#[tokio::test]
-async fn nobody_at_the_address_is_unreachable() {
+async fn nobody_at_the_address_is_unreachable(carrier: Carrier) {
     let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
     let address = silent.local_addr().expect("bound");
     let settings =
-        TransportSettings { handshake_timeout: Duration::from_millis(300), ..TransportSettings::default() };
-    let consortium = Consortium { settings, ..Consortium::new() };
+        TransportSettings { handshake_timeout: Duration::from_millis(300), ..settings_over(carrier) };
+    let consortium = Consortium { settings, ..Consortium::over(carrier) };
     let error = failure(consortium.connect(address, &consortium.first, FIRST).await);
-    assert!(matches!(error, ConnectError::Unreachable { address: tried } if tried == address), "{error}");
+    assert!(
+        matches!(&error, ConnectError::Unreachable { target, .. } if *target == address.into()),
+        "{error}"
+    );
+    assert!(error.is_network_fault());
+    let tried = format!("{address} ({carrier}): ");
+    assert!(error.to_string().contains(&tried), "{error}");
 }
 
-#[tokio::test]
-async fn an_address_that_cannot_be_reached_at_all_is_this_sides_fault() {
-    let consortium = Consortium::new();
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+async fn an_address_that_cannot_be_reached_at_all_is_this_sides_fault(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
+    let nowhere = match carrier {
+        Carrier::Quic => SocketAddr::from(([127, 0, 0, 1], 0)),
+        // The broadcast address is none of a machine.
+        Carrier::Tcp => SocketAddr::from(([255, 255, 255, 255], 443)),
+    };
     let error = failure(consortium.connect(nowhere, &consortium.first, FIRST).await);
     assert!(matches!(error, ConnectError::Socket { .. }), "{error}");
 }
 
-#[tokio::test]
-async fn a_slow_peer_holds_nobody_up() {
-    let consortium = Consortium::new();
+async fn a_slow_peer_holds_nobody_up(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
-    let endpoint = raw::honest_client(&consortium.first);
+    let client = raw::honest_client(carrier, &consortium.first);
     // It finishes TLS and then never greets.
-    let connecting = endpoint.connect(address, "coordinator").expect("an address");
-    let (slow, nobody) = tokio::join!(connecting, timeout(Duration::from_millis(300), listener.accept()));
+    let (slow, nobody) =
+        tokio::join!(client.shake_hands(address), timeout(Duration::from_millis(300), listener.accept()));
     let _slow = slow.expect("let in as far as TLS");
     nobody.expect_err("no greeting came");
 
@@ -171,26 +173,31 @@ async fn a_slow_peer_holds_nobody_up() {
     connected.expect("let in");
 }
 
-#[tokio::test]
-async fn a_peer_that_never_greets_is_sent_away() {
+async fn a_peer_that_never_greets_is_sent_away(carrier: Carrier) {
     let settings =
-        TransportSettings { handshake_timeout: Duration::from_millis(1000), ..TransportSettings::default() };
-    let consortium = Consortium { settings, ..Consortium::new() };
+        TransportSettings { handshake_timeout: Duration::from_millis(1000), ..settings_over(carrier) };
+    let consortium = Consortium { settings, ..Consortium::over(carrier) };
     let (mut listener, address) = consortium.listen();
-    let endpoint = raw::honest_client(&consortium.first);
-    let connecting = endpoint.connect(address, "coordinator").expect("an address");
-    let (slow, refused) = tokio::join!(connecting, listener.accept());
+    let client = raw::honest_client(carrier, &consortium.first);
+    let (slow, refused) = tokio::join!(client.shake_hands(address), listener.accept());
     assert!(matches!(refusal(refused), AcceptError::TooSlow { .. }));
-    slow.expect("let in as far as TLS").closed().await;
+    timeout(Duration::from_secs(5), slow.expect("let in as far as TLS").closed()).await.expect("sent away");
 }
 
-#[tokio::test]
-async fn rubbish_does_not_stop_a_listener() {
-    let consortium = Consortium::new();
+async fn rubbish_does_not_stop_a_listener(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
     let (mut listener, address) = consortium.listen();
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
     for length in [1, 20, 1200] {
-        socket.send_to(&pattern(length), address).await.expect("sent");
+        match carrier {
+            Carrier::Quic => drop(socket.send_to(&pattern(length), address).await.expect("sent")),
+            Carrier::Tcp => {
+                let mut stream = TcpStream::connect(address).await.expect("a listener");
+                stream.write_all(&pattern(length)).await.expect("sent");
+                drop(stream);
+                assert!(matches!(refusal(listener.accept().await), AcceptError::Handshake { .. }));
+            }
+        }
     }
     let (accepted, connected) =
         tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, FIRST));
@@ -198,11 +205,10 @@ async fn rubbish_does_not_stop_a_listener() {
     connected.expect("let in");
 }
 
-#[tokio::test]
-async fn links_outlive_their_listener_which_lets_nobody_in_any_more() {
+async fn links_outlive_their_listener_which_lets_nobody_in_any_more(carrier: Carrier) {
     let settings =
-        TransportSettings { handshake_timeout: Duration::from_millis(2000), ..TransportSettings::default() };
-    let consortium = Consortium { settings, ..Consortium::new() };
+        TransportSettings { handshake_timeout: Duration::from_millis(2000), ..settings_over(carrier) };
+    let consortium = Consortium { settings, ..Consortium::over(carrier) };
     let (mut listener, address) = consortium.listen();
     let (accepted, connected) =
         tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, FIRST));
@@ -212,4 +218,22 @@ async fn links_outlive_their_listener_which_lets_nobody_in_any_more() {
     sender.send(b"still here").await.expect("open");
     assert_eq!(receiver.recv().await, Ok(Some(b"still here".to_vec())));
     failure(consortium.connect(address, &consortium.second, SECOND).await);
+}
+
+over_both_carriers! {
+    a_port_in_use_is_named,
+    nobody_at_the_address_is_unreachable,
+    an_address_that_cannot_be_reached_at_all_is_this_sides_fault,
+    rubbish_does_not_stop_a_listener,
+    closing_delivers_every_frame_and_the_reason,
+    a_peer_that_reads_late_still_gets_what_was_sent_before_closing,
+    a_peer_that_hears_the_end_and_leaves_at_once_does_not_spoil_the_closing,
+    a_dropped_link_is_no_clean_end,
+    an_end_in_the_middle_of_a_frame_is_no_clean_end,
+    an_aborted_link_tells_the_reason,
+    a_peer_that_vanishes_is_missed_within_the_idle_timeout,
+    a_silent_link_stays_open_past_the_idle_timeout,
+    a_slow_peer_holds_nobody_up,
+    a_peer_that_never_greets_is_sent_away,
+    links_outlive_their_listener_which_lets_nobody_in_any_more,
 }

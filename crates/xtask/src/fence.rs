@@ -95,6 +95,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("opendp", &["privacy"]),
     ("quinn", &["transport"]),
     ("rustls", &["transport", "identity"]),
+    ("tokio-rustls", &["transport"]),
     ("rcgen", &["identity"]),
     ("pkcs8", &["identity"]),
     ("x509-cert", &["identity"]),

@@ -6,6 +6,7 @@ use cloister_params::id::Round;
 use serde_json::{Value, json};
 
 use crate::demo::format::bytes;
+use crate::link_flags::carrier_name;
 
 /// An event as an object, for programs that watch.
 pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
@@ -26,7 +27,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
             "truncated": rows.map(|rows| rows.truncated),
         }),
         ClientEvent::Warning(reason) => json!({"event": "warning", "reason": reason}),
-        ClientEvent::Connected => json!({"event": "connected"}),
+        ClientEvent::Connected(carrier) => json!({"event": "connected", "carrier": carrier_name(*carrier)}),
         ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
         ClientEvent::Unreachable(reason) => json!({"event": "unreachable", "reason": reason}),
         ClientEvent::Stopping => json!({"event": "stopping"}),
@@ -112,7 +113,7 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::NotEvaluated(round, reason) => {
             format!("the model after {round} cannot be evaluated: {reason}")
         }
-        ClientEvent::Connected => "connected to the coordinator".into(),
+        ClientEvent::Connected(carrier) => format!("connected to the coordinator over {carrier}"),
         ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
         ClientEvent::Unreachable(reason) => format!("not connected, trying again: {reason}"),
         ClientEvent::Stopping => "stopping".into(),

@@ -1,6 +1,7 @@
 //! `cloister client`.
 
 mod event_text;
+mod proxy_flags;
 
 use std::num::NonZeroU64;
 use std::os::unix::process::CommandExt;
@@ -30,9 +31,11 @@ use crate::events;
 use crate::experts::PrecisionFlag;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
+use crate::link_flags::LinkFlags;
 use crate::progress::ProgressDisplay;
 use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{steps_of, to_json, to_text};
+use proxy_flags::ProxyFlags;
 
 /// Flags of `cloister client`.
 #[derive(Debug, Args)]
@@ -43,7 +46,7 @@ pub(crate) struct ClientArguments {
     /// This hospital's folder: certificate.pem, key.pem, signing.key, policy.toml.
     #[arg(long, env = "CLOISTER_IDENTITY")]
     identity: PathBuf,
-    /// The coordinator's name or address, and its UDP port, as in cloister.example.org:443.
+    /// The coordinator's name or address, and its port, as in cloister.example.org:443.
     #[arg(long, env = "CLOISTER_COORDINATOR")]
     coordinator: HostPort,
     /// The task file: the base model, what is trained of it, and what it learns.
@@ -106,9 +109,10 @@ pub(crate) struct ClientArguments {
     /// With --until-finished, go on trying to reach the coordinator for this many seconds. Otherwise it is tried for ever.
     #[arg(long, default_value_t = 300, requires = "until_finished")]
     reach_within_s: u64,
-    /// Treat the link as lost after this many seconds of silence.
-    #[arg(long, default_value_t = 30)]
-    idle_timeout_s: u64,
+    #[command(flatten)]
+    link: LinkFlags,
+    #[command(flatten)]
+    proxy: ProxyFlags,
     #[command(flatten)]
     service: ServiceArguments,
     /// The data folder was restored from a backup. As a custodian, sign nothing until the others have ended a round.
@@ -279,9 +283,9 @@ fn configure(arguments: ClientArguments, stop: StopSignal) -> Result<ClientConfi
         restored: arguments.restored,
         coordinator: arguments.coordinator,
         transport: TransportSettings {
-            idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
             uplink_bytes_per_second: arguments.uplink_bytes_per_second,
-            ..TransportSettings::default()
+            proxy: arguments.proxy.proxy()?,
+            ..arguments.link.settings()
         },
         lifetime: match until_finished {
             true => {

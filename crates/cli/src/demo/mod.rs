@@ -74,7 +74,7 @@ pub(crate) struct DemoArguments {
     /// the classes.
     #[arg(long)]
     base_model: Option<PathBuf>,
-    /// UDP port of the coordinator. 0 takes a free one.
+    /// Port of the coordinator. 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Have each hospital prove by late sketches that it uploaded what it announced.

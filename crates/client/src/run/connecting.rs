@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use cloister_transport::{ConnectError, Fingerprint, Link, connect};
+use cloister_transport::{Fingerprint, Link, connect};
 use getrandom::SysRng;
 use rand_core::{Rng, UnwrapErr};
 
 use super::Client;
-use crate::config::{ClientConfig, ClientLifetime};
+use crate::config::ClientLifetime;
 use crate::events::{ClientError, ClientEvent};
 
 /// The first wait before the next try to connect.
@@ -62,9 +62,17 @@ impl Client<'_> {
         let (started, mut backoff) = (Instant::now(), Backoff::new());
         let mut reported = ReportedReason::default();
         loop {
-            let error = match self.connect(pinned).await {
+            let config = self.config;
+            let connecting = connect(
+                config.coordinator.clone(),
+                &config.identity,
+                pinned,
+                config.party,
+                &config.transport,
+            );
+            let error = match connecting.await {
                 Ok(link) => {
-                    (self.events)(ClientEvent::Connected);
+                    (self.events)(ClientEvent::Connected(link.carrier()));
                     return Ok(link);
                 }
                 Err(error) => error,
@@ -72,7 +80,7 @@ impl Client<'_> {
             match self.config.lifetime {
                 ClientLifetime::UntilFinished { reach_within } => {
                     // Networks come and go, but a coordinator that answers and rejects this hospital will do so again.
-                    if !is_network_fault(&error) || started.elapsed() >= reach_within {
+                    if !error.is_network_fault() || started.elapsed() >= reach_within {
                         return Err(error.into());
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
@@ -89,32 +97,6 @@ impl Client<'_> {
             }
         }
     }
-
-    /// Looks up the coordinator's name, and makes a link to the first of its addresses that answers.
-    async fn connect(&self, pinned: Fingerprint) -> Result<Link, ConnectError> {
-        let config = self.config;
-        let addresses = config.coordinator.resolve().await;
-        let addresses = addresses.map_err(|error| name_error(config, error.to_string()))?;
-        let mut outcome = Err(name_error(config, "it has no address".to_owned()));
-        for address in addresses {
-            outcome = connect(address, &config.identity, pinned, config.party, &config.transport).await;
-            // A host may have IPv6 addresses when this machine has IPv4 alone, and the other way round: try the next one.
-            if !outcome.as_ref().is_err_and(is_network_fault) {
-                break;
-            }
-        }
-        outcome
-    }
-}
-
-/// Whether nothing answered, so that another try may succeed.
-fn is_network_fault(error: &ConnectError) -> bool {
-    use ConnectError::{Name, Socket, Unreachable};
-    matches!(error, Unreachable { .. } | Name { .. } | Socket { .. })
-}
-
-fn name_error(config: &ClientConfig, detail: String) -> ConnectError {
-    ConnectError::Name { host: config.coordinator.to_string(), detail }
 }
 
 #[cfg(test)]

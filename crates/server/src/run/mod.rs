@@ -219,7 +219,7 @@ impl Server<'_> {
 
     /// Adds a party's new link, unless the party has no allowance left (`ROUND-32`).
     fn add_link(&mut self, link: Link) -> Result<(), ServerError> {
-        let party = link.peer();
+        let (party, carrier) = (link.peer(), link.carrier());
         if let Err(exceeded) = self.allowance.take(party, NEW_LINK) {
             link.handle().abort(&exceeded.to_string());
             (self.events)(ServerEvent::Fault(party, exceeded.to_string()));
@@ -229,7 +229,7 @@ impl Server<'_> {
         self.lost.remove(&party);
         self.pace.retry_now();
         self.served_until = Instant::now() + ASK_WITHIN;
-        (self.events)(ServerEvent::Connected(party));
+        (self.events)(ServerEvent::Connected(party, carrier));
         self.handle_input(Input::Connected(party))
     }
 

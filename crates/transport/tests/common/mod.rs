@@ -1,6 +1,6 @@
 //! A consortium in miniature: a coordinator, two enrolled parties, and peers that break the rules.
 
-#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses its own part of this")]
 
 pub(crate) mod raw;
 
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use cloister_params::id::PartyId;
 use cloister_transport::{
-    AcceptError, ConnectError, Identity, Link, Listener, Roster, TransportSettings, Validity, connect,
+    AcceptError, Carrier, Carriers, ConnectError, Identity, Link, Listener, Roster, TransportSettings,
+    Validity, connect,
 };
 
 pub(crate) const FIRST: PartyId = PartyId(1);
@@ -32,8 +33,14 @@ impl Consortium {
         }
     }
 
-    pub(crate) fn with_idle_timeout(idle_timeout: Duration) -> Self {
-        Self { settings: TransportSettings { idle_timeout, ..TransportSettings::default() }, ..Self::new() }
+    /// A consortium whose links go over one carrier.
+    pub(crate) fn over(carrier: Carrier) -> Self {
+        Self { settings: settings_over(carrier), ..Self::new() }
+    }
+
+    pub(crate) fn with_idle_timeout(carrier: Carrier, idle_timeout: Duration) -> Self {
+        let settings = TransportSettings { idle_timeout, ..settings_over(carrier) };
+        Self { settings, ..Self::new() }
     }
 
     pub(crate) fn listen(&self) -> (Listener, SocketAddr) {
@@ -62,6 +69,33 @@ impl Consortium {
         (at_coordinator.expect("an enrolled party"), at_party.expect("the pinned coordinator"))
     }
 }
+
+pub(crate) fn settings_over(carrier: Carrier) -> TransportSettings {
+    let carriers = match carrier {
+        Carrier::Quic => Carriers::Quic,
+        Carrier::Tcp => Carriers::Tcp,
+    };
+    TransportSettings { carriers, ..TransportSettings::default() }
+}
+
+/// Runs each of these tests, which are functions of a carrier, over both.
+macro_rules! over_both_carriers {
+    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
+        mod over_quic {
+            $($(#[$attribute])* #[tokio::test]
+            async fn $name() {
+                super::$name(cloister_transport::Carrier::Quic).await
+            })*
+        }
+        mod over_tcp {
+            $($(#[$attribute])* #[tokio::test]
+            async fn $name() {
+                super::$name(cloister_transport::Carrier::Tcp).await
+            })*
+        }
+    };
+}
+pub(crate) use over_both_carriers;
 
 pub(crate) fn identity(name: &str) -> Identity {
     Identity::generate(name, Validity::unlimited()).expect("randomness")
