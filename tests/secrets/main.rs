@@ -38,16 +38,19 @@ const SECRET: [&str; 11] = [
 /// Types that hold what never leaves a hospital as it is.
 const CONFIDENTIAL: [&str; 3] = ["Contribution", "ExpertRegion", "LocalResult"];
 
-/// Types that are named like secrets and hold none: names of secrets, public keys, what was opened for all to see.
-const PUBLIC: [&str; 8] = [
+/// Types that are named like secrets and hold none: names of secrets, public keys, errors about them, what was opened for
+/// all to see.
+const PUBLIC: [&str; 10] = [
     "BadSeeds",
     "BlockSeed",
     "DealtKey",
     "DealtKeys",
+    "PublicKey",
     "ReceivingKey",
     "RevealedSecret",
     "RevealedSeeds",
     "SharedKey",
+    "WeakKey",
 ];
 
 /// What would print, send or compare a value. Nothing of the kind is derived or written for a secret but a printing
