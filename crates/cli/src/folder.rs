@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
-use cloister_identity::{Identity, read_signing_key};
+use cloister_identity::{Identity, edition_path, read_signing_key};
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// A party's folder: TLS identity, signing key and policy.
 #[derive(Debug)]
@@ -44,6 +45,26 @@ pub(crate) fn load_consortium(path: &Path, policy: &Policy) -> Result<Arc<Epoch>
     let epoch = Epoch::accept(&text, &signature, policy.governance_key)
         .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
     Ok(Arc::new(epoch))
+}
+
+/// The newer one of the consortium file that was given and the edition that the coordinator sent to an
+/// earlier run, or that the coordinator began then.
+pub(crate) fn newest_edition(given: Arc<Epoch>, data: &Path, policy: &Policy) -> Arc<Epoch> {
+    let path = edition_path(data);
+    if !path.exists() {
+        return given;
+    }
+    match load_consortium(&path, policy) {
+        Ok(kept) if kept.consortium().epoch_number() > given.consortium().epoch_number() => kept,
+        Ok(_) => given,
+        Err(failure) => {
+            // A power cut between two writes, or another governance key. The coordinator sends the edition again.
+            output::tell(format_args!(
+                "warning: {failure}; going on with the consortium file that was given"
+            ));
+            given
+        }
+    }
 }
 
 /// Reads a model's parameters.

@@ -33,16 +33,14 @@ mod identity;
 mod lab;
 mod link_flags;
 mod output;
-mod policy;
 mod privacy;
 #[cfg(feature = "training")]
 mod progress;
 #[cfg(feature = "training")]
 mod round_settings;
+mod run;
 mod server;
 mod service;
-#[cfg(feature = "training")]
-mod task;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
 #[derive(Debug, Parser)]
@@ -61,21 +59,18 @@ enum Command {
     /// Run a hospital: a member, a custodian, or both, as the consortium file says.
     #[cfg(feature = "training")]
     Client(client::ClientArguments),
+    /// Ask a running coordinator how its rounds stand, pause and resume them, and begin another edition.
+    Run(run::RunArguments),
     /// Make and show a party's keys.
     Identity(identity::IdentityArguments),
     /// Found a consortium, change its roster, and sign its file.
     Consortium(consortium::ConsortiumArguments),
-    /// Write what a consortium agrees on before it trains: task, initial parameters, round settings, and a policy.
-    #[cfg(feature = "training")]
-    Task(task::TaskArguments),
     /// Check a hospital's files before it trains on them.
     #[cfg(feature = "training")]
     Data(data::DataArguments),
     /// Check, convert and export Mixture-of-Experts models and adapters, and prepare tasks.
     #[cfg(feature = "training")]
     Experts(experts::ExpertsArguments),
-    /// Explain and check a party's policy.
-    Policy(policy::PolicyArguments),
     /// Plan noise for a privacy budget, and report what was spent.
     Privacy(privacy::PrivacyArguments),
     /// Run a coordinator and several hospitals on this machine, with synthetic notes or a file of yours.
@@ -87,7 +82,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = parse().and_then(run);
+    let result = parse().and_then(carry_out);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -108,17 +103,15 @@ fn parse() -> Result<Command, Failure> {
     Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(Failure::error)
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
         Command::Server(arguments) => server::run(arguments),
         #[cfg(feature = "training")]
         Command::Client(arguments) => client::run(arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
-        Command::Policy(arguments) => policy::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
-        #[cfg(feature = "training")]
-        Command::Task(arguments) => task::run(&arguments),
         #[cfg(feature = "training")]
         Command::Data(arguments) => data::run(&arguments),
         #[cfg(feature = "training")]

@@ -43,7 +43,7 @@ impl ReleaseAccount {
         let Some(member) = party.filter(|party| party.roles.contains(&Role::Member)) else { return Ok(None) };
         let group_by = config.training.notes.group_by.clone();
         let mut account =
-            Self::with_ledger(&config.ledger, member.name.clone(), config.policy.clone(), group_by)?;
+            Self::with_ledger(&config.ledger(), member.name.clone(), config.policy.clone(), group_by)?;
         account.require(journal)?;
         Ok(Some(account))
     }

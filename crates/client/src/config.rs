@@ -50,14 +50,33 @@ pub struct ClientConfig {
     pub lifetime: ClientLifetime,
     /// Tells the program to stop.
     pub stop: StopSignal,
-    /// The journal's file.
-    pub journal: PathBuf,
-    /// The file of what this party helped to open. All epochs share one.
-    pub openings: PathBuf,
+    /// The folder for journals, openings, the privacy ledger, and the edition of the consortium file that the coordinator sent.
+    pub folder: PathBuf,
     /// Whether the data folder was restored from a backup: the custodian then signs nothing until a round that the others ended.
     pub restored: bool,
-    /// The privacy ledger's file. There is one for this hospital's data, over all epochs.
-    pub ledger: PathBuf,
     /// How and on what a member trains.
     pub training: TrainingConfig,
+}
+
+impl ClientConfig {
+    /// The journal's file: one for each epoch.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.folder.join(format!("journal-{}", &self.epoch.digest().to_string()[..16]))
+    }
+
+    /// The file of what this party helped to open. All epochs share one.
+    pub(crate) fn openings(&self) -> PathBuf {
+        self.folder.join("openings")
+    }
+
+    /// The privacy ledger's file. All epochs share one: what was released stays spent under the next consortium file.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.folder.join("privacy-ledger")
+    }
+
+    /// The digest of the model that the epoch starts from: the one that the consortium file names, and in the first epoch the
+    /// one that this party was given (`CONS-06`).
+    pub(crate) fn start_model(&self) -> Digest {
+        self.epoch.consortium().start().map_or(self.model.digest(), |start| Digest(start.model.0))
+    }
 }

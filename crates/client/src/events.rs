@@ -41,6 +41,13 @@ pub enum ClientEvent {
     /// The coordinator cannot be reached, or rejects this hospital, for this reason. The client tries again. It is reported
     /// once for each reason in a row, and then each hour.
     Unreachable(String),
+    /// Another edition of the consortium file is in force.
+    Edition {
+        /// Its number.
+        number: u32,
+        /// What has changed since the edition before, in words.
+        changes: Vec<String>,
+    },
     /// The program was told to stop.
     Stopping,
     /// A step of training is done.
@@ -115,6 +122,9 @@ pub enum ClientError {
     /// The privacy ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// An edition of the consortium file cannot be written.
+    #[error("cannot keep the new edition of the consortium file: {0}; check the data folder")]
+    Edition(std::io::Error),
     /// The hospital's policy did not let its data be released. The party went on as a custodian until the end.
     #[error("no contribution to {round}: {reason}")]
     PrivacyRefused {

@@ -46,6 +46,8 @@ pub enum RefusedConsortium {
 pub struct Epoch {
     consortium: Consortium,
     digest: Digest,
+    text: String,
+    signature: SignatureBytes,
 }
 
 impl Epoch {
@@ -69,12 +71,27 @@ impl Epoch {
         let coordinator = consortium.coordinator();
         check_keys([(coordinator.name.as_str(), coordinator.signing_key)])?;
         check_keys(consortium.parties().map(|party| (party.name.as_str(), party.signing_key)))?;
-        Ok(Self { consortium, digest: digest(Domain::Epoch, &[text.as_bytes()]) })
+        Ok(Self {
+            consortium,
+            digest: digest(Domain::Epoch, &[text.as_bytes()]),
+            text: text.to_owned(),
+            signature: *signature,
+        })
     }
 
     /// The roster and its floors.
     pub fn consortium(&self) -> &Consortium {
         &self.consortium
+    }
+
+    /// The file's text, as the governance key signed it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The governance key's signature of the text.
+    pub fn signature(&self) -> &SignatureBytes {
+        &self.signature
     }
 
     /// The digest that names this epoch.

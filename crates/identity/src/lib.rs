@@ -3,6 +3,7 @@
 //! - [`Identity`], [`Fingerprint`], [`Validity`]: a self-signed certificate with its private key, the SHA-256
 //!   by which others pin it, and its dates.
 //! - [`read_signing_key`], [`write_signing_key`]: the Ed25519 key that signs a party's statements, in PKCS#8.
+//! - [`edition_path`], [`keep_edition`]: the newest edition of the consortium file that a party knows.
 //! - [`enrolment`]: the public file that a party hands to the consortium, with proofs that it holds both
 //!   private keys, and the short fingerprint that people compare.
 //!
@@ -45,6 +46,7 @@
 // This crate does IO: it reads and writes files, and `rcgen` draws randomness.
 #![allow(clippy::disallowed_methods)]
 
+mod edition_file;
 pub mod enrolment;
 mod fingerprint;
 mod proof;
@@ -53,6 +55,7 @@ mod signing_file;
 mod tls;
 mod validity;
 
+pub use edition_file::{edition_path, keep_edition};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use proof::{CertificateProof, ProofError, check_possession};
 pub use short_fingerprint::{ShortFingerprint, ShortFingerprintError};

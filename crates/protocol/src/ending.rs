@@ -100,9 +100,11 @@ pub struct ChainPosition {
 }
 
 impl ChainPosition {
-    /// Before the first round: the epoch's digest stands for the previous ending.
-    pub fn genesis(epoch: &Epoch, model: Digest) -> Self {
-        Self { round: Round(0), previous: epoch.digest(), model }
+    /// Before the first round: the epoch's digest stands for the previous ending. A later epoch starts from the
+    /// model that its file names, and the first one from the model that the party was given (`CONS-06`).
+    pub fn genesis(epoch: &Epoch, given: Digest) -> Self {
+        let named = epoch.consortium().start().map(|start| Digest(start.model.0));
+        Self { round: Round(0), previous: epoch.digest(), model: named.unwrap_or(given) }
     }
 
     /// The position after an ending; a party that missed rounds jumps to it.

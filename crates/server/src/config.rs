@@ -28,7 +28,7 @@ pub struct ServerConfig {
     pub settings: RoundSettings,
     /// The model from which the epoch starts.
     pub model: Model,
-    /// How many rounds with sums the epoch has, those before a restart included.
+    /// How many rounds with sums there are in the folder, those of earlier epochs and before a restart included.
     pub num_rounds: u64,
     /// How many members must be connected before the first round starts; before each round, if the program runs
     /// until it is stopped.
@@ -94,6 +94,12 @@ pub enum ServerEvent {
     },
     /// So many rounds have ended with sums; it was the last. The coordinator stays for parties that missed it.
     RoundsDone(u64),
+    /// The operator has paused the rounds: none starts before they are resumed.
+    RoundsPaused,
+    /// The operator has resumed the rounds.
+    RoundsResumed,
+    /// The edition with this number is in force; all parties connect again.
+    Edition(u32),
     /// The program was told to stop, and closes its links.
     Stopping,
     /// The coordinator listens at this address.

@@ -11,6 +11,8 @@ use cloister_protocol::coordinator::RestoreError;
 use cloister_transport::{BindError, RosterError};
 use thiserror::Error;
 
+use crate::edition::EditionError;
+
 use crate::journal::RoundJournalError;
 
 /// Parties that do not take part in a round, each with the reason that it sent; there is at least one.
@@ -120,6 +122,9 @@ pub enum ServerError {
         /// The parties that refused.
         refusals: Refusals,
     },
+    /// The folder is of the epoch before, and the edition does not continue from it.
+    #[error(transparent)]
+    Edition(#[from] EditionError),
     /// The coordinator's own settings do not make a valid plan.
     #[error("the round settings do not make a valid plan: {0}")]
     InvalidPlan(String),

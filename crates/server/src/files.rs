@@ -3,16 +3,20 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use cloister_crypto::consortium::Epoch;
-use cloister_params::consortium::{EpochStart, LastEnding, PublicBytes};
+use cloister_params::id::Digest;
 use cloister_protocol::coordinator::{CoordinatorCheckpoint, RoundReport};
-use cloister_protocol::ending::KnownEnding;
 use cloister_wire::codec;
+
+use crate::edition::epoch_start;
 
 /// Writes a round's log, the certificate of its ending, and the model after it. Each file is replaced as a
 /// whole.
-pub(crate) fn write_round(folder: &Path, report: &RoundReport) -> io::Result<()> {
-    let rounds = folder.join("rounds");
+pub(crate) fn write_round(folder: &Path, edition: u32, report: &RoundReport) -> io::Result<()> {
+    let rounds = match edition {
+        1 => folder.join("rounds"),
+        // Rounds are numbered from 1 in each epoch.
+        later => folder.join("rounds").join(format!("edition-{later:03}")),
+    };
     cloister_storage::create_folder(&rounds)?;
     let number = report.round.0;
     let mut lines = String::new();
@@ -30,17 +34,10 @@ pub(crate) fn write_round(folder: &Path, report: &RoundReport) -> io::Result<()>
 /// (`CONS-06`). `cloister consortium sign --start` reads it.
 pub(crate) fn write_epoch_start(
     folder: &Path,
-    epoch: &Epoch,
+    epoch: Digest,
     checkpoint: &CoordinatorCheckpoint,
 ) -> io::Result<()> {
-    // The ending was certified when it became the last one, and is checked again for its digest.
-    let known = checkpoint.last_ending.as_ref().map(|ending| KnownEnding::check(ending, epoch));
-    let known = known.transpose().map_err(io::Error::other)?;
-    let start = EpochStart {
-        epoch: PublicBytes(epoch.digest().0),
-        model: PublicBytes(checkpoint.model.digest().0),
-        ending: known.map(|known| LastEnding { round: known.round, digest: PublicBytes(known.digest.0) }),
-    };
+    let start = epoch_start(epoch, checkpoint);
     let text = start.to_toml().map_err(io::Error::other)?;
     write_whole(&folder.join("epoch-start.toml"), text.as_bytes())
 }

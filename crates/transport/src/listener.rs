@@ -64,6 +64,17 @@ impl Listener {
         Ok(Self { quic, tcp, reception: Arc::new(reception), doorway, handshakes: JoinSet::new() })
     }
 
+    /// Accepts the parties of another roster from now on. Links stay open; end those of parties that have left.
+    pub fn replace_roster(&mut self, roster: Roster) {
+        self.reception = Arc::new(self.reception.with_roster(roster));
+        // Handshakes that began with the old roster must not end with a link. Dropping the set ends them.
+        self.handshakes = JoinSet::new();
+        self.doorway = Doorway::new(self.reception.handshakes_per_source());
+        if let Some(endpoint) = &self.quic {
+            endpoint.set_server_config(Some(self.reception.quic()));
+        }
+    }
+
     /// How many peers are shaking hands.
     pub fn handshakes(&self) -> usize {
         self.doorway.count()

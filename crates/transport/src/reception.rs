@@ -47,6 +47,16 @@ impl Reception {
         Self { identity, roster, settings, quic }
     }
 
+    /// The same with another roster.
+    pub(crate) fn with_roster(&self, roster: Roster) -> Self {
+        Self::new(self.identity.clone(), roster, self.settings.clone())
+    }
+
+    /// How many peers of one source may shake hands at a time.
+    pub(crate) fn handshakes_per_source(&self) -> usize {
+        self.settings.handshakes_per_source
+    }
+
     /// The configuration of the QUIC endpoint.
     pub(crate) fn quic(&self) -> ServerConfig {
         self.quic.clone()

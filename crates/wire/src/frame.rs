@@ -118,7 +118,10 @@ impl Frame {
             Self::Chunk(chunk) => chunk.owner != PartyId::COORDINATOR,
             Self::Message(message) => !matches!(
                 message,
-                Message::ModelPart(_) | Message::LateRequest { .. } | Message::BlameRequest { .. }
+                Message::ModelPart(_)
+                    | Message::LateRequest { .. }
+                    | Message::BlameRequest { .. }
+                    | Message::Edition { .. }
             ),
         }
     }

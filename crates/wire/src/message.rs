@@ -232,6 +232,16 @@ pub enum Message {
         /// The last round whose certified ending the sender knows.
         round: Round,
     },
+    /// Coordinator → all, when a party connects: the consortium file that is in force, from the second edition
+    /// on. A party that has an earlier one checks it, and begins its epoch (`CONS-11`).
+    Edition {
+        /// The file's bytes.
+        #[serde(with = "serde_bytes")]
+        file: Vec<u8>,
+        /// The governance key's signature of the bytes.
+        #[serde(with = "serde_bytes")]
+        signature: [u8; 64],
+    },
 }
 
 /// What two members agree on, shown by one of them when their signed answers differ.

@@ -27,7 +27,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("trainer", &["experts"]),
     ("identity", &["params", "storage", "crypto", "wire"]),
     ("transport", &["params", "identity"]),
-    ("server", &["params", "storage", "crypto", "wire", "protocol", "transport", "transcript", "privacy"]),
+    (
+        "server",
+        &[
+            "params",
+            "storage",
+            "crypto",
+            "wire",
+            "protocol",
+            "identity",
+            "transport",
+            "transcript",
+            "privacy",
+        ],
+    ),
     (
         "client",
         &[
@@ -36,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "crypto",
             "wire",
             "protocol",
+            "identity",
             "transport",
             "privacy",
             "experts",

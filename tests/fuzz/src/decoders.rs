@@ -7,7 +7,7 @@ use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::letter::{self, LetterEvidence};
 use cloister_crypto::merkle;
 use cloister_identity::enrolment::Enrolment;
-use cloister_params::consortium::{Consortium, ConsortiumFile};
+use cloister_params::consortium::Consortium;
 use cloister_params::id::Digest;
 use cloister_params::plan::{CheckedPlan, RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
@@ -135,19 +135,7 @@ pub(crate) fn text<T: PartialEq>(
 }
 
 fn consortium(bytes: &[u8]) {
-    text(bytes, |text| Consortium::parse(text).ok(), |value| written(value).to_toml().ok());
-}
-
-/// A roster as a file.
-fn written(consortium: &Consortium) -> ConsortiumFile {
-    ConsortiumFile {
-        name: consortium.name().to_owned(),
-        epoch: consortium.epoch_number(),
-        start: consortium.start().copied(),
-        retired: consortium.retired().to_vec(),
-        coordinator: consortium.coordinator().clone(),
-        parties: consortium.parties().cloned().collect(),
-    }
+    text(bytes, |text| Consortium::parse(text).ok(), |value| value.to_file().to_toml().ok());
 }
 
 /// A file from a stranger. What is accepted has proofs by two keys, so it cannot be written again here.

@@ -30,6 +30,9 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
         ClientEvent::Connected(carrier) => json!({"event": "connected", "carrier": carrier_name(*carrier)}),
         ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
         ClientEvent::Unreachable(reason) => json!({"event": "unreachable", "reason": reason}),
+        ClientEvent::Edition { number, changes } => {
+            json!({"event": "edition", "edition": number, "changes": changes})
+        }
         ClientEvent::Stopping => json!({"event": "stopping"}),
         ClientEvent::Training { done, total, local } => {
             json!({"event": "training", "done": done, "total": total, "local": local})
@@ -116,6 +119,9 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Connected(carrier) => format!("connected to the coordinator over {carrier}"),
         ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
         ClientEvent::Unreachable(reason) => format!("not connected, trying again: {reason}"),
+        ClientEvent::Edition { number, changes } => {
+            format!("edition {number} of the consortium file is in force: {}", changes.join("; "))
+        }
         ClientEvent::Stopping => "stopping".into(),
         ClientEvent::PrivatelyTrained(PrivateReport { steps, drawn, clipped, not_finite }) => {
             let broken = match not_finite {

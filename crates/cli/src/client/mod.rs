@@ -30,7 +30,7 @@ use crate::create::create_folder;
 use crate::events;
 use crate::experts::PrecisionFlag;
 use crate::failure::{Failure, FailureKind};
-use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
+use crate::folder::{PartyFolder, load_consortium, load_model, newest_edition, read_text};
 use crate::link_flags::LinkFlags;
 use crate::progress::ProgressDisplay;
 use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
@@ -230,6 +230,7 @@ fn failure(error: ClientError) -> Failure {
         // Memory may be free again later, whereas a wrong file stays wrong.
         ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => FailureKind::Unavailable,
         ClientError::Openings(_)
+        | ClientError::Edition(_)
         | ClientError::Journal(_)
         | ClientError::Ledger(_)
         | ClientError::Setup(_) => FailureKind::Config,
@@ -243,7 +244,8 @@ fn configure(arguments: ClientArguments, stop: StopSignal) -> Result<ClientConfi
     let until_finished = arguments.service.until_finished;
     let folder = PartyFolder::load(&arguments.identity)?;
     // The policy comes first: its governance key decides which consortium file is accepted.
-    let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
+    let given = load_consortium(&arguments.consortium, &folder.policy)?;
+    let epoch = newest_edition(given, &arguments.data, &folder.policy);
     let party = find_party(&epoch, &folder)?;
     let task = read_text(&arguments.task)?;
     let agreed = Task::parse(&task)
@@ -294,11 +296,7 @@ fn configure(arguments: ClientArguments, stop: StopSignal) -> Result<ClientConfi
             false => ClientLifetime::UntilStopped,
         },
         stop,
-        // One journal for each epoch, but one ledger for all: what was released stays spent under the next
-        // consortium file.
-        journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),
-        openings: arguments.data.join("openings"),
-        ledger: arguments.data.join("privacy-ledger"),
+        folder: arguments.data,
         training,
         epoch,
     })

@@ -66,7 +66,7 @@ fn read_start(arguments: &SignArguments, draft: &ConsortiumFile) -> Result<Optio
 }
 
 impl TrustArguments {
-    pub(crate) fn key(&self) -> Result<PublicBytes, Failure> {
+    fn key(&self) -> Result<PublicBytes, Failure> {
         if let Some(path) = &self.policy {
             let policy = Policy::parse(&read_text(path)?)
                 .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
@@ -106,7 +106,7 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
                 epoch.consortium().epoch_number()
             )));
         }
-        changes = to_file(before.consortium()).changes_to(&to_file(epoch.consortium()));
+        changes = before.consortium().to_file().changes_to(&epoch.consortium().to_file());
     }
     if arguments.show.json {
         let mut printed = to_json(&epoch, key);
@@ -118,17 +118,6 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         output::line(printable(change.as_bytes()))?;
     }
     output::line("the governance key has signed the file, and it obeys the rules")
-}
-
-fn to_file(consortium: &Consortium) -> ConsortiumFile {
-    ConsortiumFile {
-        name: consortium.name().to_owned(),
-        epoch: consortium.epoch_number(),
-        start: consortium.start().copied(),
-        retired: consortium.retired().to_vec(),
-        coordinator: consortium.coordinator().clone(),
-        parties: consortium.parties().cloned().collect(),
-    }
 }
 
 fn role_names(party: &Party) -> Vec<&'static str> {

@@ -1,6 +1,7 @@
 //! What the long-running commands share: a configuration file, logs, signals, and systemd.
 
 pub(crate) mod config_file;
+pub(crate) mod control_socket;
 pub(crate) mod log;
 mod systemd;
 

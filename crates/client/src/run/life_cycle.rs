@@ -1,5 +1,8 @@
 //! Where a hospital's client stands with its coordinator.
 
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
 use cloister_transport::Link;
 
 /// The stages of a client whose notes and model are loaded. Each stage awaits only what its data allows: frames need a link,
@@ -17,6 +20,8 @@ pub(super) enum LifeCycle {
     Serving(Box<Link>),
     /// The link broke, for this reason. The client waits, and connects again.
     Disconnected(String),
+    /// The coordinator sent a later edition of the consortium file, whose epoch begins next.
+    BeginningEdition(Arc<Epoch>),
     /// The coordinator closed the link, because the last round has ended. Only the training thread's reports are awaited.
     Finishing,
 }

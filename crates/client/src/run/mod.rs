@@ -7,8 +7,10 @@ mod phase;
 #[cfg(test)]
 mod tests;
 
-use std::sync::mpsc as blocking;
+use std::sync::{Arc, mpsc as blocking};
 
+use cloister_crypto::consortium::Epoch;
+use cloister_identity::keep_edition;
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Round};
@@ -18,17 +20,19 @@ use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
 use cloister_transport::Link;
 use cloister_wire::frame::{Frame, LAST_ROUND_ENDED};
+use cloister_wire::message::Message;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::sync::mpsc;
 
 use crate::account::{ReleaseAccount, warning_about_delta};
 use crate::config::{ClientConfig, ClientLifetime};
+use crate::edition::check_edition;
 use crate::events::{ClientError, ClientEvent};
 use crate::journal::Journal;
 use crate::openings::OpeningsFile;
 use crate::outgoing::{Outgoing, write_frames};
-use crate::training::{Job, LocalSeed, WorkerReport, spawn};
+use crate::training::{Job, LocalSeed, TrainingThread, WorkerReport, spawn};
 
 use connecting::RETRY_AFTER;
 use contributing::wait_until_ready;
@@ -63,10 +67,10 @@ struct Records {
 
 impl Records {
     fn open(config: &ClientConfig) -> Result<Self, ClientError> {
-        let journal = Journal::open(&config.journal)?;
-        let mut openings = OpeningsFile::open(&config.openings)?;
+        let journal = Journal::open(&config.journal())?;
+        let mut openings = OpeningsFile::open(&config.openings())?;
         // CONS-06
-        openings.begin(&config.epoch, config.model.digest())?;
+        openings.begin(&config.epoch, config.start_model())?;
         let account = ReleaseAccount::open(config, &journal)?;
         Ok(Self { journal, openings, account })
     }
@@ -78,29 +82,56 @@ impl Records {
 /// # Errors
 /// See [`ClientError`].
 pub async fn run(
-    config: ClientConfig,
+    mut config: ClientConfig,
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<(), ClientError> {
+    while let Some(epoch) = run_epoch(&config, events).await? {
+        let changes = config.epoch.consortium().to_file().changes_to(&epoch.consortium().to_file());
+        events(ClientEvent::Edition { number: epoch.consortium().epoch_number(), changes });
+        config.epoch = epoch;
+    }
+    Ok(())
+}
+
+/// Runs a hospital in one epoch. The result is the next epoch; `None` if the program ends.
+async fn run_epoch(
+    config: &ClientConfig,
+    events: &mut (dyn FnMut(ClientEvent) + Send),
+) -> Result<Option<Arc<Epoch>>, ClientError> {
     // The files first: a second program on them ends here, before it loads a model or connects.
-    let records = Records::open(&config)?;
-    let (jobs, mut reports) = spawn(config.training.clone());
-    let (rows, blocks) = wait_until_ready(&mut reports, events).await?;
+    let records = Records::open(config)?;
+    let TrainingThread { jobs, mut reports, halt } = spawn(config.training.clone());
+    let mut stop = config.stop.clone();
+    let (rows, blocks) = tokio::select! {
+        ready = wait_until_ready(&mut reports, events) => ready?,
+        () = stop.requested() => {
+            halt.request().await;
+            return Ok(None);
+        }
+    };
     let warning = rows.and_then(|rows| warning_about_delta(&config.policy, rows.records));
     warning.into_iter().map(ClientEvent::Warning).for_each(&mut *events);
-    let mut client = Client::new(&config, records, (jobs, blocks), events);
-    let mut stop = config.stop.clone();
+    let mut client = Client::new(config, records, (jobs, blocks), events);
     let mut stage = LifeCycle::Connecting;
     loop {
-        if matches!(stage, LifeCycle::Finishing) {
-            return client.finish(&mut reports).await;
-        }
-        stage = tokio::select! {
-            next = client.advance(stage, &mut reports) => next?,
-            // What must be remembered is on disk, so the program may end at any time.
-            () = stop.requested() => {
-                (client.events)(ClientEvent::Stopping);
-                return Ok(());
+        stage = match stage {
+            LifeCycle::Finishing => return client.finish(&mut reports).await.map(|()| None),
+            LifeCycle::BeginningEdition(epoch) => {
+                drop(client);
+                // The thread ends after its present job. Two of them would need twice the memory.
+                while reports.recv().await.is_some() {}
+                return Ok(Some(epoch));
             }
+            stage => tokio::select! {
+                next = client.advance(stage, &mut reports) => next?,
+                // What must be remembered is on disk, so the program may end at any time.
+                () = stop.requested() => {
+                    (client.events)(ClientEvent::Stopping);
+                    drop(client);
+                    halt.request().await;
+                    return Ok(None);
+                }
+            },
         };
     }
 }
@@ -133,7 +164,7 @@ impl<'a> Client<'a> {
                 key: key.clone(),
                 epoch: epoch.clone(),
                 policy: policy.clone(),
-                model: config.model.digest(),
+                model: config.start_model(),
                 signed: records.journal.signed().to_vec(),
                 openings: records.openings.openings().clone(),
             });
@@ -168,7 +199,7 @@ impl<'a> Client<'a> {
                 tokio::time::sleep(RETRY_AFTER).await;
                 LifeCycle::Connecting
             }
-            LifeCycle::Finishing => LifeCycle::Finishing,
+            unchanged @ (LifeCycle::Finishing | LifeCycle::BeginningEdition(_)) => unchanged,
         })
     }
 
@@ -197,7 +228,11 @@ impl<'a> Client<'a> {
         loop {
             tokio::select! {
                 received = receiver.recv(), if self.to_send.has_room() => match received {
-                    Ok(Some(bytes)) => self.handle_bytes(&bytes)?,
+                    Ok(Some(bytes)) => {
+                        if let Some(epoch) = self.handle_bytes(&bytes)? {
+                            return Ok(LifeCycle::BeginningEdition(epoch));
+                        }
+                    }
                     Ok(None) => return Ok(self.after_close(receiver.closing_reason())),
                     Err(error) => return Ok(LifeCycle::Disconnected(error.to_string())),
                 },
@@ -215,13 +250,36 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+    /// Handles a frame's bytes. The result is the epoch to begin, if the coordinator sent a later edition.
+    fn handle_bytes(&mut self, bytes: &[u8]) -> Result<Option<Arc<Epoch>>, ClientError> {
         match Frame::decode(bytes) {
-            Ok(frame) => self.handle_frame(&frame),
+            Ok(Frame::Message(Message::Edition { file, signature })) => {
+                self.handle_edition(&file, &signature)
+            }
+            Ok(frame) => self.handle_frame(&frame).map(|()| None),
             Err(error) => {
                 // Reported and dropped. The next frame begins where the link says, whatever this one holds.
                 (self.events)(ClientEvent::Fault(error.to_string()));
-                Ok(())
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes an edition of the consortium file (`CONS-11`).
+    fn handle_edition(
+        &mut self,
+        file: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<Option<Arc<Epoch>>, ClientError> {
+        match check_edition(self.config, self.records.openings.openings(), file, signature) {
+            Ok(Some(epoch)) => {
+                keep_edition(&self.config.folder, &epoch).map_err(ClientError::Edition)?;
+                Ok(Some(epoch))
+            }
+            Ok(None) => Ok(None),
+            Err(refused) => {
+                (self.events)(ClientEvent::Fault(refused.to_string()));
+                Ok(None)
             }
         }
     }

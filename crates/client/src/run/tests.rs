@@ -53,7 +53,7 @@ fn site(name: &str) -> (World, ClientConfig, Folder) {
 }
 
 fn charges(config: &ClientConfig) -> usize {
-    History::read(&config.ledger).expect("a sound ledger").charges.len()
+    History::read(&config.ledger()).expect("a sound ledger").charges.len()
 }
 
 /// Starts a round in which too few members announce.
@@ -110,10 +110,8 @@ fn site_config(world: &World, settings: &RoundSettings, folder: &std::path::Path
         transport: TransportSettings::default(),
         lifetime: ClientLifetime::UntilFinished { reach_within: Duration::ZERO },
         stop: StopSignal::never(),
-        journal: folder.join("journal"),
-        openings: folder.join("openings"),
+        folder: folder.to_path_buf(),
         restored: false,
-        ledger: folder.join("ledger"),
         training,
     }
 }

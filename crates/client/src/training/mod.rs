@@ -6,6 +6,7 @@
 
 mod adapter;
 mod classifier;
+mod halt;
 mod program;
 mod seed;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::mpsc as blocking;
+use std::sync::{Arc, mpsc as blocking};
 
 use cloister_experts::Precision;
 use cloister_experts::files::notes::NotesFile;
@@ -33,6 +34,8 @@ use cloister_trainer::{Steps, TrainerError, TrainerProgram};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+pub(crate) use self::halt::Halt;
+use self::halt::Reporter;
 pub(crate) use self::seed::LocalSeed;
 pub use self::trial::{Memory, Trial, UpdateNorm, block_table, training_memory, try_round};
 
@@ -263,19 +266,31 @@ pub(crate) trait LocalTrainer {
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError>;
 }
 
-/// Starts the thread. It ends when the sender of jobs is dropped.
-pub(crate) fn spawn(
-    config: TrainingConfig,
-) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<WorkerReport>) {
+/// The training thread, as the client's loop sees it.
+pub(crate) struct TrainingThread {
+    /// Jobs for the thread. It ends when this is dropped.
+    pub(crate) jobs: blocking::Sender<Job>,
+    /// What it reports.
+    pub(crate) reports: mpsc::UnboundedReceiver<WorkerReport>,
+    /// Brings it to rest when the program ends.
+    pub(crate) halt: Arc<Halt>,
+}
+
+/// Starts the thread.
+pub(crate) fn spawn(config: TrainingConfig) -> TrainingThread {
     let (jobs, incoming) = blocking::channel();
     let (reports, outgoing) = mpsc::unbounded_channel();
+    let halt = Arc::new(Halt::default());
+    let in_thread = halt.clone();
     // A thread of the system: training computes for minutes, which would hold up the tasks of a runtime.
     std::thread::spawn(move || {
-        if let Err(error) = worker::work(&config, &incoming, &reports) {
-            let _ = reports.send(WorkerReport::Failed(error));
+        let reporter = Reporter::new(reports, in_thread.clone());
+        if let Err(error) = worker::work(&config, &incoming, &reporter) {
+            reporter.send(WorkerReport::Failed(error));
         }
+        in_thread.rest();
     });
-    (jobs, outgoing)
+    TrainingThread { jobs, reports: outgoing, halt }
 }
 
 /// The losses of a training, by the names that operators see.

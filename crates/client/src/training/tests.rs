@@ -16,7 +16,7 @@ use cloister_protocol::model::Model;
 use super::program::Program;
 use super::{
     HeldOut, Job, LocalTrainer, Private, TrainedRound, TrainerProgram, TrainingConfig, TrainingError,
-    WorkerReport, spawn,
+    TrainingThread, WorkerReport, spawn,
 };
 
 fn model() -> ModelConfig {
@@ -188,7 +188,7 @@ fn the_federated_model_is_written_whatever_becomes_of_its_evaluation() {
         program: Some(program),
         ..config(Task::Classifier(model()), "minilm".into(), folder.clone())
     };
-    let (jobs, mut reports) = spawn(config);
+    let TrainingThread { jobs, mut reports, .. } = spawn(config);
     let made = initial_blocks(&model()).map(|shape, values| match shape.kind {
         BlockKind::Shared => vec![0.5; values.len()],
         _ => values.to_vec(),

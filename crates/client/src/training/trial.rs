@@ -1,6 +1,7 @@
 //! Tries what training takes and yields on this machine, before a hospital joins anything. Nothing leaves it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_experts::task::Task;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::adapter::AdapterTrainer;
 use super::classifier::Classifier;
+use super::halt::Reporter;
 use super::worker::{local_training, open};
 use super::{LocalSeed, Private, Steps, TrainingConfig, TrainingError};
 
@@ -80,7 +82,7 @@ pub fn try_round(
     let width = config.task.hidden_width(&config.base_model)?;
     // Reports of reading and of memory are dropped: `cloister data check` shows both already.
     let (reports, _unread) = mpsc::unbounded_channel();
-    let mut trainer = open(config, &reports)?;
+    let mut trainer = open(config, &Reporter::new(reports, Arc::default()))?;
     let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
     let private = Private::from_settings(settings, width);
     let local = local_training(&settings.training, &seed);

@@ -10,10 +10,10 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{Digest, Round};
 use cloister_params::plan::{RoundPlan, TrainingPlan};
 use cloister_protocol::model::Model;
-use tokio::sync::mpsc;
 
 use super::adapter::AdapterTrainer;
 use super::classifier::Classifier;
+use super::halt::Reporter;
 use super::program::Program;
 use super::{
     Accuracy, FinalResult, HeldOut, Job, LocalSeed, LocalTrainer, Private, TrainingConfig, TrainingError,
@@ -24,7 +24,7 @@ use super::{
 pub(super) fn work(
     config: &TrainingConfig,
     jobs: &blocking::Receiver<Job>,
-    reports: &mpsc::UnboundedSender<WorkerReport>,
+    reports: &Reporter,
 ) -> Result<(), TrainingError> {
     if let Task::Adapter(task) = &config.task {
         // TASK-01
@@ -50,7 +50,7 @@ pub(super) fn work(
 /// Opens the hospital's own program, or the built-in trainer if there is enough memory for it.
 pub(super) fn open(
     config: &TrainingConfig,
-    reports: &mpsc::UnboundedSender<WorkerReport>,
+    reports: &Reporter,
 ) -> Result<Box<dyn LocalTrainer>, TrainingError> {
     if let Some(program) = &config.program {
         return Ok(Box::new(Program::new(config, program)?));
@@ -69,23 +69,19 @@ pub(super) fn open(
 }
 
 /// Reports the memory that training takes, and fails if the machine does not have it.
-fn check_memory(
-    estimate: MemoryEstimate,
-    device: Device,
-    reports: &mpsc::UnboundedSender<WorkerReport>,
-) -> Result<(), ExpertsError> {
-    let _ = reports.send(WorkerReport::Memory { needed: estimate.total(), free: available(device) });
+fn check_memory(estimate: MemoryEstimate, device: Device, reports: &Reporter) -> Result<(), ExpertsError> {
+    reports.send(WorkerReport::Memory { needed: estimate.total(), free: available(device) });
     estimate.check(device)
 }
 
 /// Reports each further percent of a file.
-fn reading(reports: &mpsc::UnboundedSender<WorkerReport>) -> impl FnMut(ReadSoFar) {
+fn reading(reports: &Reporter) -> impl FnMut(ReadSoFar) {
     let mut reported = 0;
     move |ReadSoFar { done, total }| {
         let percent = 100 * done / total.max(1);
         if percent > reported {
             reported = percent;
-            let _ = reports.send(WorkerReport::Reading { done, total });
+            reports.send(WorkerReport::Reading { done, total });
         }
     }
 }
@@ -97,13 +93,12 @@ struct Worker<'a> {
     /// Width of the hidden states that routers read.
     width: usize,
     trainer: Box<dyn LocalTrainer>,
-    reports: &'a mpsc::UnboundedSender<WorkerReport>,
+    reports: &'a Reporter,
 }
 
 impl Worker<'_> {
     fn report(&self, report: WorkerReport) {
-        // The receiver is gone only when the program is ending.
-        let _ = self.reports.send(report);
+        self.reports.send(report);
     }
 
     fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
@@ -182,14 +177,10 @@ fn is_routing(shape: &BlockShape) -> bool {
 }
 
 /// Reports the steps of one of several trainings. `span` is how many of them are done, and how many there are.
-fn progress(
-    reports: &mpsc::UnboundedSender<WorkerReport>,
-    span: (usize, usize),
-    local: bool,
-) -> impl FnMut(usize, usize) {
+fn progress(reports: &Reporter, span: (usize, usize), local: bool) -> impl FnMut(usize, usize) {
     move |step, steps| {
         let done = span.0 * steps + step;
-        let _ = reports.send(WorkerReport::Progress { done, total: span.1 * steps, local });
+        reports.send(WorkerReport::Progress { done, total: span.1 * steps, local });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Changes from one edition of the consortium file to the next.
 
-use super::{ConsortiumError, ConsortiumFile, MAX_FILE_BYTES, Party, PublicBytes};
+use super::{Consortium, ConsortiumError, ConsortiumFile, MAX_FILE_BYTES, Party, PublicBytes};
 use crate::id::PartyId;
 
 impl ConsortiumFile {
@@ -66,6 +66,20 @@ impl ConsortiumFile {
             changes.push(format!("{} ({}, {}) joins", party.id, party.name, party.organisation));
         }
         changes
+    }
+}
+
+impl Consortium {
+    /// The consortium as its file has it.
+    pub fn to_file(&self) -> ConsortiumFile {
+        ConsortiumFile {
+            name: self.name.clone(),
+            epoch: self.epoch_number,
+            start: self.start,
+            retired: self.retired.clone(),
+            coordinator: self.coordinator.clone(),
+            parties: self.parties.values().cloned().collect(),
+        }
     }
 }
 

@@ -103,13 +103,15 @@ pub(crate) struct RoundJournal {
 }
 
 impl RoundJournal {
-    /// Locks a folder, and reads the journal that an earlier coordinator left in it.
+    /// Locks a folder, and reads the journal that an earlier coordinator left in it, of this epoch or of the one
+    /// `before`, which this one continues from.
     ///
     /// # Errors
     /// See [`RoundJournalError`].
     pub(crate) fn open(
         folder: &Path,
         epoch: Digest,
+        before: Option<Digest>,
     ) -> Result<(Self, Option<JournalContent>), RoundJournalError> {
         let path = folder.join(NAME);
         let lock = cloister_storage::create_folder(folder)
@@ -125,7 +127,7 @@ impl RoundJournal {
         let (records, whole) = journal.records(&bytes)?;
         let content = journal.interpret(&records, bytes.len() - whole)?;
         // Checked before the file is opened for writing: another epoch's journal keeps even its torn end.
-        if content.beginning.epoch != epoch {
+        if content.beginning.epoch != epoch && Some(content.beginning.epoch) != before {
             return Err(RoundJournalError::Epoch { path, got: content.beginning.epoch, expected: epoch });
         }
         let file = open_at_end(&path, whole as u64).map_err(|source| journal.failed(source))?;

@@ -50,7 +50,7 @@ fn bytes_of((input, now): (Input, Time)) -> Vec<u8> {
 
 /// A journal of two inputs, closed.
 fn written(folder: &Path) {
-    let (mut journal, kept) = RoundJournal::open(folder, EPOCH).expect("a new folder");
+    let (mut journal, kept) = RoundJournal::open(folder, EPOCH, None).expect("a new folder");
     assert!(kept.is_none());
     journal.begin(&beginning(), [bytes_of(input(1))]).expect("writable");
     journal.append(&bytes_of(input(2))).expect("writable");
@@ -69,13 +69,13 @@ fn a_round_survives_a_restart_and_what_was_torn_is_dropped() {
     for torn in [0, 1, 8, 15, 16, 47, record - 1] {
         let tail = [&whole[..], &whole[whole.len() - record..][..torn]].concat();
         fs::write(&path, tail).expect("writable");
-        let (mut journal, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
+        let (mut journal, kept) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
         let kept = kept.expect("it was begun");
         assert_eq!((kept.beginning, kept.torn), (beginning(), torn));
         assert_eq!(kept.inputs, [input(1), input(2)]);
         journal.append(&bytes_of(input(3))).expect("writable");
         drop(journal);
-        let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
+        let (_, kept) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
         assert_eq!(kept.expect("it was begun").inputs, [input(1), input(2), input(3)]);
         fs::write(&path, &whole).expect("writable");
     }
@@ -93,19 +93,19 @@ fn a_journal_that_was_cut_is_used_and_one_with_a_changed_byte_is_refused_and_kep
     // The beginning is written as a whole, so no crash cuts it.
     for length in whole.len() - 2 * record..=whole.len() {
         fs::write(&path, &whole[..length]).expect("writable");
-        let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("cut off by a power cut");
+        let (_, kept) = RoundJournal::open(&folder, EPOCH, None).expect("cut off by a power cut");
         let inputs = 2 - (whole.len() - length).div_ceil(record);
         assert_eq!(kept.expect("it was begun").inputs.len(), inputs, "{length}");
     }
     fs::write(&path, [&whole[..], &[0; 5000]].concat()).expect("writable");
-    let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("longer than its bytes");
+    let (_, kept) = RoundJournal::open(&folder, EPOCH, None).expect("longer than its bytes");
     assert_eq!(kept.map(|kept| (kept.inputs.len(), kept.torn)), Some((2, 5000)));
     for place in 0..whole.len() {
         for change in [1, 0x80] {
             let mut bytes = whole.clone();
             bytes[place] ^= change;
             fs::write(&path, &bytes).expect("writable");
-            let refused = RoundJournal::open(&folder, EPOCH).map(|_| ());
+            let refused = RoundJournal::open(&folder, EPOCH, None).map(|_| ());
             assert!(matches!(refused, Err(RoundJournalError::Record { .. })), "{place}: {refused:?}");
             assert_eq!(fs::read(&path).expect("there"), bytes, "{place}: the file is as it was");
         }
@@ -117,11 +117,11 @@ fn a_journal_that_was_cut_is_used_and_one_with_a_changed_byte_is_refused_and_kep
 fn the_next_round_begins_without_the_inputs_of_the_last() {
     let folder = scratch("next");
     written(&folder);
-    let (mut journal, _) = RoundJournal::open(&folder, EPOCH).expect("readable");
+    let (mut journal, _) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
     let next = Beginning { closed_rounds: 4, ..beginning() };
     journal.begin(&next, [bytes_of(input(9))]).expect("writable");
     drop(journal);
-    let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
+    let (_, kept) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
     let kept = kept.expect("it was begun");
     assert_eq!((kept.beginning, kept.inputs), (next, vec![input(9)]));
     fs::remove_dir_all(folder).expect("there");
@@ -148,7 +148,7 @@ fn what_the_coordinator_keeps_is_its_owners_alone() {
 fn what_is_erased_is_not_in_the_file() {
     let folder = scratch("erased");
     written(&folder);
-    let (mut journal, _) = RoundJournal::open(&folder, EPOCH).expect("readable");
+    let (mut journal, _) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
     let secret = b"a masked block of a void cohort";
     let chunk =
         Chunk { round: Round(4), owner: PartyId(7), block: BlockId(1), index: 0, bytes: secret.to_vec() };
@@ -162,7 +162,7 @@ fn what_is_erased_is_not_in_the_file() {
     assert!(!holds());
     journal.append(&bytes_of(input(4))).expect("writable");
     drop(journal);
-    let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
+    let (_, kept) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
     assert_eq!(kept.expect("it was begun").inputs, [input(1), input(2), input(4)]);
     fs::remove_dir_all(folder).expect("there");
 }
@@ -171,16 +171,19 @@ fn what_is_erased_is_not_in_the_file() {
 fn a_folder_in_use_or_of_another_epoch_or_damaged_is_refused() {
     let folder = scratch("refused");
     written(&folder);
-    let (journal, _) = RoundJournal::open(&folder, EPOCH).expect("readable");
-    assert!(matches!(RoundJournal::open(&folder, EPOCH), Err(RoundJournalError::InUse(_))));
+    let (journal, _) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
+    assert!(matches!(RoundJournal::open(&folder, EPOCH, None), Err(RoundJournalError::InUse(_))));
     drop(journal);
-    let other = RoundJournal::open(&folder, Digest([2; 32]));
+    let next =
+        RoundJournal::open(&folder, Digest([2; 32]), Some(EPOCH)).map(|(_, content)| content.is_some());
+    assert!(matches!(next, Ok(true)), "control: an epoch that continues from the journal's");
+    let other = RoundJournal::open(&folder, Digest([2; 32]), None);
     assert!(matches!(other, Err(RoundJournalError::Epoch { got: EPOCH, .. })), "{other:?}");
     let path = folder.join(NAME);
     let mut bytes = fs::read(&path).expect("there");
     bytes[50] ^= 1;
     fs::write(&path, bytes).expect("writable");
-    let damaged = RoundJournal::open(&folder, EPOCH);
+    let damaged = RoundJournal::open(&folder, EPOCH, None);
     assert!(matches!(damaged, Err(RoundJournalError::Record { record: 1, .. })), "{damaged:?}");
     fs::remove_dir_all(folder).expect("there");
 }

@@ -16,6 +16,9 @@ use crate::links::{CLOSE_WITHIN, LinkReport, NO_LINK};
 /// How long a party that connects after the last round may take to ask for the model.
 pub(super) const ASK_WITHIN: Duration = Duration::from_secs(2);
 
+/// The reason with which links are closed when another edition begins. Clients connect again, and get it.
+const NEW_EDITION: &str = "another edition of the consortium file is in force";
+
 /// The reason with which links are closed when the program is told to stop. Clients connect again.
 const STOPPING: &str = "the coordinator stops, and will be back";
 
@@ -42,6 +45,11 @@ impl Server<'_> {
         (self.events)(ServerEvent::Stopping);
         // Whether a party acknowledged does not matter: it connects again, and is told everything.
         let _ = self.links.close(STOPPING, CLOSE_WITHIN).await;
+    }
+
+    /// Closes all links before another edition begins: some parties may have left, or have new certificates.
+    pub(super) async fn close_for_edition(&mut self) {
+        let _ = self.links.close(NEW_EDITION, CLOSE_WITHIN).await;
     }
 
     /// Stays after the last round for parties that missed how it ended (`ROUND-23`): until each party that

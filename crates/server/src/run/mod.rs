@@ -1,13 +1,16 @@
 //! The coordinator's loop.
 
+mod control;
 mod ending;
 mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cloister_params::id::PartyId;
+use cloister_identity::keep_edition;
+use cloister_params::id::{Digest, PartyId};
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, RoundReport, Time};
 use cloister_protocol::fault::Fault;
 use cloister_transport::{AcceptError, Fingerprint, Link, Listener, Roster};
@@ -15,14 +18,18 @@ use tokio::sync::mpsc;
 
 use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
+use crate::edition::{continue_from, edition_frame};
 use crate::error::ServerError;
 use crate::files::{write_epoch_start, write_round};
 use crate::journal::{Beginning, JournalContent, RoundJournal};
 use crate::ledgers::record;
 use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
 
+use control::NextEdition;
 use ending::ASK_WITHIN;
 use pace::{NextTask, Pace};
+
+pub use control::{ControlCommand, ControlRequest, ControlSender, ServerStatus};
 
 struct Server<'a> {
     config: &'a ServerConfig,
@@ -38,6 +45,8 @@ struct Server<'a> {
     started: Instant,
     /// Rounds with sums so far, those before a restart included.
     closed_rounds: u64,
+    /// How many rounds with sums there will be. The operator may change it.
+    num_rounds: u64,
     aborted_in_a_row: u64,
     pace: Pace,
     /// The parties that have refused since the last sum, each with its reason.
@@ -51,36 +60,55 @@ struct Server<'a> {
 /// # Errors
 /// See [`ServerError`].
 pub async fn run(
-    config: ServerConfig,
+    mut config: ServerConfig,
+    mut control: mpsc::Receiver<ControlRequest>,
     events: &mut (dyn FnMut(ServerEvent) + Send),
 ) -> Result<(), ServerError> {
-    let parties = config.epoch.consortium().parties();
-    let roster = Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?;
-    let (links, mut reports) = Links::new(LinkLimits::new(&config));
-    let mut stop = config.stop.clone();
-    let mut server = Server::start(&config, links, events)?;
-    let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
-    let address =
-        listener.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
-    (server.events)(ServerEvent::Listening(address));
+    let mut listener: Option<Listener> = None;
     loop {
-        let wake = match server.next_task()? {
-            NextTask::Serve { until } => until,
-            NextTask::StartRound => {
-                server.start_round()?;
-                continue;
+        let roster = roster(&config)?;
+        let (links, mut reports) = Links::new(LinkLimits::new(&config));
+        let mut server = Server::start(&config, links, events)?;
+        let listener = match &mut listener {
+            Some(listener) => {
+                listener.replace_roster(roster);
+                listener
             }
-            NextTask::Finish => return server.finish(&mut listener, &mut reports).await,
+            None => {
+                let bound = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
+                let address =
+                    bound.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
+                (server.events)(ServerEvent::Listening(address));
+                listener.insert(bound)
+            }
         };
-        tokio::select! {
-            step = server.step(&mut listener, &mut reports, wake) => step?,
-            // A round in progress continues after the next start.
-            () = stop.requested() => {
-                server.stop().await;
-                return Ok(());
-            }
-        }
+        let Some(next) = server.serve(listener, &mut reports, &mut control).await? else { return Ok(()) };
+        let num_rounds = server.num_rounds;
+        // Before the journal goes on in the new epoch: a restart needs both files then.
+        keep_next(&config.folder, &next)
+            .map_err(|source| ServerError::Io { what: "writing the new edition", source })?;
+        drop(server);
+        events(ServerEvent::Edition(next.epoch.consortium().epoch_number()));
+        config = ServerConfig { epoch: next.epoch, settings: *next.settings, num_rounds, ..config };
     }
+}
+
+/// Keeps an edition and the settings of its rounds in the coordinator's folder.
+fn keep_next(folder: &Path, next: &NextEdition) -> io::Result<()> {
+    let settings = next.settings.to_toml().map_err(io::Error::other)?;
+    cloister_storage::replace(&settings_path(folder), |file| file.write_all(settings.as_bytes()))?;
+    keep_edition(folder, &next.epoch)
+}
+
+/// The file in the coordinator's folder with the round settings of the edition that it keeps there.
+pub fn settings_path(folder: &Path) -> PathBuf {
+    folder.join("edition-settings.toml")
+}
+
+/// The certificates of the parties of the edition in force.
+fn roster(config: &ServerConfig) -> Result<Roster, ServerError> {
+    let parties = config.epoch.consortium().parties();
+    Ok(Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?)
 }
 
 impl<'a> Server<'a> {
@@ -90,18 +118,23 @@ impl<'a> Server<'a> {
         links: Links,
         events: &'a mut (dyn FnMut(ServerEvent) + Send),
     ) -> Result<Self, ServerError> {
-        let (journal, content) = RoundJournal::open(&config.folder, config.epoch.digest())?;
+        let before = config.epoch.consortium().start().map(|start| Digest(start.epoch.0));
+        let (journal, content) = RoundJournal::open(&config.folder, config.epoch.digest(), before)?;
         let (key, epoch) = (config.signing_key.clone(), config.epoch.clone());
-        let torn = content.as_ref().map(|content| content.torn);
-        let (coordinator, closed_rounds) = match content {
-            None => (Coordinator::new(key, epoch, config.model.clone()), 0),
-            Some(JournalContent { beginning, inputs, .. }) => {
-                let restored = Coordinator::restore(key, epoch, beginning.start, inputs);
+        let new = |model| Coordinator::new(key.clone(), epoch.clone(), model);
+        let (coordinator, closed_rounds, torn) = match content {
+            None => (new(config.model.clone()), 0, None),
+            Some(content) if content.beginning.epoch != epoch.digest() => {
+                let (model, closed_rounds) = continue_from(&content, &epoch)?;
+                (new(model), closed_rounds, None)
+            }
+            Some(JournalContent { beginning, inputs, torn }) => {
+                let restored = Coordinator::restore(key.clone(), epoch.clone(), beginning.start, inputs);
                 let coordinator = restored.map_err(|why| ServerError::Resume {
                     folder: config.folder.clone(),
                     why: Box::new(why),
                 })?;
-                (coordinator, beginning.closed_rounds)
+                (coordinator, beginning.closed_rounds, Some(torn))
             }
         };
         let mut server = Self {
@@ -114,6 +147,7 @@ impl<'a> Server<'a> {
             served_until: Instant::now(),
             started: Instant::now(),
             closed_rounds,
+            num_rounds: config.num_rounds,
             aborted_in_a_row: 0,
             pace: Pace::default(),
             refusals: BTreeMap::new(),
@@ -142,6 +176,40 @@ impl<'a> Server<'a> {
 }
 
 impl Server<'_> {
+    /// Serves the parties until the program ends, or until the next edition begins, which is the result.
+    async fn serve(
+        &mut self,
+        listener: &mut Listener,
+        reports: &mut mpsc::Receiver<LinkReport>,
+        control: &mut mpsc::Receiver<ControlRequest>,
+    ) -> Result<Option<NextEdition>, ServerError> {
+        let mut stop = self.config.stop.clone();
+        loop {
+            let wake = match self.next_task()? {
+                NextTask::Serve { until } => until,
+                NextTask::StartRound => {
+                    self.start_round()?;
+                    continue;
+                }
+                NextTask::Finish => return self.finish(listener, reports).await.map(|()| None),
+            };
+            tokio::select! {
+                step = self.step(listener, reports, wake) => step?,
+                // A round in progress continues after the next start.
+                () = stop.requested() => {
+                    self.stop().await;
+                    return Ok(None);
+                }
+                Some(request) = control.recv() => {
+                    if let Some(next) = self.answer(request) {
+                        self.close_for_edition().await;
+                        return Ok(Some(next));
+                    }
+                }
+            }
+        }
+    }
+
     fn now(&self) -> Time {
         Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
@@ -158,7 +226,7 @@ impl Server<'_> {
     /// Starts the journal of the next round. Every party has its whole allowance again.
     fn begin_journal(&mut self) -> Result<(), ServerError> {
         let (closed_rounds, start) = (self.closed_rounds, self.coordinator.checkpoint());
-        write_epoch_start(&self.config.folder, &self.config.epoch, &start)
+        write_epoch_start(&self.config.folder, self.config.epoch.digest(), &start)
             .map_err(|source| ServerError::Io { what: "writing epoch-start.toml", source })?;
         let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
         let now = self.now();
@@ -230,6 +298,10 @@ impl Server<'_> {
         self.pace.retry_now();
         self.served_until = Instant::now() + ASK_WITHIN;
         (self.events)(ServerEvent::Connected(party, carrier));
+        // Before anything of a round: a party with an earlier edition would reject it.
+        if let Some(frame) = edition_frame(&self.config.epoch) {
+            self.links.send(party, &frame);
+        }
         self.handle_input(Input::Connected(party))
     }
 
@@ -283,7 +355,7 @@ impl Server<'_> {
     /// Writes a round's files and ledgers, and starts the next journal. In this order: the journal is what a
     /// restart continues from, so that it must not pass the round before the files are on disk.
     fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
-        write_round(&self.config.folder, &report)
+        write_round(&self.config.folder, self.config.epoch.consortium().epoch_number(), &report)
             .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
         record(&self.config.folder, self.config.epoch.consortium().name(), &report)?;
         if report.opened.is_empty() {

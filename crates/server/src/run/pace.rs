@@ -52,6 +52,16 @@ impl Pace {
             self.asks_again_at = Some(Instant::now());
         }
     }
+
+    /// The operator wants rounds to start now.
+    pub(super) fn forget_pause(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// The operator has changed the number of rounds.
+    pub(super) fn forget_end(&mut self) {
+        self.has_reported_end = false;
+    }
 }
 
 impl Server<'_> {
@@ -69,8 +79,11 @@ impl Server<'_> {
             return Ok(NextTask::Serve { until: self.pace.asks_again_at });
         }
         self.pace.asks_again_at = None;
-        if self.closed_rounds >= self.config.num_rounds {
+        if self.closed_rounds >= self.num_rounds {
             return Ok(self.after_the_last_round());
+        }
+        if self.is_paused() {
+            return Ok(NextTask::Serve { until: None });
         }
         if let Some(until) = self.pace.paused_until.filter(|until| *until > now) {
             return Ok(NextTask::Serve { until: Some(until) });

@@ -1,93 +1,17 @@
-//! `cloister server`.
+//! A coordinator's events: their importance, as JSON, and as sentences.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU64;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::Args;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
-use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime};
-use cloister_transport::StopSignal;
+use cloister_server::ServerEvent;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
 use tracing::Level;
 
-use crate::events;
-use crate::failure::{Failure, FailureKind};
-use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
-use crate::link_flags::{LinkFlags, carrier_name};
-use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
-
-/// Flags of `cloister server`.
-#[derive(Debug, Args)]
-pub(crate) struct ServerArguments {
-    /// The consortium file. Its signature is in the file of the same name with `.sig` appended.
-    #[arg(long, env = "CLOISTER_CONSORTIUM")]
-    consortium: PathBuf,
-    /// The coordinator's folder: certificate.pem, key.pem, signing.key, policy.toml.
-    #[arg(long, env = "CLOISTER_IDENTITY")]
-    identity: PathBuf,
-    /// The round settings that the consortium agreed on.
-    #[arg(long)]
-    settings: PathBuf,
-    /// The initial parameters that the consortium agreed on.
-    #[arg(long)]
-    model: PathBuf,
-    /// The folder for logs, the model and the journal. A coordinator that is started again with the same folder goes on where
-    /// it stopped.
-    #[arg(long)]
-    data: PathBuf,
-    /// Address and port to listen on, for UDP and TCP. A port alone means all IPv4 addresses of this machine; [::]:443 means
-    /// all IPv4 and IPv6 addresses.
-    #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
-    listen: SocketAddr,
-    /// Number of rounds to run, including those before a restart.
-    #[arg(long, default_value_t = NonZeroU64::MIN)]
-    num_rounds: NonZeroU64,
-    /// Number of members that must be connected before a round starts. By default the smallest cohort; with --until-finished, all
-    /// members, before the first round alone.
-    #[arg(long)]
-    min_available_nodes: Option<usize>,
-    /// With --until-finished, wait this many seconds for these members. Otherwise the coordinator waits as long as it takes.
-    #[arg(long, default_value_t = 600, requires = "until_finished")]
-    start_within_s: u64,
-    #[command(flatten)]
-    link: LinkFlags,
-    /// Wait this many seconds for a party that lost its link.
-    #[arg(long, default_value_t = 60)]
-    reconnect_within_s: u64,
-    #[command(flatten)]
-    service: ServiceArguments,
-}
-
-pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
-    // Before anything is written and before threads start, because the umask belongs to the whole process.
-    cloister_storage::restrict_new_files();
-    let print_events = arguments.service.events;
-    arguments.service.start_log();
-    let (switch, stop) = stop_signal();
-    let config = configure(arguments, stop)?;
-    let served = run_until_stopped(
-        &switch,
-        cloister_server::run(config, &mut |event: ServerEvent| {
-            if let ServerEvent::Listening(address) = &event {
-                notify_ready(&format!("listening at {address}"));
-            }
-            match print_events {
-                true => events::print(to_json(&event)),
-                false => log::event(level(&event), &to_text(&event), &to_json(&event)),
-            }
-        }),
-    )?;
-    served.map_err(|error| Failure::new(kind(&error), error))
-}
+use crate::link_flags::carrier_name;
 
 /// How important an event is to the operator.
-fn level(event: &ServerEvent) -> Level {
+pub(super) fn level(event: &ServerEvent) -> Level {
     match event {
         // Normal after a restart.
         ServerEvent::Unexpected(..) => Level::DEBUG,
@@ -102,80 +26,11 @@ fn level(event: &ServerEvent) -> Level {
     }
 }
 
-fn kind(error: &ServerError) -> FailureKind {
-    match error {
-        ServerError::Bind(_)
-        | ServerError::TooFewMembers { .. }
-        | ServerError::Journal(RoundJournalError::InUse(_)) => FailureKind::Unavailable,
-        ServerError::QuorumLost(_)
-        | ServerError::RefusedWithoutQuorum { .. }
-        | ServerError::Refused { .. }
-        | ServerError::NothingSummed(_) => FailureKind::QuorumLost,
-        ServerError::InvalidPlan(_)
-        | ServerError::Outdated { .. }
-        | ServerError::Roster(_)
-        | ServerError::Ledger(_)
-        | ServerError::Journal(RoundJournalError::Epoch { .. }) => FailureKind::Config,
-        ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => FailureKind::Error,
-    }
-}
-
-fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<ServerConfig, Failure> {
-    let folder = PartyFolder::load(&arguments.identity)?;
-    let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
-    let settings = RoundSettings::parse(&read_text(&arguments.settings)?)
-        .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
-    settings
-        .check(epoch.consortium())
-        .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
-    let members = epoch.consortium().members().count();
-    let model = load_model(&arguments.model)?;
-    // Before the port is opened: settings for other blocks than the model's could not be planned.
-    model.check(&settings.blocks).map_err(|why| {
-        Failure::config(format!("{} and {}: {why}", arguments.settings.display(), arguments.model.display()))
-    })?;
-    let lifetime = match arguments.service.until_finished {
-        true => ServerLifetime::UntilFinished { start_within: Duration::from_secs(arguments.start_within_s) },
-        false => ServerLifetime::UntilStopped,
-    };
-    Ok(ServerConfig {
-        signing_key: folder.signing_key,
-        identity: folder.identity,
-        listen: arguments.listen,
-        settings,
-        model,
-        num_rounds: arguments.num_rounds.get(),
-        min_available_nodes: arguments.min_available_nodes.unwrap_or(match lifetime {
-            ServerLifetime::UntilFinished { .. } => members,
-            // A service goes on without a hospital that is away for a night.
-            ServerLifetime::UntilStopped => epoch.consortium().floors().cohort,
-        }),
-        lifetime,
-        stop,
-        reconnect_within: Duration::from_secs(arguments.reconnect_within_s),
-        transport: arguments.link.settings(),
-        folder: arguments.data,
-        epoch,
-    })
-}
-
-/// An address of this machine with a port, or a port alone.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let port = text.strip_prefix(':').unwrap_or(text);
-    if let Ok(port) = port.parse::<u16>() {
-        // All addresses, because a coordinator must be reachable from other machines.
-        return Ok((Ipv4Addr::UNSPECIFIED, port).into());
-    }
-    text.parse().map_err(|_| {
-        "expected an address of this machine with a port, like 0.0.0.0:443, or a port alone".to_owned()
-    })
-}
-
 fn numbers(parties: &[PartyId]) -> Vec<u32> {
     parties.iter().map(|party| party.0).collect()
 }
 
-fn to_json(event: &ServerEvent) -> Value {
+pub(super) fn to_json(event: &ServerEvent) -> Value {
     match event {
         ServerEvent::Waiting { connected, wanted, missing } => json!({
             "event": "waiting", "connected": connected, "wanted": wanted, "missing": numbers(missing)
@@ -184,6 +39,9 @@ fn to_json(event: &ServerEvent) -> Value {
             json!({"event": "paused", "reason": reason, "seconds": pause.as_secs()})
         }
         ServerEvent::RoundsDone(rounds) => json!({"event": "rounds_done", "rounds": rounds}),
+        ServerEvent::RoundsPaused => json!({"event": "rounds_paused"}),
+        ServerEvent::RoundsResumed => json!({"event": "rounds_resumed"}),
+        ServerEvent::Edition(edition) => json!({"event": "edition", "edition": edition}),
         ServerEvent::Stopping => json!({"event": "stopping"}),
         ServerEvent::Listening(address) => json!({"event": "listening", "address": address.to_string()}),
         ServerEvent::Resumed { closed_rounds, in_round, torn } => json!({
@@ -265,7 +123,7 @@ fn round_report(report: &RoundReport) -> Value {
     })
 }
 
-fn to_text(event: &ServerEvent) -> String {
+pub(super) fn to_text(event: &ServerEvent) -> String {
     match event {
         ServerEvent::Waiting { connected, wanted, missing } => format!(
             "no round starts yet: {connected} members are connected, at least {wanted} and a quorum of custodians are needed; \
@@ -279,6 +137,11 @@ fn to_text(event: &ServerEvent) -> String {
             format!(
                 "all {rounds} rounds have ended; the coordinator stays for parties that missed the last one"
             )
+        }
+        ServerEvent::RoundsPaused => "the operator paused the rounds; a round in progress goes on".into(),
+        ServerEvent::RoundsResumed => "the operator resumed the rounds".into(),
+        ServerEvent::Edition(edition) => {
+            format!("edition {edition} of the consortium file is in force; all parties connect again")
         }
         ServerEvent::Stopping => "stopping; a round in progress continues after the next start".into(),
         ServerEvent::Listening(address) => format!("listening at {address}"),

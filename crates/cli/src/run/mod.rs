@@ -1,0 +1,127 @@
+//! `cloister run`: what an operator asks of a running coordinator, by the control socket in its data folder.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::failure::{Failure, FailureKind};
+use crate::folder::read_text;
+use crate::output;
+use crate::service::control_socket::{OperatorRequest, socket_path};
+
+/// How long to wait for the coordinator's answer: it may be writing a large model.
+const ANSWER_WITHIN: Duration = Duration::from_mins(5);
+
+/// Flags of `cloister run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The coordinator's data folder.
+    #[arg(long, env = "CLOISTER_DATA", global = true, default_value = "data")]
+    data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show how the rounds stand, and who is connected.
+    Status,
+    /// Start no further round. A round in progress goes on. It stays so over a restart of the coordinator.
+    Pause,
+    /// Start rounds again.
+    Resume,
+    /// Run further rounds.
+    Start {
+        /// Number of further rounds with sums.
+        #[arg(long)]
+        rounds: u64,
+    },
+    /// Begin the epoch of the next edition of the consortium file. The rounds must be paused, and the last one must have ended.
+    Edition {
+        /// The consortium file. Its signature is in the file of the same name with `.sig` appended.
+        file: PathBuf,
+        /// Round settings from this edition on, if they change.
+        #[arg(long)]
+        settings: Option<PathBuf>,
+    },
+    /// Stop the coordinator. A round in progress continues after the next start.
+    Stop,
+}
+
+pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    let request = match &arguments.command {
+        Command::Status => OperatorRequest::Status,
+        Command::Pause => OperatorRequest::Pause,
+        Command::Resume => OperatorRequest::Resume,
+        Command::Start { rounds } => OperatorRequest::Start { rounds: *rounds },
+        Command::Stop => OperatorRequest::Stop,
+        Command::Edition { file, settings } => OperatorRequest::Edition {
+            file: read_text(file)?,
+            signature: read_text(&file.with_added_extension("sig"))?,
+            settings: settings.as_deref().map(read_text).transpose()?,
+        },
+    };
+    let status = ask(&arguments.data, &request)?;
+    match arguments.json {
+        true => output::line(status),
+        false => output::print(to_text(&status)),
+    }
+}
+
+/// Sends a request to the coordinator and returns its answer.
+fn ask(data: &Path, request: &OperatorRequest) -> Result<Value, Failure> {
+    let path = socket_path(data);
+    let unavailable = |error: std::io::Error| {
+        Failure::new(
+            FailureKind::Unavailable,
+            format!(
+                "no coordinator answers at {}: {error}; give the data folder of a coordinator that runs, as the user that it runs \
+                 as",
+                path.display()
+            ),
+        )
+    };
+    let mut stream = UnixStream::connect(&path).map_err(unavailable)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(unavailable)?;
+    let line = serde_json::to_string(request).map_err(Failure::error)? + "\n";
+    stream.write_all(line.as_bytes()).map_err(unavailable)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).map_err(unavailable)?;
+    let answer: Value = serde_json::from_str(&answer)
+        .map_err(|_| Failure::new(FailureKind::Unavailable, "the coordinator ended before it answered"))?;
+    match answer["error"].as_str() {
+        Some(why) => Err(Failure::error(why)),
+        None => Ok(answer["ok"].clone()),
+    }
+}
+
+fn to_text(status: &Value) -> String {
+    let parties = |key: &str| {
+        let list = status[key].as_array().map_or(&[][..], Vec::as_slice);
+        match list.is_empty() {
+            true => "none".to_owned(),
+            false => list.iter().map(Value::to_string).collect::<Vec<_>>().join(", "),
+        }
+    };
+    let state = match (status["in_round"].as_bool(), status["paused"].as_bool()) {
+        (Some(true), Some(true)) => "a round is in progress, and no further one starts",
+        (Some(true), _) => "a round is in progress",
+        (_, Some(true)) => "paused",
+        _ => "between rounds",
+    };
+    format!(
+        "edition    {}\nrounds     {} of {} have ended with sums\nstate      {state}\nconnected  {}\nmissing    {}\n",
+        status["edition"],
+        status["closed_rounds"],
+        status["num_rounds"],
+        parties("connected"),
+        parties("missing"),
+    )
+}

@@ -1,0 +1,182 @@
+//! `cloister server`.
+
+mod event_text;
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use cloister_params::consortium::PublicBytes;
+use cloister_params::plan::RoundSettings;
+use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime};
+use cloister_transport::StopSignal;
+use tokio::sync::mpsc;
+
+use crate::events;
+use crate::failure::{Failure, FailureKind};
+use crate::folder::{PartyFolder, load_consortium, load_model, newest_edition, read_text};
+use crate::link_flags::LinkFlags;
+use crate::service::control_socket::{ControlSocket, socket_path};
+use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
+use event_text::{level, to_json, to_text};
+
+/// Flags of `cloister server`.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArguments {
+    /// The consortium file. Its signature is in the file of the same name with `.sig` appended.
+    #[arg(long, env = "CLOISTER_CONSORTIUM")]
+    consortium: PathBuf,
+    /// The coordinator's folder: certificate.pem, key.pem, signing.key, policy.toml.
+    #[arg(long, env = "CLOISTER_IDENTITY")]
+    identity: PathBuf,
+    /// The round settings that the consortium agreed on.
+    #[arg(long)]
+    settings: PathBuf,
+    /// The initial parameters that the consortium agreed on.
+    #[arg(long)]
+    model: PathBuf,
+    /// The folder for logs, the model and the journal. A coordinator that is started again with the same folder goes on where
+    /// it stopped.
+    #[arg(long)]
+    data: PathBuf,
+    /// Address and port to listen on, for UDP and TCP. A port alone means all IPv4 addresses of this machine; [::]:443 means
+    /// all IPv4 and IPv6 addresses.
+    #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
+    listen: SocketAddr,
+    /// Number of rounds to run, including those before a restart.
+    #[arg(long, default_value_t = NonZeroU64::MIN)]
+    num_rounds: NonZeroU64,
+    /// Number of members that must be connected before a round starts. By default the smallest cohort; with --until-finished, all
+    /// members, before the first round alone.
+    #[arg(long)]
+    min_available_nodes: Option<usize>,
+    /// With --until-finished, wait this many seconds for these members. Otherwise the coordinator waits as long as it takes.
+    #[arg(long, default_value_t = 600, requires = "until_finished")]
+    start_within_s: u64,
+    #[command(flatten)]
+    link: LinkFlags,
+    /// Wait this many seconds for a party that lost its link.
+    #[arg(long, default_value_t = 60)]
+    reconnect_within_s: u64,
+    #[command(flatten)]
+    service: ServiceArguments,
+}
+
+pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
+    // Before anything is written and before threads start, because the umask belongs to the whole process.
+    cloister_storage::restrict_new_files();
+    let print_events = arguments.service.events;
+    arguments.service.start_log();
+    let (switch, stop) = stop_signal();
+    let path = socket_path(&arguments.data);
+    let (config, governance_key) = configure(arguments, stop)?;
+    let (coordinator, control) = mpsc::channel(1);
+    let settings = config.settings.clone();
+    let socket = ControlSocket { coordinator, stop: &switch, governance_key, settings };
+    let mut show = |event: ServerEvent| {
+        if let ServerEvent::Listening(address) = &event {
+            notify_ready(&format!("listening at {address}"));
+        }
+        match print_events {
+            true => events::print(to_json(&event)),
+            false => log::event(level(&event), &to_text(&event), &to_json(&event)),
+        }
+    };
+    let served = run_until_stopped(&switch, async {
+        tokio::select! {
+            served = cloister_server::run(config, control, &mut show) => served,
+            never = serve_operator(socket, &path) => match never {},
+        }
+    })?;
+    served.map_err(|error| Failure::new(kind(&error), error))
+}
+
+/// Answers the operator's requests. Without a socket the rounds go on, and nobody can ask.
+async fn serve_operator(socket: ControlSocket<'_>, path: &Path) -> Infallible {
+    if let Err(error) = socket.serve(path).await {
+        tracing::warn!(
+            "`cloister run` does not work, because {} cannot be listened at: {error}",
+            path.display()
+        );
+    }
+    std::future::pending().await
+}
+
+fn kind(error: &ServerError) -> FailureKind {
+    match error {
+        ServerError::Bind(_)
+        | ServerError::TooFewMembers { .. }
+        | ServerError::Journal(RoundJournalError::InUse(_)) => FailureKind::Unavailable,
+        ServerError::QuorumLost(_)
+        | ServerError::RefusedWithoutQuorum { .. }
+        | ServerError::Refused { .. }
+        | ServerError::NothingSummed(_) => FailureKind::QuorumLost,
+        ServerError::InvalidPlan(_)
+        | ServerError::Outdated { .. }
+        | ServerError::Roster(_)
+        | ServerError::Ledger(_)
+        | ServerError::Edition(_)
+        | ServerError::Journal(RoundJournalError::Epoch { .. }) => FailureKind::Config,
+        ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => FailureKind::Error,
+    }
+}
+
+fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConfig, PublicBytes), Failure> {
+    let folder = PartyFolder::load(&arguments.identity)?;
+    let given = load_consortium(&arguments.consortium, &folder.policy)?;
+    let epoch = newest_edition(given.clone(), &arguments.data, &folder.policy);
+    // The settings that came with an edition are in force until an edition brings others.
+    let settings_file = match epoch.digest() == given.digest() {
+        true => arguments.settings.clone(),
+        false => cloister_server::settings_path(&arguments.data),
+    };
+    let in_settings = |error: String| Failure::config(format!("{}: {error}", settings_file.display()));
+    let settings =
+        RoundSettings::parse(&read_text(&settings_file)?).map_err(|error| in_settings(error.to_string()))?;
+    settings.check(epoch.consortium()).map_err(|error| in_settings(error.to_string()))?;
+    let members = epoch.consortium().members().count();
+    let model = load_model(&arguments.model)?;
+    // Before the port is opened: settings for other blocks than the model's could not be planned.
+    model.check(&settings.blocks).map_err(|why| {
+        Failure::config(format!("{} and {}: {why}", arguments.settings.display(), arguments.model.display()))
+    })?;
+    let lifetime = match arguments.service.until_finished {
+        true => ServerLifetime::UntilFinished { start_within: Duration::from_secs(arguments.start_within_s) },
+        false => ServerLifetime::UntilStopped,
+    };
+    let config = ServerConfig {
+        signing_key: folder.signing_key,
+        identity: folder.identity,
+        listen: arguments.listen,
+        settings,
+        model,
+        num_rounds: arguments.num_rounds.get(),
+        min_available_nodes: arguments.min_available_nodes.unwrap_or(match lifetime {
+            ServerLifetime::UntilFinished { .. } => members,
+            // A service goes on without a hospital that is away for a night.
+            ServerLifetime::UntilStopped => epoch.consortium().floors().cohort,
+        }),
+        lifetime,
+        stop,
+        reconnect_within: Duration::from_secs(arguments.reconnect_within_s),
+        transport: arguments.link.settings(),
+        folder: arguments.data,
+        epoch,
+    };
+    Ok((config, folder.policy.governance_key))
+}
+
+/// An address of this machine with a port, or a port alone.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        // All addresses, because a coordinator must be reachable from other machines.
+        return Ok((Ipv4Addr::UNSPECIFIED, port).into());
+    }
+    text.parse().map_err(|_| {
+        "expected an address of this machine with a port, like 0.0.0.0:443, or a port alone".to_owned()
+    })
+}

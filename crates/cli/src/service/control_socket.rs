@@ -1,0 +1,172 @@
+//! The coordinator's control socket: a Unix socket in its data folder, which only its owner can open. Each
+//! connection carries one request and one answer, each a line of JSON.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::PublicBytes;
+use cloister_params::plan::RoundSettings;
+use cloister_server::{ControlCommand, ControlRequest, ControlSender, ServerStatus};
+use cloister_transport::StopSwitch;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+
+/// The longest request, in bytes: a consortium file and round settings.
+const MOST_REQUEST_BYTES: u64 = 16 << 20;
+
+/// What an operator asks of a running coordinator.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub(crate) enum OperatorRequest {
+    /// How the rounds stand.
+    Status,
+    /// Start no further round.
+    Pause,
+    /// Start rounds again.
+    Resume,
+    /// Run this many further rounds with sums.
+    Start { rounds: u64 },
+    /// Stop the program.
+    Stop,
+    /// Begin the epoch of the next edition.
+    Edition {
+        /// The consortium file.
+        file: String,
+        /// The governance key's signature, in hexadecimal digits.
+        signature: String,
+        /// The round settings from now on, if they change.
+        settings: Option<String>,
+    },
+}
+
+/// The socket in a coordinator's data folder.
+pub(crate) fn socket_path(data: &Path) -> PathBuf {
+    data.join("control.sock")
+}
+
+/// What the socket's side needs to carry out requests.
+pub(crate) struct ControlSocket<'a> {
+    pub(crate) coordinator: ControlSender,
+    pub(crate) stop: &'a StopSwitch,
+    /// The governance key that the coordinator's policy pins.
+    pub(crate) governance_key: PublicBytes,
+    /// The round settings until an edition brings others.
+    pub(crate) settings: RoundSettings,
+}
+
+impl ControlSocket<'_> {
+    /// Answers requests for ever. An error is that of the socket.
+    pub(crate) async fn serve(mut self, path: &Path) -> io::Result<()> {
+        let listener = listen(path).await?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            // One after the other: requests are rare, and an operator waits for each answer.
+            if let Err(error) = self.converse(stream).await {
+                tracing::debug!("a request to the control socket broke off: {error}");
+            }
+        }
+    }
+
+    async fn converse(&mut self, stream: UnixStream) -> io::Result<()> {
+        let (reader, mut writer) = stream.into_split();
+        let mut line = String::new();
+        BufReader::new(reader.take(MOST_REQUEST_BYTES)).read_line(&mut line).await?;
+        let answer = match serde_json::from_str(&line) {
+            Ok(request) => self.answer(request).await,
+            Err(error) => Err(format!("the request cannot be read: {error}")),
+        };
+        let answer = match answer {
+            Ok(status) => json!({"ok": status}),
+            Err(why) => json!({"error": why}),
+        };
+        writer.write_all(format!("{answer}\n").as_bytes()).await
+    }
+
+    async fn answer(&mut self, request: OperatorRequest) -> Result<Value, String> {
+        let status = match request {
+            OperatorRequest::Status => self.ask(ControlCommand::Status).await?,
+            OperatorRequest::Pause => self.ask(ControlCommand::Pause).await?,
+            OperatorRequest::Resume => self.ask(ControlCommand::Resume).await?,
+            OperatorRequest::Start { rounds } => {
+                let closed = self.ask(ControlCommand::Status).await?.closed_rounds;
+                self.ask(ControlCommand::SetRounds(closed + rounds)).await?;
+                self.ask(ControlCommand::Resume).await?
+            }
+            OperatorRequest::Stop => {
+                let status = self.ask(ControlCommand::Status).await?;
+                self.stop.request();
+                status
+            }
+            OperatorRequest::Edition { file, signature, settings } => {
+                self.begin_edition(&file, &signature, settings.as_deref()).await?
+            }
+        };
+        Ok(status_json(&status))
+    }
+
+    async fn begin_edition(
+        &mut self,
+        file: &str,
+        signature: &str,
+        settings: Option<&str>,
+    ) -> Result<ServerStatus, String> {
+        let mut bytes = [0; 64];
+        hex::decode_to_slice(signature.trim(), &mut bytes)
+            .map_err(|_| "the signature is not 128 hexadecimal digits".to_owned())?;
+        let epoch = Epoch::accept(file, &bytes, self.governance_key).map_err(|error| error.to_string())?;
+        let settings = match settings {
+            Some(text) => RoundSettings::parse(text).map_err(|error| error.to_string())?,
+            None => self.settings.clone(),
+        };
+        let command =
+            ControlCommand::BeginEdition { epoch: Arc::new(epoch), settings: Box::new(settings.clone()) };
+        let status = self.ask(command).await?;
+        self.settings = settings;
+        Ok(status)
+    }
+
+    async fn ask(&self, command: ControlCommand) -> Result<ServerStatus, String> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || "the coordinator is stopping".to_owned();
+        self.coordinator.send(ControlRequest { command, reply }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Listens at a path. A socket that an earlier run left behind is replaced.
+async fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        cloister_storage::create_folder(folder)?;
+    }
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(io::Error::other("another coordinator listens there"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    // The folder keeps others out as well; the umask was set before.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn status_json(status: &ServerStatus) -> Value {
+    let numbers = |parties: &[cloister_params::id::PartyId]| -> Vec<u32> {
+        parties.iter().map(|party| party.0).collect()
+    };
+    json!({
+        "edition": status.edition,
+        "in_round": status.in_round,
+        "paused": status.is_paused,
+        "closed_rounds": status.closed_rounds,
+        "num_rounds": status.num_rounds,
+        "connected": numbers(&status.connected),
+        "missing": numbers(&status.missing),
+    })
+}

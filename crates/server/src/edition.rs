@@ -1,0 +1,140 @@
+//! How a coordinator's folder goes on in the epoch of the next edition (`CONS-11`).
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::{EpochStart, LastEnding, PublicBytes};
+use cloister_params::id::{Digest, Round};
+use cloister_params::plan::RoundSettings;
+use cloister_protocol::coordinator::{CoordinatorCheckpoint, Input};
+use cloister_protocol::model::Model;
+use cloister_protocol::statement::body_digest;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
+use thiserror::Error;
+
+use crate::journal::JournalContent;
+
+/// Why a coordinator does not begin the epoch of an edition.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum EditionError {
+    /// A round has not ended.
+    #[error("a round is in progress; pause the rounds, and begin the edition after the round has ended")]
+    InRound,
+    /// The edition continues from something else.
+    #[error(
+        "the edition continues from another {what} than this coordinator's: it names {named}, and the coordinator has {present}; \
+         have it signed again with the epoch-start.toml that the coordinator's folder has now"
+    )]
+    Start {
+        /// Epoch, model or ending.
+        what: &'static str,
+        /// What the edition names.
+        named: String,
+        /// What the coordinator has.
+        present: String,
+    },
+    /// The edition is not later than the present one.
+    #[error("the edition has the number {got}, and edition {present} is in force; give a later one")]
+    NotLater {
+        /// The edition's number.
+        got: u32,
+        /// The present number.
+        present: u32,
+    },
+    /// The edition lists other keys for the coordinator.
+    #[error(
+        "the edition lists other keys for the coordinator than it has; stop it, and start it with the new folder of keys and \
+         the edition"
+    )]
+    CoordinatorKeys,
+    /// The round settings do not fit the edition's roster.
+    #[error("the round settings do not fit the edition: {0}")]
+    Settings(String),
+}
+
+/// What the next epoch would continue from, after the last round whose ending this is.
+pub(crate) fn epoch_start(epoch: Digest, checkpoint: &CoordinatorCheckpoint) -> EpochStart {
+    EpochStart {
+        epoch: PublicBytes(epoch.0),
+        model: PublicBytes(checkpoint.model.digest().0),
+        ending: checkpoint.last_ending.as_ref().and_then(last_ending),
+    }
+}
+
+/// The round and digest of an ending that this coordinator stored; it was checked when it was made.
+fn last_ending(ending: &Ending) -> Option<LastEnding> {
+    let (round, body): (Round, &[u8]) = match ending {
+        Ending::Closed { certificate, .. } => (certificate.parse().ok()?.round, &certificate.body),
+        Ending::Aborted(certificate) => (certificate.parse().ok()?.round, &certificate.body),
+    };
+    Some(LastEnding { round, digest: PublicBytes(body_digest(body).0) })
+}
+
+/// Checks that an epoch continues from this point (`CONS-06`).
+///
+/// # Errors
+/// [`EditionError::Start`] with what differs.
+pub(crate) fn check_continuation(epoch: &Epoch, present: &EpochStart) -> Result<(), EditionError> {
+    let Some(named) = epoch.consortium().start() else {
+        let (named, present) = ("none".to_owned(), present.epoch.to_string());
+        return Err(EditionError::Start { what: "epoch", named, present });
+    };
+    let ending = |start: &EpochStart| match start.ending {
+        Some(ending) => format!("{} ({})", ending.round, ending.digest),
+        None => "none".to_owned(),
+    };
+    for (what, named, present) in [
+        ("epoch", named.epoch.to_string(), present.epoch.to_string()),
+        ("ending", ending(named), ending(present)),
+        ("model", named.model.to_string(), present.model.to_string()),
+    ] {
+        if named != present {
+            return Err(EditionError::Start { what, named, present });
+        }
+    }
+    Ok(())
+}
+
+/// Checks an edition before the coordinator begins its epoch.
+///
+/// # Errors
+/// See [`EditionError`].
+pub(crate) fn check_edition(
+    next: &Epoch,
+    present: &Epoch,
+    start: &EpochStart,
+    settings: &RoundSettings,
+) -> Result<(), EditionError> {
+    let (got, number) = (next.consortium().epoch_number(), present.consortium().epoch_number());
+    if got <= number {
+        return Err(EditionError::NotLater { got, present: number });
+    }
+    check_continuation(next, start)?;
+    let (listed, ours) = (next.consortium().coordinator(), present.consortium().coordinator());
+    // The listener's certificate and the signing key were loaded when the program started.
+    if (listed.signing_key, listed.certificate) != (ours.signing_key, ours.certificate) {
+        return Err(EditionError::CoordinatorKeys);
+    }
+    settings.check(next.consortium()).map_err(|error| EditionError::Settings(error.to_string()))
+}
+
+/// What a journal of the epoch before gives the next one: its model, and the number of rounds with sums.
+///
+/// # Errors
+/// The journal is in the middle of a round, or the edition continues from something else.
+pub(crate) fn continue_from(content: &JournalContent, epoch: &Epoch) -> Result<(Model, u64), EditionError> {
+    let is_in_round = content.inputs.iter().any(|(input, _)| matches!(input, Input::StartRound(_)));
+    if is_in_round {
+        return Err(EditionError::InRound);
+    }
+    let beginning = &content.beginning;
+    check_continuation(epoch, &epoch_start(beginning.epoch, &beginning.start))?;
+    Ok((beginning.start.model.clone(), beginning.closed_rounds))
+}
+
+/// The frame that tells a party which edition is in force; none in the first epoch, for which no party can have
+/// an earlier file.
+pub(crate) fn edition_frame(epoch: &Epoch) -> Option<Frame> {
+    epoch.consortium().start()?;
+    let file = epoch.text().as_bytes().to_vec();
+    Some(Frame::Message(Message::Edition { file, signature: *epoch.signature() }))
+}

@@ -1,0 +1,143 @@
+//! What an operator asks of a running coordinator.
+
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::id::PartyId;
+use cloister_params::plan::RoundSettings;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Server;
+use crate::config::ServerEvent;
+use crate::edition::{EditionError, check_edition, epoch_start};
+
+/// The file in the coordinator's folder that says that no round starts. It survives a restart of the program.
+const PAUSED: &str = "paused";
+
+/// What an operator asks for.
+#[derive(Debug)]
+pub enum ControlCommand {
+    /// How the rounds stand.
+    Status,
+    /// Start no further round until [`ControlCommand::Resume`]. A round in progress goes on.
+    Pause,
+    /// Start rounds again.
+    Resume,
+    /// Run this many rounds with sums in all.
+    SetRounds(u64),
+    /// Begin the epoch of the next edition (`CONS-11`), with these round settings.
+    BeginEdition {
+        /// The edition, whose signature was checked.
+        epoch: Arc<Epoch>,
+        /// The settings of its rounds.
+        settings: Box<RoundSettings>,
+    },
+}
+
+/// A request, and where its answer goes.
+#[derive(Debug)]
+pub struct ControlRequest {
+    /// What is asked for.
+    pub command: ControlCommand,
+    /// The answer: how the rounds stand afterwards, or why nothing was done.
+    pub reply: oneshot::Sender<Result<ServerStatus, String>>,
+}
+
+/// The operator's end.
+pub type ControlSender = mpsc::Sender<ControlRequest>;
+
+/// How a coordinator stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerStatus {
+    /// The number of the edition in force.
+    pub edition: u32,
+    /// Whether a round is in progress.
+    pub in_round: bool,
+    /// Whether no further round starts.
+    pub is_paused: bool,
+    /// Rounds with sums so far, over all epochs of the folder.
+    pub closed_rounds: u64,
+    /// How many of them there will be.
+    pub num_rounds: u64,
+    /// Parties that are connected.
+    pub connected: Vec<PartyId>,
+    /// Parties that are not.
+    pub missing: Vec<PartyId>,
+}
+
+/// An edition that the coordinator begins after its links are closed.
+#[derive(Debug)]
+pub(super) struct NextEdition {
+    pub(super) epoch: Arc<Epoch>,
+    pub(super) settings: Box<RoundSettings>,
+}
+
+impl Server<'_> {
+    /// Whether the operator has paused the rounds.
+    pub(super) fn is_paused(&self) -> bool {
+        self.config.folder.join(PAUSED).exists()
+    }
+
+    /// Answers a request. The result is the edition to begin, if one was asked for and can begin.
+    pub(super) fn answer(&mut self, request: ControlRequest) -> Option<NextEdition> {
+        let (next, answer) = match self.carry_out_command(request.command) {
+            Ok(next) => (next, Ok(self.status())),
+            Err(why) => (None, Err(why)),
+        };
+        // Whoever asked may be gone.
+        let _ = request.reply.send(answer);
+        next
+    }
+
+    fn carry_out_command(&mut self, command: ControlCommand) -> Result<Option<NextEdition>, String> {
+        let path = self.config.folder.join(PAUSED);
+        match command {
+            ControlCommand::Status => {}
+            ControlCommand::Pause => {
+                cloister_storage::replace(&path, |_| Ok(())).map_err(|error| error.to_string())?;
+                (self.events)(ServerEvent::RoundsPaused);
+            }
+            ControlCommand::Resume => {
+                match std::fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(error.to_string());
+                    }
+                    _ => {}
+                }
+                self.pace.forget_pause();
+                (self.events)(ServerEvent::RoundsResumed);
+            }
+            ControlCommand::SetRounds(rounds) => {
+                self.num_rounds = rounds;
+                self.pace.forget_end();
+            }
+            ControlCommand::BeginEdition { epoch, settings } => {
+                self.check_next(&epoch, &settings).map_err(|error| error.to_string())?;
+                return Ok(Some(NextEdition { epoch, settings }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_next(&self, epoch: &Epoch, settings: &RoundSettings) -> Result<(), EditionError> {
+        if self.coordinator.is_busy() {
+            return Err(EditionError::InRound);
+        }
+        let present = epoch_start(self.config.epoch.digest(), &self.coordinator.checkpoint());
+        check_edition(epoch, &self.config.epoch, &present, settings)
+    }
+
+    fn status(&self) -> ServerStatus {
+        let connected = self.coordinator.connected();
+        let parties = self.config.epoch.consortium().parties().map(|party| party.id);
+        ServerStatus {
+            edition: self.config.epoch.consortium().epoch_number(),
+            in_round: self.coordinator.is_busy(),
+            is_paused: self.is_paused(),
+            closed_rounds: self.closed_rounds,
+            num_rounds: self.num_rounds,
+            connected: connected.iter().copied().collect(),
+            missing: parties.filter(|party| !connected.contains(party)).collect(),
+        }
+    }
+}
