@@ -15,6 +15,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::address::HostPort;
 use crate::connect_error::ConnectError;
+#[cfg(test)]
+use crate::link_error::commands_terminals;
 use crate::link_error::printable;
 
 /// The most bytes of a proxy's answer.
@@ -185,7 +187,23 @@ fn not_http(bytes: &[u8]) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_proxy_sends_is_shown_escaped_and_short(
+            begins in proptest::sample::select(vec!["", "HTTP/1.", "HTTP/1.1 200", "HTTP/1.1 407 "]),
+            rest in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let answer = [begins.as_bytes(), &rest].concat();
+            if let Some(Answer::NotHttp(text) | Answer::Refused { status: text, .. }) = parse(&answer) {
+                prop_assert!(!text.chars().any(commands_terminals), "{text}");
+                prop_assert!(text.len() <= 10 * (SHOWN + answer.len()));
+            }
+        }
+    }
 
     #[test]
     fn answers_are_read_at_every_cut() {

@@ -57,6 +57,28 @@ async fn a_peer_that_hears_the_end_and_leaves_at_once_does_not_spoil_the_closing
     }
 }
 
+/// Over QUIC an acknowledgement may wait for 25 ms, and is lost with the program.
+#[tokio::test]
+async fn a_program_that_hears_the_end_over_tcp_and_ends_at_once_does_not_spoil_the_closing() {
+    for _ in 0..20 {
+        let consortium = Consortium::over(Carrier::Tcp);
+        let (mut listener, address) = consortium.listen();
+        let party = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+            let ended = runtime.block_on(async {
+                let link = consortium.connect(address, &consortium.first, FIRST).await.expect("let in");
+                link.split().1.recv().await
+            });
+            runtime.shutdown_background();
+            ended
+        });
+        let link = listener.accept().await.expect("an enrolled party");
+        assert_eq!(link.close("done").await, Ok(()));
+        assert_eq!(party.join().expect("no panic"), Ok(None));
+    }
+}
+
 async fn a_dropped_link_is_no_clean_end(carrier: Carrier) {
     let (at_coordinator, at_party) = Consortium::over(carrier).link().await;
     let (mut sender, mut receiver) = at_coordinator.split();

@@ -266,6 +266,8 @@ async fn a_network_that_is_down_is_tried_for_as_long_as_the_operator_says() {
     let (mut world, mut config, _folder) = site("no-network");
     let settings = world.template_mut().clone();
     config.coordinator = std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    // Over TCP, port 0 refuses connections, which is an answer.
+    config.transport.carriers = cloister_transport::Carriers::Quic;
     for reach_within in [RETRY_AFTER * 3, Duration::ZERO] {
         config.lifetime = ClientLifetime::UntilFinished { reach_within };
         let mut events = |_| ();

@@ -106,6 +106,10 @@ impl Driver {
                 written = write_some(&mut self.write, &mut self.outgoing), if can_write => match written {
                     Ok(is_flushed) => {
                         self.is_unflushed = !is_flushed;
+                        if is_flushed {
+                            self.shared.state().note_flushed();
+                            self.shared.readable.notify_one();
+                        }
                         self.spoken = Instant::now();
                     }
                     Err(_) => self.is_mute = true,
