@@ -47,6 +47,7 @@ fn file(parties: Vec<Party>) -> ConsortiumFile {
         name: "test".into(),
         epoch: 1,
         start: None,
+        until: None,
         retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),

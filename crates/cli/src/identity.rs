@@ -89,10 +89,11 @@ pub(crate) fn run(arguments: &IdentityArguments) -> Result<(), Failure> {
 
 fn new(arguments: &NewArguments) -> Result<(), Failure> {
     let folder = &arguments.folder;
-    let roles: Vec<EnrolmentRole> = match arguments.roles.is_empty() {
+    let mut roles: Vec<EnrolmentRole> = match arguments.roles.is_empty() {
         true => vec![EnrolmentRole::Member, EnrolmentRole::Custodian],
         false => arguments.roles.iter().map(|role| (*role).into()).collect(),
     };
+    roles.sort_unstable();
     let applicant =
         Applicant { name: arguments.name.clone(), organisation: arguments.organisation.clone(), roles };
     let validity = Validity::starting(SystemTime::now(), arguments.valid_days);

@@ -28,6 +28,9 @@ pub(crate) enum EditionRefusal {
         /// The edition's number.
         edition: u32,
     },
+    /// It is another consortium's.
+    #[error("the coordinator sent the file of another consortium, {0:?}")]
+    OtherConsortium(String),
     /// It contradicts what this party knows.
     #[error(transparent)]
     Start(#[from] StartRefusal),
@@ -49,6 +52,10 @@ pub(crate) fn check_edition(
     let edition = epoch.consortium().epoch_number();
     if edition < config.epoch.consortium().epoch_number() {
         return Ok(None);
+    }
+    // One governance key may serve several consortia, whose editions count apart.
+    if epoch.consortium().name() != config.epoch.consortium().name() {
+        return Err(EditionRefusal::OtherConsortium(epoch.consortium().name().to_owned()));
     }
     let listed = epoch.consortium().party(config.party);
     let has_our_keys = listed.is_some_and(|party| {

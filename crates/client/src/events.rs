@@ -122,6 +122,9 @@ pub enum ClientError {
     /// The privacy ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A later edition of the consortium file does not list this party, or lists it with other keys.
+    #[error("{0}")]
+    NotListed(String),
     /// An edition of the consortium file cannot be written.
     #[error("cannot keep the new edition of the consortium file: {0}; check the data folder")]
     Edition(std::io::Error),

@@ -78,7 +78,7 @@ fn read(line: &str) -> Option<OpeningRecord> {
 
 #[cfg(test)]
 mod tests {
-    use cloister_cluster::consortium::{consortium, next_epoch};
+    use cloister_cluster::consortium::{consortium, next_epoch, sign};
     use cloister_params::block::BlockKind;
     use cloister_params::consortium::{LastEnding, PublicBytes};
     use cloister_params::id::{BlockId, Round};
@@ -122,6 +122,12 @@ mod tests {
         };
         let refused = file.begin(&start([2; 32]), model).expect_err("it ended otherwise");
         assert!(matches!(refused, OpeningsError::Start(StartRefusal::OtherEnding { .. })), "{refused}");
+        let mut other_model = start([1; 32]).consortium().to_file();
+        let named = other_model.start.as_mut().expect("the second epoch has a start");
+        (named.model, named.replaced) = (PublicBytes([9; 32]), false);
+        let refused =
+            file.begin(&sign(&other_model).epoch, Digest([9; 32])).expect_err("the ending left another");
+        assert!(matches!(refused, OpeningsError::Start(StartRefusal::ReplacedModel { .. })), "{refused}");
         file.begin(&start([1; 32]), model).expect("control: on the ending that is known");
         let back = file.begin(&first.epoch, model).expect_err("a newer epoch was begun");
         assert!(matches!(back, OpeningsError::Start(StartRefusal::OlderEpoch { .. })), "{back}");

@@ -115,17 +115,18 @@ pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
 pub fn next_epoch(before: &TestConsortium, model: Digest, ending: Option<LastEnding>) -> TestConsortium {
     let consortium = before.epoch.consortium();
     let epoch = PublicBytes(before.epoch.digest().0);
-    let start = EpochStart { epoch, model: PublicBytes(model.0), ending };
+    // Tests begin epochs with models of their own.
+    let start = EpochStart { epoch, model: PublicBytes(model.0), replaced: true, ending };
     let parties = consortium.parties().cloned().collect();
     signed(consortium.epoch_number() + 1, Some(start), parties)
 }
 
 fn signed(number: u32, start: Option<EpochStart>, parties: Vec<Party>) -> TestConsortium {
-    let numbers: Vec<PartyId> = parties.iter().map(|party| party.id).collect();
-    let file = ConsortiumFile {
+    sign(&ConsortiumFile {
         name: "test".into(),
         epoch: number,
         start,
+        until: None,
         retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),
@@ -133,7 +134,12 @@ fn signed(number: u32, start: Option<EpochStart>, parties: Vec<Party>) -> TestCo
             certificate: certificate(0),
         },
         parties,
-    };
+    })
+}
+
+/// A consortium file that the governance key of these consortia has signed.
+pub fn sign(file: &ConsortiumFile) -> TestConsortium {
+    let numbers: Vec<PartyId> = file.parties.iter().map(|party| party.id).collect();
     let text = file.to_toml().expect("a consortium file is TOML");
     // A number that no party has.
     let governance = key(u32::MAX);

@@ -141,6 +141,7 @@ mod tests {
             epoch: 1,
             coordinator,
             start: None,
+            until: None,
             retired: Vec::new(),
             parties: (1..=5).map(party).collect(),
         }

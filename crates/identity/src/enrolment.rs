@@ -120,8 +120,10 @@ pub enum EnrolmentError {
         /// The file's version.
         got: u32,
     },
-    /// A name that is empty, too long, or has control characters.
-    #[error("its {field} must have 1 to {MAX_NAME} bytes without control characters")]
+    /// A name that is empty, too long, or has invisible characters.
+    #[error(
+        "its {field} must have 1 to {MAX_NAME} bytes, without control characters, and with single blanks between words"
+    )]
     Name {
         /// `name` or `organisation`.
         field: &'static str,
@@ -188,8 +190,7 @@ impl Enrolment {
         }
         let applicant = Applicant { name: file.name, organisation: file.organisation, roles: file.roles };
         check_applicant(&applicant)?;
-        let certificate = CertificateDer::from_pem_slice(file.certificate.as_bytes())
-            .map_err(|error| EnrolmentError::Syntax(format!("its certificate is not PEM: {error}")))?;
+        let certificate = one_certificate(&file.certificate)?;
         let body = encode_body(&applicant, file.signing_key, &certificate);
         let mut signature = [0; 64];
         hex::decode_to_slice(&file.signature, &mut signature).map_err(|_| EnrolmentError::Signature)?;
@@ -233,6 +234,22 @@ impl Enrolment {
     }
 }
 
+/// The certificate of a text that holds exactly one.
+fn one_certificate(pem: &str) -> Result<CertificateDer<'static>, EnrolmentError> {
+    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
+    match (certificates.next(), certificates.next()) {
+        (Some(Ok(certificate)), None) => Ok(certificate),
+        _ => Err(EnrolmentError::Syntax("its `certificate` is not one certificate in PEM".to_owned())),
+    }
+}
+
+/// Whether a character is not seen, so that two names could look alike: controls, and those that turn the
+/// direction of writing or join nothing.
+fn is_invisible(character: char) -> bool {
+    let is_format = matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    character.is_control() || is_format || (character.is_whitespace() && character != ' ')
+}
+
 fn encode_body(applicant: &Applicant, signing_key: PublicBytes, certificate: &[u8]) -> Vec<u8> {
     codec::encode(&EnrolmentBody {
         version: VERSION,
@@ -247,13 +264,12 @@ fn encode_body(applicant: &Applicant, signing_key: PublicBytes, certificate: &[u
 fn check_applicant(applicant: &Applicant) -> Result<(), EnrolmentError> {
     for (field, text) in [("name", &applicant.name), ("organisation", &applicant.organisation)] {
         // Printed on the terminal of whoever decides, so it must not command that terminal.
-        if text.is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
+        let is_plain = text.split(' ').all(|word| !word.is_empty()) && !text.chars().any(is_invisible);
+        if text.len() > MAX_NAME || !is_plain {
             return Err(EnrolmentError::Name { field });
         }
     }
-    let mut roles = applicant.roles.clone();
-    roles.sort_unstable();
-    match roles[..] {
+    match applicant.roles[..] {
         [EnrolmentRole::Coordinator | EnrolmentRole::Member | EnrolmentRole::Custodian]
         | [EnrolmentRole::Member, EnrolmentRole::Custodian] => Ok(()),
         _ => Err(EnrolmentError::Roles { got: applicant.roles.clone() }),
@@ -354,7 +370,7 @@ mod tests {
     fn names_that_command_a_terminal_and_roles_that_do_not_fit_are_refused() {
         let identity = Identity::generate("x", Validity::unlimited()).expect("randomness");
         let key = SigningKey::from_seed(&[1; 32]);
-        for name in ["", "a\u{1b}[2J", &"x".repeat(129)] {
+        for name in ["", "a\u{1b}[2J", "a ", "a  b", "a\u{202e}b", &"x".repeat(129)] {
             let applicant = Applicant { name: name.into(), ..applicant(&[EnrolmentRole::Member]) };
             let refused = Enrolment::write(&applicant, &identity, &key);
             assert_eq!(refused, Err(EnrolmentError::Name { field: "name" }));
@@ -362,6 +378,7 @@ mod tests {
         for roles in [
             &[][..],
             &[EnrolmentRole::Member, EnrolmentRole::Member],
+            &[EnrolmentRole::Custodian, EnrolmentRole::Member],
             &[EnrolmentRole::Coordinator, EnrolmentRole::Member],
         ] {
             let refused = Enrolment::write(&applicant(roles), &identity, &key);

@@ -47,6 +47,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod edition_file;
+mod ending_soon;
 pub mod enrolment;
 mod fingerprint;
 mod proof;
@@ -56,6 +57,7 @@ mod tls;
 mod validity;
 
 pub use edition_file::{edition_path, keep_edition};
+pub use ending_soon::ending_soon;
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use proof::{CertificateProof, ProofError, check_possession};
 pub use short_fingerprint::{ShortFingerprint, ShortFingerprintError};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::PartyId;
+use cloister_params::limits::Date;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::model::Model;
@@ -94,6 +95,10 @@ pub enum ServerEvent {
     },
     /// So many rounds have ended with sums; it was the last. The coordinator stays for parties that missed it.
     RoundsDone(u64),
+    /// The edition in force ended on this day: no round starts before a later one is in force (`CONS-12`).
+    EditionEnded(Date),
+    /// Something that the operator should do soon.
+    Warning(String),
     /// The operator has paused the rounds: none starts before they are resumed.
     RoundsPaused,
     /// The operator has resumed the rounds.

@@ -56,6 +56,7 @@ pub(crate) fn epoch_start(epoch: Digest, checkpoint: &CoordinatorCheckpoint) -> 
     EpochStart {
         epoch: PublicBytes(epoch.0),
         model: PublicBytes(checkpoint.model.digest().0),
+        replaced: false,
         ending: checkpoint.last_ending.as_ref().and_then(last_ending),
     }
 }

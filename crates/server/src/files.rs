@@ -1,9 +1,12 @@
 //! The files of a round that the coordinator writes into its folder.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use cloister_crypto::consortium::Epoch;
+use cloister_identity::keep_edition;
 use cloister_params::id::Digest;
+use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{CoordinatorCheckpoint, RoundReport};
 use cloister_wire::codec;
 
@@ -39,7 +42,23 @@ pub(crate) fn write_epoch_start(
 ) -> io::Result<()> {
     let start = epoch_start(epoch, checkpoint);
     let text = start.to_toml().map_err(io::Error::other)?;
+    // The certificate first: whoever signs the next edition checks the start by it.
+    if let Some(ending) = &checkpoint.last_ending {
+        write_whole(&folder.join("epoch-start.ending"), &codec::encode(ending))?;
+    }
     write_whole(&folder.join("epoch-start.toml"), text.as_bytes())
+}
+
+/// Keeps an edition and the settings of its rounds in the coordinator's folder.
+pub(crate) fn keep_next(folder: &Path, epoch: &Epoch, settings: &RoundSettings) -> io::Result<()> {
+    let settings = settings.to_toml().map_err(io::Error::other)?;
+    cloister_storage::replace(&settings_path(folder), |file| file.write_all(settings.as_bytes()))?;
+    keep_edition(folder, epoch)
+}
+
+/// The file in the coordinator's folder with the round settings of the edition that it keeps there.
+pub fn settings_path(folder: &Path) -> PathBuf {
+    folder.join("edition-settings.toml")
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -231,6 +231,7 @@ fn failure(error: ClientError) -> Failure {
         ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => FailureKind::Unavailable,
         ClientError::Openings(_)
         | ClientError::Edition(_)
+        | ClientError::NotListed(_)
         | ClientError::Journal(_)
         | ClientError::Ledger(_)
         | ClientError::Setup(_) => FailureKind::Config,

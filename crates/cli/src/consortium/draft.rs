@@ -26,6 +26,7 @@ pub(super) fn init(arguments: &InitArguments) -> Result<(), Failure> {
         name: arguments.name.clone(),
         epoch: 1,
         start: None,
+        until: None,
         retired: Vec::new(),
         coordinator: coordinator_entry(&enrolment),
         parties: Vec::new(),

@@ -1,16 +1,24 @@
 //! Commands on editions of the consortium file: sign, show, check.
 
+use std::time::{Duration, SystemTime};
+
 use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Consortium, ConsortiumFile, EpochStart, Party, PublicBytes, Role};
+use cloister_params::limits::Date;
 use cloister_params::policy::Policy;
+use cloister_protocol::ending::KnownEnding;
 use cloister_transport::printable;
+use cloister_wire::codec;
+use cloister_wire::message::Ending;
 use serde_json::{Value, json};
 
 use super::governance::{GovernanceFolder, governance_fingerprint, read_edition};
 use super::{CheckArguments, ShowArguments, SignArguments, TrustArguments};
 use crate::failure::Failure;
-use crate::folder::read_text;
+use crate::folder::{read_text, unreadable};
 use crate::output;
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// Signs the draft.
 pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
@@ -19,7 +27,8 @@ pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
     let newest = folder.newest()?;
     let mut draft = folder.draft()?;
     draft.start = read_start(arguments, &draft)?;
-    if let (Some((text, _)), Some(start)) = (&newest, &draft.start) {
+    draft.until = Some(Date::from_time(SystemTime::now() + DAY * arguments.valid_days));
+    if let (Some((text, _)), Some(start)) = (&newest, &mut draft.start) {
         let digest = cloister_crypto::hash::digest(cloister_crypto::hash::Domain::Epoch, &[text.as_bytes()]);
         if start.epoch.0 != digest.0 {
             return Err(Failure::config(format!(
@@ -28,6 +37,9 @@ pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
                 start.epoch
             )));
         }
+        let before = folder.newest_epoch(key.public())?;
+        start.replaced = arguments.replace_model;
+        check_ending(arguments, start, &before)?;
     }
     let text = draft.to_toml().map_err(Failure::error)?;
     let checked = Consortium::parse(&text).map_err(Failure::config)?;
@@ -45,6 +57,32 @@ pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
         checked.custodians().count()
     ))?;
     output::line(format_args!("hand {} and {}.sig to every party", path.display(), path.display()))
+}
+
+/// Checks by the certificate beside the file that custodians signed the ending and the model that an edition continues from.
+/// The coordinator wrote both files, and is not trusted for them.
+fn check_ending(arguments: &SignArguments, start: &EpochStart, before: &Epoch) -> Result<(), Failure> {
+    let (Some(path), Some(named)) = (&arguments.start, start.ending) else { return Ok(()) };
+    let path = path.with_extension("ending");
+    let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+    let wrong = |why: &str| {
+        Failure::config(format!(
+            "{}: {why}; take epoch-start.toml and epoch-start.ending of the same moment from the coordinator, and ask custodians \
+             which ending they know",
+            path.display()
+        ))
+    };
+    let ending: Ending = codec::decode(&bytes).map_err(|error| wrong(&error.to_string()))?;
+    let known = KnownEnding::check(&ending, before).map_err(|error| wrong(&error.to_string()))?;
+    if known.round != named.round || known.digest.0 != named.digest.0 {
+        return Err(wrong("the certificate is of another ending than epoch-start.toml names"));
+    }
+    if known.model.0 != start.model.0 && !start.replaced {
+        return Err(wrong(
+            "the ending left another model than epoch-start.toml names; give --replace-model if that is meant",
+        ));
+    }
+    Ok(())
 }
 
 /// What the draft continues from: nothing for the first edition.
@@ -151,6 +189,7 @@ fn to_json(epoch: &Epoch, key: PublicBytes) -> Value {
         "governance_key": key.to_string(),
         "governance_fingerprint": governance_fingerprint(key).to_string(),
         "coordinator": consortium.coordinator(),
+        "until": consortium.until(),
         "cohort_floor": consortium.floors().cohort,
         "retired": consortium.retired(),
         "parties": parties,
@@ -160,13 +199,14 @@ fn to_json(epoch: &Epoch, key: PublicBytes) -> Value {
 fn to_text(epoch: &Epoch, key: PublicBytes) -> String {
     let consortium = epoch.consortium();
     let mut text = format!(
-        "{}, edition {}\nepoch           {}\ngovernance key  {key}\nfingerprint     {}\ncoordinator     {}\nfloors          a sum \
-         needs at least {} organisations\n\n",
+        "{}, edition {}\nepoch           {}\ngovernance key  {key}\nfingerprint     {}\ncoordinator     {}\nuntil           {}\nfloors          a \
+         sum needs at least {} organisations\n\n",
         printable(consortium.name().as_bytes()),
         consortium.epoch_number(),
         epoch.digest(),
         governance_fingerprint(key),
         printable(consortium.coordinator().name.as_bytes()),
+        consortium.until().map_or_else(|| "a later edition".to_owned(), |until| until.to_string()),
         consortium.floors().cohort,
     );
     text += "number  name                      organisation                    weight  roles\n";

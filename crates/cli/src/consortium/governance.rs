@@ -97,6 +97,11 @@ impl GovernanceFolder {
         Ok(Some((read_text(&path)?, read_file(&path)?)))
     }
 
+    /// The newest edition, as a party checks it.
+    pub(super) fn newest_epoch(&self, key: PublicBytes) -> Result<Epoch, Failure> {
+        read_edition(&self.folder.join(CONSORTIUM), key)
+    }
+
     pub(super) fn write_draft(&self, draft: &ConsortiumFile) -> Result<(), Failure> {
         replace(&self.folder.join(DRAFT), &draft.to_toml().map_err(Failure::error)?)
     }
@@ -114,7 +119,15 @@ impl GovernanceFolder {
         let editions = self.folder.join("editions");
         create_folder(&editions)?;
         let newest = self.folder.join(CONSORTIUM);
-        for path in [editions.join(format!("epoch-{epoch:03}.toml")), newest.clone()] {
+        let archived = editions.join(format!("epoch-{epoch:03}.toml"));
+        if archived.exists() {
+            // Two signed files of one number could put parties into different rosters.
+            return Err(Failure::config(format!(
+                "{} exists: an edition with this number was signed before; found the next one on it",
+                archived.display()
+            )));
+        }
+        for path in [archived, newest.clone()] {
             // The signature first: a program that reads between the two writes sees a signature that does not
             // fit, and not a file without one.
             replace(&path.with_added_extension("sig"), &signature)?;

@@ -111,6 +111,12 @@ struct SignArguments {
     /// What the edition continues from: the file epoch-start.toml of the coordinator's data folder. From the second edition on.
     #[arg(long)]
     start: Option<PathBuf>,
+    /// Start from another model than the one that the last ending left.
+    #[arg(long, requires = "start")]
+    replace_model: bool,
+    /// For how many days parties act under this edition. Afterwards they wait for a later one.
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    valid_days: u32,
     /// The file of the governance key. By default governance.key in the folder.
     #[arg(long)]
     governance_key: Option<PathBuf>,

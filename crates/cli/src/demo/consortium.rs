@@ -136,6 +136,7 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
         name: "demo".into(),
         epoch: 1,
         start: None,
+        until: None,
         retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),

@@ -18,6 +18,8 @@ pub(super) fn level(event: &ServerEvent) -> Level {
         ServerEvent::Disconnected(..)
         | ServerEvent::PeerRefused(_)
         | ServerEvent::Fault(..)
+        | ServerEvent::EditionEnded(_)
+        | ServerEvent::Warning(_)
         | ServerEvent::Waiting { .. }
         | ServerEvent::Paused { .. }
         | ServerEvent::Round(Event::QuorumLost(_) | Event::Refused(..) | Event::Missing(_)) => Level::WARN,
@@ -39,6 +41,8 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
             json!({"event": "paused", "reason": reason, "seconds": pause.as_secs()})
         }
         ServerEvent::RoundsDone(rounds) => json!({"event": "rounds_done", "rounds": rounds}),
+        ServerEvent::EditionEnded(until) => json!({"event": "edition_ended", "until": until}),
+        ServerEvent::Warning(reason) => json!({"event": "warning", "reason": reason}),
         ServerEvent::RoundsPaused => json!({"event": "rounds_paused"}),
         ServerEvent::RoundsResumed => json!({"event": "rounds_resumed"}),
         ServerEvent::Edition(edition) => json!({"event": "edition", "edition": edition}),
@@ -138,6 +142,12 @@ pub(super) fn to_text(event: &ServerEvent) -> String {
                 "all {rounds} rounds have ended; the coordinator stays for parties that missed the last one"
             )
         }
+        ServerEvent::EditionEnded(until) => {
+            format!(
+                "the consortium file was in force until {until}: no round starts before a later edition is in force"
+            )
+        }
+        ServerEvent::Warning(reason) => format!("warning: {reason}"),
         ServerEvent::RoundsPaused => "the operator paused the rounds; a round in progress goes on".into(),
         ServerEvent::RoundsResumed => "the operator resumed the rounds".into(),
         ServerEvent::Edition(edition) => {

@@ -58,6 +58,7 @@ impl Site {
             name: "test".into(),
             epoch: 1,
             start: None,
+            until: None,
             retired: Vec::new(),
             coordinator,
             parties: (1..=5).map(party).collect(),

@@ -2,15 +2,17 @@
 
 mod connecting;
 mod contributing;
+mod editions;
 mod life_cycle;
 mod phase;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, mpsc as blocking};
+use std::time::SystemTime;
 
 use cloister_crypto::consortium::Epoch;
-use cloister_identity::keep_edition;
+use cloister_identity::ending_soon;
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Round};
@@ -27,7 +29,6 @@ use tokio::sync::mpsc;
 
 use crate::account::{ReleaseAccount, warning_about_delta};
 use crate::config::{ClientConfig, ClientLifetime};
-use crate::edition::check_edition;
 use crate::events::{ClientError, ClientEvent};
 use crate::journal::Journal;
 use crate::openings::OpeningsFile;
@@ -54,6 +55,8 @@ struct Client<'a> {
     /// How this hospital trained in every round that it contributed to: the training alone at the end repeats it.
     trained: Vec<(TrainingPlan, LocalSeed)>,
     to_send: Outgoing,
+    /// Whether the end of the edition in force was reported.
+    has_reported_end: bool,
     events: &'a mut (dyn FnMut(ClientEvent) + Send),
 }
 
@@ -110,7 +113,9 @@ async fn run_epoch(
         }
     };
     let warning = rows.and_then(|rows| warning_about_delta(&config.policy, rows.records));
-    warning.into_iter().map(ClientEvent::Warning).for_each(&mut *events);
+    let until = config.epoch.consortium().until();
+    let ending = ending_soon(config.identity.validity(), until, SystemTime::now());
+    warning.into_iter().chain(ending).map(ClientEvent::Warning).for_each(&mut *events);
     let mut client = Client::new(config, records, (jobs, blocks), events);
     let mut stage = LifeCycle::Connecting;
     loop {
@@ -181,6 +186,7 @@ impl<'a> Client<'a> {
             phase: ContributionPhase::default(),
             trained: Vec::new(),
             to_send: Outgoing::default(),
+            has_reported_end: false,
             events,
         }
     }
@@ -256,29 +262,12 @@ impl<'a> Client<'a> {
             Ok(Frame::Message(Message::Edition { file, signature })) => {
                 self.handle_edition(&file, &signature)
             }
+            // After the edition's last day this party signs, uploads and reveals nothing (CONS-12).
+            Ok(_) if self.has_ended_edition() => Ok(None),
             Ok(frame) => self.handle_frame(&frame).map(|()| None),
             Err(error) => {
                 // Reported and dropped. The next frame begins where the link says, whatever this one holds.
                 (self.events)(ClientEvent::Fault(error.to_string()));
-                Ok(None)
-            }
-        }
-    }
-
-    /// Takes an edition of the consortium file (`CONS-11`).
-    fn handle_edition(
-        &mut self,
-        file: &[u8],
-        signature: &[u8; 64],
-    ) -> Result<Option<Arc<Epoch>>, ClientError> {
-        match check_edition(self.config, self.records.openings.openings(), file, signature) {
-            Ok(Some(epoch)) => {
-                keep_edition(&self.config.folder, &epoch).map_err(ClientError::Edition)?;
-                Ok(Some(epoch))
-            }
-            Ok(None) => Ok(None),
-            Err(refused) => {
-                (self.events)(ClientEvent::Fault(refused.to_string()));
                 Ok(None)
             }
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 
-use cloister_cluster::consortium::consortium;
+use cloister_cluster::consortium::{consortium, next_epoch, sign};
 use cloister_cluster::plan::{model, task, template};
 use cloister_cluster::policy;
 use cloister_experts::task::Task;
@@ -19,6 +19,7 @@ use cloister_wire::message::Message;
 use super::*;
 use crate::training::{Accuracy, Counted, FinalResult, TrainedRound, TrainingConfig};
 use cloister_params::id::Digest;
+use cloister_params::limits::Date;
 use cloister_params::plan::RoundPlan;
 
 /// The hospital whose loop is tested.
@@ -326,4 +327,65 @@ fn a_final_result_is_reported_in_the_last_stage_only() {
     assert!(matches!(jobs.try_recv(), Ok(Job::Finish { .. })));
     // The evaluation that was asked for earlier is still shown.
     assert_eq!(reported, [ClientEvent::Evaluated(Round(1), ACCURACY), ClientEvent::Finished(result)]);
+}
+
+/// CONS-12
+#[test]
+fn after_the_edition_s_last_day_nothing_is_answered() {
+    let (mut world, mut config, _folder) = site("last-day");
+    let settings = world.template_mut().clone();
+    world.start_round();
+    let to_hospital = world.run_until(|_, to, frame| to == HOSPITAL && frame.is_for_members());
+    let (.., plan) = to_hospital.expect("a plan");
+    for (until, is_ended) in [("2020-01-31", true), ("9999-12-31", false)] {
+        let mut file = world.consortium.epoch.consortium().to_file();
+        file.until = Some(Date::try_from(until.to_owned()).expect("a day"));
+        config.epoch = sign(&file).epoch;
+        let mut reported = Vec::new();
+        let mut events = |event| reported.push(event);
+        let (mut client, _jobs) = client(&config, &settings, &mut events);
+        for _ in 0..2 {
+            client.handle_bytes(&plan.encode()).expect("nothing is written");
+        }
+        drop(client);
+        // The plan is of another epoch, so a party that acts at all rejects it.
+        let warnings = reported.iter().filter(|event| matches!(event, ClientEvent::Warning(_))).count();
+        assert_eq!((warnings, reported.len() > 1), (usize::from(is_ended), !is_ended), "{reported:?}");
+        std::fs::remove_file(config.openings()).expect("it was written");
+    }
+}
+
+/// CONS-11
+#[test]
+fn an_edition_counts_only_if_it_is_signed_and_later_and_lists_this_hospital() {
+    let (mut world, config, _folder) = site("editions");
+    let settings = world.template_mut().clone();
+    let mut reported = Vec::new();
+    let mut events = |event| reported.push(event);
+    let (mut client, _jobs) = client(&config, &settings, &mut events);
+    let next = next_epoch(&world.consortium, config.model.digest(), None);
+    let mut sound = next.epoch.consortium().to_file();
+    let entry = sound.parties.iter_mut().find(|party| party.id == HOSPITAL).expect("it is listed");
+    entry.certificate.0 = config.identity.fingerprint().0;
+    let (mut other, mut without) = (sound.clone(), sound.clone());
+    other.name = "another consortium".to_owned();
+    without.remove(HOSPITAL);
+    let [sound, other, without] = [sound, other, without].map(|file| sign(&file).epoch);
+    let mut show = |edition: &Epoch, signature: &[u8; 64]| {
+        let begun = client.handle_edition(edition.text().as_bytes(), signature);
+        begun.map(|epoch| epoch.map(|epoch| epoch.digest()))
+    };
+    let present = &world.consortium.epoch;
+    assert!(matches!(show(present, present.signature()), Ok(None)), "it is in force");
+    assert!(matches!(show(&sound, present.signature()), Ok(None)), "another file's signature");
+    assert!(matches!(show(&other, other.signature()), Ok(None)), "another consortium's");
+    let removed = show(&without, without.signature());
+    assert!(matches!(removed, Err(ClientError::NotListed(_))), "the present edition has ended");
+    let begun = show(&sound, sound.signature()).expect("nothing is wrong");
+    assert_eq!(begun, Some(sound.digest()), "control");
+    drop(client);
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    let kept =
+        std::fs::read_to_string(cloister_identity::edition_path(&config.folder)).expect("it is on disk");
+    assert_eq!(kept, sound.text());
 }

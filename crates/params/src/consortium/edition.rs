@@ -76,6 +76,7 @@ impl Consortium {
             name: self.name.clone(),
             epoch: self.epoch_number,
             start: self.start,
+            until: self.until,
             retired: self.retired.clone(),
             coordinator: self.coordinator.clone(),
             parties: self.parties.values().cloned().collect(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::floors::Floors;
 use crate::id::PartyId;
+use crate::limits::Date;
 use crate::rule;
 
 pub use error::ConsortiumError;
@@ -116,6 +117,10 @@ pub struct ConsortiumFile {
     /// What this epoch continues from; given from the second epoch on (`CONS-06`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<EpochStart>,
+    /// The last day, in UTC, on which parties act under this file (`CONS-12`); without it, until they know a later
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Date>,
     /// Numbers of parties that have left, ascending. They are never given to another party (`CONS-08`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<PartyId>,
@@ -131,6 +136,7 @@ pub struct Consortium {
     name: String,
     epoch_number: u32,
     start: Option<EpochStart>,
+    until: Option<Date>,
     retired: Vec<PartyId>,
     coordinator: CoordinatorEntry,
     parties: BTreeMap<PartyId, Party>,
@@ -171,13 +177,13 @@ impl Consortium {
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
         // CONS-05
         let floors = Floors::for_roster(organisations, custodians)?;
-        let (epoch_number, start, retired) = (file.epoch, file.start, file.retired);
+        let (epoch_number, start, until, retired) = (file.epoch, file.start, file.until, file.retired);
         // The first epoch has nothing to continue from, and a later one has to say from what it continues.
         if epoch_number == 0 || start.is_some() != (epoch_number > 1) {
             return Err(ConsortiumError::Start { epoch: epoch_number });
         }
         let (name, coordinator) = (file.name, file.coordinator);
-        Ok(Self { name, epoch_number, start, retired, coordinator, parties, floors })
+        Ok(Self { name, epoch_number, start, until, retired, coordinator, parties, floors })
     }
 
     /// The number of the file's edition, from 1.
@@ -188,6 +194,11 @@ impl Consortium {
     /// What the epoch continues from; `None` for the first one.
     pub fn start(&self) -> Option<&EpochStart> {
         self.start.as_ref()
+    }
+
+    /// The last day on which parties act under this file, if it has one.
+    pub fn until(&self) -> Option<Date> {
+        self.until
     }
 
     /// The numbers of parties that have left.

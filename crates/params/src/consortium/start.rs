@@ -13,9 +13,19 @@ pub struct EpochStart {
     pub epoch: PublicBytes,
     /// Digest of the model from which this epoch starts.
     pub model: PublicBytes,
+    /// Whether the consortium chose another model than the one that the ending left. Without it, a party that
+    /// knows the ending accepts no other model.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub replaced: bool,
     /// How the previous epoch ended; `None` if no round of it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<LastEnding>,
+}
+
+// `serde` passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl EpochStart {

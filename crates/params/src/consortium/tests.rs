@@ -7,6 +7,7 @@ fn file(members: u32) -> ConsortiumFile {
         name: "test".into(),
         epoch: 1,
         start: None,
+        until: None,
         retired: Vec::new(),
         coordinator: CoordinatorEntry {
             name: "coordinator".into(),

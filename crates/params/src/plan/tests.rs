@@ -29,6 +29,7 @@ fn consortium() -> Consortium {
         name: "test".into(),
         epoch: 1,
         start: None,
+        until: None,
         retired: Vec::new(),
         coordinator,
         parties: (1..=8).map(party).collect(),

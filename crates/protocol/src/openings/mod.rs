@@ -41,6 +41,7 @@ struct KeptRound {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct KeptEnding {
     digest: Digest,
+    model: Digest,
     aborted: bool,
 }
 
@@ -77,9 +78,9 @@ impl OpeningHistory {
                 let kept = self.rounds.entry((epoch, round)).or_default();
                 kept.opened.extend(blocks.into_iter().map(|opened| (opened.kind, opened)));
             }
-            OpeningRecord::Ended { epoch, round, ending, aborted, dropped, .. } => {
+            OpeningRecord::Ended { epoch, round, ending, model, aborted, dropped } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
-                kept.ended = Some(KeptEnding { digest: ending, aborted });
+                kept.ended = Some(KeptEnding { digest: ending, model, aborted });
                 // An aborted round opened nothing, and a closed one did not open the dropped blocks. A sum
                 // that was opened and not applied stays, because it is known all the same.
                 kept.uploaded.retain(|block, _| !aborted && dropped.binary_search(block).is_err());

@@ -42,6 +42,19 @@ pub enum StartRefusal {
         /// The digest that the file names.
         expected: Digest,
     },
+    /// The file names another model than the ending left, and does not say that the consortium chose it.
+    #[error(
+        "the consortium file starts from the model {got}, and {round} left {expected}; if the consortium chose another \
+         model, its file says `replaced = true`"
+    )]
+    ReplacedModel {
+        /// The last round of the previous epoch.
+        round: Round,
+        /// The model that the file names.
+        got: Digest,
+        /// The model that the round left.
+        expected: Digest,
+    },
     /// The file names another ending than this party knows.
     #[error(
         "the consortium file starts on the ending {got} of {round}, this party checked the certificate of {expected}; \
@@ -113,6 +126,11 @@ impl OpeningHistory {
                 start.ending.filter(|ending| ending.round == round).map(|ending| Digest(ending.digest.0));
             if let Some(got) = got.filter(|got| *got != kept.digest) {
                 return Err(StartRefusal::OtherEnding { round, got, expected: kept.digest });
+            }
+            // Whoever writes the file's start could otherwise choose parameters that are new to every record.
+            let (got, left) = (Digest(start.model.0), kept.model);
+            if round == named && got != left && !start.replaced {
+                return Err(StartRefusal::ReplacedModel { round, got, expected: left });
             }
         }
         Ok(())

@@ -5,11 +5,9 @@ mod ending;
 mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
 
-use cloister_identity::keep_edition;
 use cloister_params::id::{Digest, PartyId};
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, RoundReport, Time};
 use cloister_protocol::fault::Fault;
@@ -20,7 +18,7 @@ use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
 use crate::edition::{continue_from, edition_frame};
 use crate::error::ServerError;
-use crate::files::{write_epoch_start, write_round};
+use crate::files::{keep_next, write_epoch_start, write_round};
 use crate::journal::{Beginning, JournalContent, RoundJournal};
 use crate::ledgers::record;
 use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
@@ -82,10 +80,11 @@ pub async fn run(
                 listener.insert(bound)
             }
         };
+        ending_soon(&config).into_iter().map(ServerEvent::Warning).for_each(&mut *server.events);
         let Some(next) = server.serve(listener, &mut reports, &mut control).await? else { return Ok(()) };
         let num_rounds = server.num_rounds;
         // Before the journal goes on in the new epoch: a restart needs both files then.
-        keep_next(&config.folder, &next)
+        keep_next(&config.folder, &next.epoch, &next.settings)
             .map_err(|source| ServerError::Io { what: "writing the new edition", source })?;
         drop(server);
         events(ServerEvent::Edition(next.epoch.consortium().epoch_number()));
@@ -93,16 +92,10 @@ pub async fn run(
     }
 }
 
-/// Keeps an edition and the settings of its rounds in the coordinator's folder.
-fn keep_next(folder: &Path, next: &NextEdition) -> io::Result<()> {
-    let settings = next.settings.to_toml().map_err(io::Error::other)?;
-    cloister_storage::replace(&settings_path(folder), |file| file.write_all(settings.as_bytes()))?;
-    keep_edition(folder, &next.epoch)
-}
-
-/// The file in the coordinator's folder with the round settings of the edition that it keeps there.
-pub fn settings_path(folder: &Path) -> PathBuf {
-    folder.join("edition-settings.toml")
+/// What ends within a month.
+fn ending_soon(config: &ServerConfig) -> Vec<String> {
+    let until = config.epoch.consortium().until();
+    cloister_identity::ending_soon(config.identity.validity(), until, SystemTime::now())
 }
 
 /// The certificates of the parties of the edition in force.

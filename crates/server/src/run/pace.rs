@@ -1,9 +1,10 @@
 //! When the next round starts, and what happens when one cannot continue.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cloister_params::id::PartyId;
+use cloister_params::limits::Date;
 use cloister_protocol::coordinator::{Event, Input};
 
 use super::Server;
@@ -39,6 +40,8 @@ pub(super) struct Pace {
     paused_until: Option<Instant>,
     /// The round in progress waits for a quorum, and asks again at this time.
     asks_again_at: Option<Instant>,
+    /// Whether the end of the edition was reported.
+    has_reported_edition: bool,
     /// The parties that were last reported as missing.
     reported_missing: BTreeSet<PartyId>,
     /// Whether the end of the rounds was reported.
@@ -82,8 +85,9 @@ impl Server<'_> {
         if self.closed_rounds >= self.num_rounds {
             return Ok(self.after_the_last_round());
         }
-        if self.is_paused() {
-            return Ok(NextTask::Serve { until: None });
+        if self.is_paused() || self.has_ended_edition() {
+            // Asked again, because a day passes without an event.
+            return Ok(NextTask::Serve { until: Some(now + LONGEST_PAUSE) });
         }
         if let Some(until) = self.pace.paused_until.filter(|until| *until > now) {
             return Ok(NextTask::Serve { until: Some(until) });
@@ -93,6 +97,18 @@ impl Server<'_> {
             ServerLifetime::UntilFinished { start_within } => self.wait_for_members(now, Some(start_within)),
             ServerLifetime::UntilStopped => self.wait_for_members(now, None),
         }
+    }
+
+    /// Whether the edition in force has ended, which is reported once (`CONS-12`).
+    fn has_ended_edition(&mut self) -> bool {
+        let today = Date::from_time(SystemTime::now());
+        let Some(until) = self.config.epoch.consortium().until().filter(|until| *until < today) else {
+            return false;
+        };
+        if !std::mem::replace(&mut self.pace.has_reported_edition, true) {
+            (self.events)(ServerEvent::EditionEnded(until));
+        }
+        true
     }
 
     fn after_the_last_round(&mut self) -> NextTask {
