@@ -46,6 +46,15 @@ impl Failure {
         Self::new(FailureKind::Error, sentence)
     }
 
+    /// A model, or a file for training it, that cannot be used. Only missing memory may be there later.
+    #[cfg(feature = "training")]
+    pub(crate) fn experts(error: cloister_experts::ExpertsError) -> Self {
+        match error {
+            cloister_experts::ExpertsError::Memory { .. } => Self::new(FailureKind::Unavailable, error),
+            _ => Self::config(error),
+        }
+    }
+
     /// The reader of the results closed the stream.
     pub(crate) fn reader_left() -> Self {
         Self::new(FailureKind::ReaderLeft, "the reader of the results closed the stream")

@@ -33,6 +33,7 @@ mod identity;
 mod lab;
 mod link_flags;
 mod output;
+mod policy;
 mod privacy;
 #[cfg(feature = "training")]
 mod progress;
@@ -41,6 +42,8 @@ mod round_settings;
 mod run;
 mod server;
 mod service;
+#[cfg(feature = "training")]
+mod task;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
 #[derive(Debug, Parser)]
@@ -65,12 +68,17 @@ enum Command {
     Identity(identity::IdentityArguments),
     /// Found a consortium, change its roster, and sign its file.
     Consortium(consortium::ConsortiumArguments),
+    /// Write what a consortium agrees on before it trains: task, initial parameters, round settings, and a policy.
+    #[cfg(feature = "training")]
+    Task(task::TaskArguments),
     /// Check a hospital's files before it trains on them.
     #[cfg(feature = "training")]
     Data(data::DataArguments),
     /// Check, convert and export Mixture-of-Experts models and adapters, and prepare tasks.
     #[cfg(feature = "training")]
     Experts(experts::ExpertsArguments),
+    /// Explain and check a party's policy.
+    Policy(policy::PolicyArguments),
     /// Plan noise for a privacy budget, and report what was spent.
     Privacy(privacy::PrivacyArguments),
     /// Run a coordinator and several hospitals on this machine, with synthetic notes or a file of yours.
@@ -111,7 +119,10 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
+        #[cfg(feature = "training")]
+        Command::Task(arguments) => task::run(&arguments),
         #[cfg(feature = "training")]
         Command::Data(arguments) => data::run(&arguments),
         #[cfg(feature = "training")]

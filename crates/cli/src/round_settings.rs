@@ -5,9 +5,10 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
-    Threshold, TrainingPlan,
+    Deadlines, Fallback, LateSketchMode, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
+    SharedCohort, SketchPlan, Threshold, TrainingPlan, ring_reach,
 };
+use cloister_privacy::discrete_gaussian::MAX_SIGMA;
 
 use crate::failure::Failure;
 
@@ -24,8 +25,37 @@ pub(crate) struct Agreement<'a> {
     pub(crate) training: TrainingPlan,
     /// Whether members prove by late sketches what they uploaded.
     pub(crate) late_sketches: LateSketchMode,
+    /// Noise of each member on everything that is summed, in thousandths of its clip, for a budget that protects whole
+    /// members. Without such a budget, none.
+    pub(crate) noise_of_sums_milli: Option<u32>,
 }
 
+impl Agreement<'_> {
+    fn protection(&self) -> Protection {
+        match (self.noise_of_sums_milli, self.training.private) {
+            (Some(milli), _) => {
+                // A roster has at most 300 members.
+                Protection::Members { milli, members: u32::try_from(self.floors.members).unwrap_or(u32::MAX) }
+            }
+            (None, Some(_)) => Protection::Records,
+            (None, None) => Protection::SumsOnly,
+        }
+    }
+}
+
+/// Whose data the settings protect by noise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Protection {
+    /// Nobody's: sums over cohorts alone hide members.
+    SumsOnly,
+    /// Records, by private training.
+    Records,
+    /// Whole members, by noise of so many thousandths of the clip on each sum over so many members.
+    Members { milli: u32, members: u32 },
+}
+
+/// Width of the ring in which sums are computed.
+const RING_BITS: u8 = 32;
 /// Noise on sketches with private training, in sketch steps: twice the clip. A sketch then costs almost
 /// nothing of a budget, and shows almost nothing.
 const PRIVATE_SKETCH_NOISE: u16 = 16_384;
@@ -33,16 +63,22 @@ const PRIVATE_SKETCH_NOISE: u16 = 16_384;
 /// value.
 const PRIVATE_ROUTING_NOISE: u32 = 16_384;
 
+/// The fewest steps of a clip with noise for whole members. With fewer, rounding loses too much of an update.
+const FEWEST_CLIP_STEPS: u32 = 16;
+
 /// Settings for hospitals with some hundred notes on small machines. Deadlines leave time for a busy machine.
 ///
-/// With private training the cohort of each expert is everyone. Sketches and token counts depend on records
+/// With a privacy budget the cohort of each expert is everyone. Sketches and token counts depend on records
 /// directly, and useful ones would cost more than a budget of a few ε has. So they carry enough noise to cost
 /// almost nothing, and no cohort is chosen by them.
 pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
-    let is_private = agreement.training.private.is_some();
-    let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
+    let protection = agreement.protection();
+    let is_private = protection != Protection::SumsOnly;
+    let ring = RingWidth::new(RING_BITS).ok_or_else(|| Failure::error("32 is a supported width"))?;
     let cohort_floor = u16::try_from(agreement.floors.cohort).map_err(Failure::error)?;
     let task = digest(Domain::Task, &[agreement.task.as_bytes()]);
+    let blocks: Option<Vec<PlannedBlock>> =
+        agreement.table.iter().map(|shape| planned(*shape, protection)).collect();
     Ok(RoundSettings {
         task,
         ring,
@@ -51,7 +87,12 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
         sketch: SketchPlan {
             seed: projection_seed(task),
             coordinates: 64,
-            noise_steps: if is_private { PRIVATE_SKETCH_NOISE } else { 80 },
+            noise_steps: match protection {
+                Protection::SumsOnly => 80,
+                Protection::Records => PRIVATE_SKETCH_NOISE,
+                // A sketch shows a whole member, and this is the most noise that it can have.
+                Protection::Members { .. } => u16::MAX,
+            },
             region_clip_milli: 10_000,
             count_noise: 4,
         },
@@ -69,7 +110,9 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
         late_sketches: agreement.late_sketches,
         training: agreement.training,
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
-        blocks: agreement.table.iter().map(|shape| planned(*shape, is_private)).collect(),
+        blocks: blocks.ok_or_else(|| {
+            Failure::config("the ring has no room for so much noise; plan fewer rounds or a larger ε")
+        })?,
     })
 }
 
@@ -77,8 +120,10 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
 /// too. A clip of the whole update would protect no single record any further.
 const PRIVATE_CLIPS: f64 = 4.0;
 
-/// Clips are a little above what one or two epochs of training move. Steps leave room in the ring for the sum of 300 members.
-fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
+/// Clips are a little above what one or two epochs of training move. Steps leave room in the ring for the sum of 300
+/// members. `None` if the ring has no room for the noise.
+fn planned(shape: BlockShape, protection: Protection) -> Option<PlannedBlock> {
+    let is_private = protection == Protection::Records;
     let (step_log2, clip, noise_steps) = match shape.kind {
         BlockKind::Expert { .. } => (-18, 1.0, 0),
         BlockKind::Router { .. } => (-18, 2.0, 0),
@@ -89,7 +134,32 @@ fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
     // A routing distribution's norm is at most 1, whatever the training.
     let clip = if is_private && is_update { PRIVATE_CLIPS * clip } else { clip };
     let clip_steps = (clip / power_of_two(step_log2)) as u32;
-    PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
+    let block = PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps };
+    match protection {
+        Protection::Members { milli, members } => with_noise(block, milli, members),
+        _ => Some(block),
+    }
+}
+
+/// The block with noise of so many thousandths of its clip, with the finest steps for which the noise and the sum of all
+/// members fit.
+fn with_noise(block: PlannedBlock, milli: u32, members: u32) -> Option<PlannedBlock> {
+    let Scale { step_log2, clip_steps } = block.scale;
+    for coarser in 0..32 {
+        let clip_steps = clip_steps >> coarser;
+        if clip_steps < FEWEST_CLIP_STEPS {
+            break;
+        }
+        let noise = (u64::from(clip_steps) * u64::from(milli)).div_ceil(1000);
+        let noise = noise.max(u64::from(ROUTING_NOISE_STEPS));
+        let Ok(noise_steps) = u32::try_from(noise) else { continue };
+        let has_room = ring_reach(clip_steps, noise_steps, 1, members) < 1 << (RING_BITS - 1);
+        if noise_steps <= MAX_SIGMA && has_room {
+            let scale = Scale { step_log2: step_log2 + coarser, clip_steps };
+            return Some(PlannedBlock { scale, noise_steps, ..block });
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -121,7 +191,14 @@ mod tests {
         let floors = Floors::for_roster(5, 5).expect("five members");
         let table = cloister_experts::block_table(&model);
         let late_sketches = LateSketchMode::Off;
-        let agreement = Agreement { task: TASK, floors: &floors, table: &table, training, late_sketches };
+        let agreement = Agreement {
+            task: TASK,
+            floors: &floors,
+            table: &table,
+            training,
+            late_sketches,
+            noise_of_sums_milli: None,
+        };
         round_settings(&agreement).expect("sound settings")
     }
 

@@ -58,6 +58,35 @@ fn a_task_that_sorts_texts_takes_its_classes_from_a_file_and_may_train_experts_w
     fs::remove_dir_all(folder).expect("it was made above");
 }
 
+/// What the file `task.json` says of the day that templates print.
+fn date(model: &Path, flags: &[&str]) -> Option<String> {
+    let target = scratch("dated").join("task");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["experts", "task"]).arg(model).arg(&target);
+    command.args(["--objective", "language-model", "--members", "5", "--max-tokens", "32"]).args(flags);
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(target.join("task.json")).expect("the file was written");
+    let Task::Adapter(task) = Task::parse(&text).expect("a sound task") else { panic!("an adapter's task") };
+    task.date.map(|day| day.to_string())
+}
+
+#[test]
+fn a_task_has_a_date_where_its_template_prints_one() {
+    let folder = scratch("template");
+    let fixtures = base().join("..");
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(fixtures.join("qwen3_moe").join(name), folder.join(name)).expect("a file");
+    }
+    let dated = ["--date", "2026-11-29"];
+    assert_eq!(date(&folder, &dated), None, "ChatML prints none");
+    fs::copy(fixtures.join("templates/llama.jinja"), folder.join("chat_template.jinja")).expect("a file");
+    assert_eq!(date(&folder, &dated), Some("2026-11-29".to_owned()));
+    assert!(date(&folder, &[]).is_some(), "today, if no day is given");
+    let wrong = refused(&["--objective", "language-model", "--date", "29 November"]);
+    assert!(wrong.contains("write it like 2027-06-30"), "{wrong}");
+}
+
 /// Near twins are reported before the list of classes is agreed on, because all members sign it.
 #[test]
 fn labels_of_a_table_become_classes_and_near_twins_are_reported() {

@@ -197,47 +197,69 @@ impl Policy {
     /// # Errors
     /// The first limit that they exceed.
     pub fn admit_settings(&self, settings: &RoundSettings) -> Result<(), PolicyRefusal> {
-        if settings.cohort_floor < self.minimum_cohort {
-            return Err(PolicyRefusal::Cohort { got: settings.cohort_floor, limit: self.minimum_cohort });
-        }
-        if settings.sketch.noise_steps < self.minimum_sketch_noise {
-            let (got, limit) = (settings.sketch.noise_steps, self.minimum_sketch_noise);
-            return Err(PolicyRefusal::SketchNoise { got, limit });
-        }
-        if settings.max_weight > self.maximum_weight {
-            return Err(PolicyRefusal::Weight { got: settings.max_weight, limit: self.maximum_weight });
-        }
-        if settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
-            return Err(PolicyRefusal::Fallback);
-        }
-        // Everybody sees optional late sketches too.
-        if settings.late_sketches != LateSketchMode::Off && !self.allow_late_sketches {
-            return Err(PolicyRefusal::LateSketches);
-        }
-        if settings.training.private.is_none() && self.require_private_training {
-            return Err(PolicyRefusal::NoPrivateTraining);
-        }
-        // Whether a plan may train without noise is another setting. If it has noise, it must be enough.
-        let multiplier = settings.training.private.map(|private| private.noise_multiplier_milli);
-        if let Some(got) = multiplier.filter(|got| *got < self.minimum_noise_multiplier_milli) {
-            return Err(PolicyRefusal::NoiseMultiplier { got, limit: self.minimum_noise_multiplier_milli });
-        }
-        self.admit_model(settings)
+        self.refusals(settings).into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// `PRIV-08`: the limits on what is learned and on how cohorts are chosen.
-    fn admit_model(&self, settings: &RoundSettings) -> Result<(), PolicyRefusal> {
-        let got = settings.scoring.threshold;
-        if !self.allowed_scoring_rules.contains(&got) {
-            return Err(PolicyRefusal::ScoringRule { got, limit: self.allowed_scoring_rules.clone() });
-        }
-        let got = settings.task;
-        match &self.allowed_models {
-            Some(allowed) if !allowed.contains(&got) => {
-                Err(PolicyRefusal::Model { got, count: allowed.len() })
-            }
-            _ => Ok(()),
-        }
+    /// Every limit that settings exceed, in the order of the policy's settings.
+    pub fn refusals(&self, settings: &RoundSettings) -> Vec<PolicyRefusal> {
+        let rules = [
+            self.refuse_cohort(settings),
+            self.refuse_noise(settings),
+            self.refuse_weight(settings),
+            self.refuse_fallback(settings),
+            self.refuse_late_sketches(settings),
+            self.refuse_training(settings),
+            self.refuse_scoring(settings),
+            self.refuse_model(settings),
+        ];
+        rules.into_iter().flatten().collect()
+    }
+
+    fn refuse_cohort(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let (got, limit) = (settings.cohort_floor, self.minimum_cohort);
+        (got < limit).then_some(PolicyRefusal::Cohort { got, limit })
+    }
+
+    fn refuse_noise(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let (got, limit) = (settings.sketch.noise_steps, self.minimum_sketch_noise);
+        (got < limit).then_some(PolicyRefusal::SketchNoise { got, limit })
+    }
+
+    fn refuse_weight(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let (got, limit) = (settings.max_weight, self.maximum_weight);
+        (got > limit).then_some(PolicyRefusal::Weight { got, limit })
+    }
+
+    fn refuse_fallback(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let falls_back = settings.scoring.fallback == Fallback::Everyone;
+        (falls_back && !self.allow_fallback_to_everyone).then_some(PolicyRefusal::Fallback)
+    }
+
+    fn refuse_late_sketches(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        // Everybody sees optional late sketches too.
+        let has_late_sketches = settings.late_sketches != LateSketchMode::Off;
+        (has_late_sketches && !self.allow_late_sketches).then_some(PolicyRefusal::LateSketches)
+    }
+
+    fn refuse_training(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let Some(private) = settings.training.private else {
+            return self.require_private_training.then_some(PolicyRefusal::NoPrivateTraining);
+        };
+        // Whether a plan may train without noise is another setting. If it has noise, it must be enough.
+        let (got, limit) = (private.noise_multiplier_milli, self.minimum_noise_multiplier_milli);
+        (got < limit).then_some(PolicyRefusal::NoiseMultiplier { got, limit })
+    }
+
+    /// `PRIV-08`: how cohorts are chosen.
+    fn refuse_scoring(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let (got, limit) = (settings.scoring.threshold, &self.allowed_scoring_rules);
+        (!limit.contains(&got)).then(|| PolicyRefusal::ScoringRule { got, limit: limit.clone() })
+    }
+
+    /// `PRIV-08`: what is learned.
+    fn refuse_model(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let (got, allowed) = (settings.task, self.allowed_models.as_ref()?);
+        (!allowed.contains(&got)).then_some(PolicyRefusal::Model { got, count: allowed.len() })
     }
 
     /// Checks that the policy still admits plans today (`PRIV-08`).

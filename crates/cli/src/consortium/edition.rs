@@ -104,7 +104,7 @@ fn read_start(arguments: &SignArguments, draft: &ConsortiumFile) -> Result<Optio
 }
 
 impl TrustArguments {
-    fn key(&self) -> Result<PublicBytes, Failure> {
+    pub(crate) fn key(&self) -> Result<PublicBytes, Failure> {
         if let Some(path) = &self.policy {
             let policy = Policy::parse(&read_text(path)?)
                 .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;

@@ -172,12 +172,12 @@ pub(super) fn read_enrolment(
 }
 
 /// The public half of the governance key as people compare it.
-pub(super) fn governance_fingerprint(key: PublicBytes) -> ShortFingerprint {
+pub(crate) fn governance_fingerprint(key: PublicBytes) -> ShortFingerprint {
     ShortFingerprint::new(digest(Domain::GovernanceKey, &[&key.0]))
 }
 
 /// A signed edition of the consortium file.
-pub(super) fn read_edition(path: &Path, key: PublicBytes) -> Result<Epoch, Failure> {
+pub(crate) fn read_edition(path: &Path, key: PublicBytes) -> Result<Epoch, Failure> {
     let text = read_text(path)?;
     let signature = hex_file::<64>(&path.with_added_extension("sig"))?;
     Epoch::accept(&text, &signature, key)

@@ -11,6 +11,10 @@ use clap::{Args, Subcommand};
 use cloister_identity::ShortFingerprint;
 use cloister_params::consortium::{MAX_WEIGHT, Role};
 
+pub(crate) use governance::governance_fingerprint;
+#[cfg(feature = "training")]
+pub(crate) use governance::read_edition;
+
 use crate::failure::Failure;
 use crate::output;
 
@@ -145,7 +149,7 @@ struct CheckArguments {
 /// Which governance key a signature must be by.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct TrustArguments {
+pub(crate) struct TrustArguments {
     /// The governance key's public half, in 64 hexadecimal digits.
     #[arg(long)]
     governance_key: Option<String>,

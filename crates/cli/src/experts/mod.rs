@@ -1,6 +1,5 @@
 //! `cloister experts`: Mixture-of-Experts models, their blocks in a round, and adapters.
 
-mod adapter_flags;
 mod new_folder;
 mod new_task;
 
@@ -15,11 +14,11 @@ use cloister_experts::{Device, ExpertsError, Precision, device};
 use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::output;
-use adapter_flags::AdapterFlags;
+use crate::task::AdapterFlags;
 use new_folder::{Convert, Export, Upcycle};
-use new_task::NewTask;
+use new_task::PublishedTask;
 
 /// Tokens that `check` runs through a model.
 const CHECKED_TOKENS: usize = 16;
@@ -43,7 +42,8 @@ enum Command {
     /// Turn a dense Llama-like model into a mixture of experts that computes the same before training.
     Upcycle(Upcycle),
     /// Write the files that a consortium agrees on to train an adapter of a published model: task, initial parameters, settings.
-    Task(NewTask),
+    /// `cloister task new --base-model` does the same, plans for a privacy budget, and writes a policy.
+    Task(PublishedTask),
     /// Write an adapter in another layout, or merge it into the model's weights.
     Export(Export),
 }
@@ -111,16 +111,10 @@ pub(crate) fn run(arguments: ExpertsArguments) -> Result<(), Failure> {
     }
 }
 
-fn failure(error: ExpertsError) -> Failure {
-    match error {
-        ExpertsError::Memory { .. } => Failure::new(FailureKind::Unavailable, error),
-        _ => Failure::config(error),
-    }
-}
-
 fn print_blocks(arguments: &Blocks) -> Result<(), Failure> {
-    let config = AnyConfig::read(&arguments.model).map_err(failure)?;
-    let table = AdapterBlocks::new(&config.sites(), &arguments.adapter.settings()).map_err(failure)?;
+    let config = AnyConfig::read(&arguments.model).map_err(Failure::experts)?;
+    let table =
+        AdapterBlocks::new(&config.sites(), &arguments.adapter.settings()).map_err(Failure::experts)?;
     match arguments.json {
         true => output::line(blocks_json(&config, &table)),
         false => output::print(blocks_text(&table)),
@@ -158,13 +152,14 @@ fn check(arguments: &Check) -> Result<(), Failure> {
         recompute_layers: arguments.recompute_layers,
         device: arguments.device,
     };
-    let seen =
-        overview(&arguments.model, &arguments.adapter.settings(), precision, workload).map_err(failure)?;
+    let seen = overview(&arguments.model, &arguments.adapter.settings(), precision, workload)
+        .map_err(Failure::experts)?;
     // Before anything is loaded: a model that does not fit would be killed without a message.
-    seen.memory.check(arguments.device).map_err(failure)?;
+    seen.memory.check(arguments.device).map_err(Failure::experts)?;
     output::tell(format_args!("loading {} of weights", bytes(seen.memory.weights as u64)));
-    let model = PublishedModel::open(&arguments.model, precision, arguments.device).map_err(failure)?;
-    let checked = checked_tokens(&AnyConfig::read(&arguments.model).map_err(failure)?);
+    let model =
+        PublishedModel::open(&arguments.model, precision, arguments.device).map_err(Failure::experts)?;
+    let checked = checked_tokens(&AnyConfig::read(&arguments.model).map_err(Failure::experts)?);
     let count = checked.len();
     let finite = model.runs(&Tokens::new(&[checked], arguments.device));
     let ignored = model.ignored();
@@ -174,7 +169,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     }
     match finite {
         true => Ok(()),
-        false => Err(failure(ExpertsError::Content {
+        false => Err(Failure::experts(ExpertsError::Content {
             path: arguments.model.clone(),
             reason: "its logits are not finite numbers".to_owned(),
         })),
@@ -235,7 +230,6 @@ fn check_text(seen: &Overview, arguments: &Check, ignored: &[String], checked: u
 mod tests {
     use std::path::Path;
 
-    use super::adapter_flags::ExpertsFlag;
     use super::*;
 
     fn fixture(family: &str) -> PathBuf {
@@ -244,7 +238,7 @@ mod tests {
 
     fn flags() -> AdapterFlags {
         let (modules, classes) = (vec![], vec![]);
-        AdapterFlags { rank: 2, alpha: 16.0, experts: ExpertsFlag::LowRank, modules, router: true, classes }
+        AdapterFlags { rank: Some(2), alpha: 16.0, experts: None, modules, router: true, classes }
     }
 
     #[test]

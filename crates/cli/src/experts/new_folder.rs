@@ -1,8 +1,6 @@
 //! `cloister experts convert`, `upcycle` and `export`: commands that write the folder of a model or of an adapter.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
@@ -10,7 +8,7 @@ use cloister_experts::families::convert::{gguf, pickled};
 use cloister_experts::families::{Adapter, Layout, PublishedModel, upcycle};
 use cloister_experts::{Device, ExpertsError, Precision};
 
-use super::failure;
+use crate::create::check_new;
 use crate::failure::Failure;
 
 #[derive(Debug, Args)]
@@ -62,36 +60,22 @@ enum LayoutFlag {
     PerExpert,
 }
 
-/// Checks that a folder that a command writes does not exist yet, or is empty.
-pub(super) fn check_new(folder: &Path) -> Result<(), Failure> {
-    let reason = match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Ok(false) => "it is not empty, and no file is overwritten".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    Err(Failure::config(format!(
-        "cannot write into {}: {reason}; name a new folder, or an empty one",
-        folder.display()
-    )))
-}
-
 pub(super) fn convert(Convert { model, target }: &Convert) -> Result<(), Failure> {
     check_new(target)?;
     let converted =
         if model.is_dir() { pickled::convert(model, target) } else { gguf::convert(model, target) };
-    converted.map_err(failure)
+    converted.map_err(Failure::experts)
 }
 
 pub(super) fn upcycle_dense(arguments: &Upcycle) -> Result<(), Failure> {
     let Upcycle { model, target, experts, experts_per_token, seed } = arguments;
     check_new(target)?;
-    upcycle(model, target, *experts, *experts_per_token, *seed).map_err(failure)
+    upcycle(model, target, *experts, *experts_per_token, *seed).map_err(Failure::experts)
 }
 
 pub(super) fn export(arguments: &Export) -> Result<(), Failure> {
     check_new(&arguments.target)?;
-    export_adapter(arguments).map_err(failure)
+    export_adapter(arguments).map_err(Failure::experts)
 }
 
 fn export_adapter(arguments: &Export) -> Result<(), ExpertsError> {

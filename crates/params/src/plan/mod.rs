@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::consortium::Consortium;
 use crate::fixed::RingWidth;
+use crate::floors::Floors;
 use crate::id::{BlockId, Digest, PartyId, Round};
 use crate::per_block::PerBlock;
 use crate::rule;
@@ -244,7 +245,15 @@ impl RoundSettings {
     /// # Errors
     /// The first rule that they break (`PLAN-02` to `PLAN-08`, `PLAN-11` to `PLAN-13`, `PLAN-17`, `PLAN-19`).
     pub fn check(&self, consortium: &Consortium) -> Result<(), PlanError> {
-        let (got, floor) = (usize::from(self.cohort_floor), consortium.floors().cohort);
+        self.check_for(&consortium.floors(), consortium.members().count())
+    }
+
+    /// As [`check`](Self::check), of a consortium whose roster leads to these floors and has so many members.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check).
+    pub fn check_for(&self, floors: &Floors, members: usize) -> Result<(), PlanError> {
+        let (got, floor) = (usize::from(self.cohort_floor), floors.cohort);
         // PLAN-04
         if got < floor && rule::in_force("PLAN-04") {
             return Err(PlanError::BelowFloor { got, floor });
@@ -255,7 +264,6 @@ impl RoundSettings {
         // Before `check_ring`, which shifts by the ring's bits: decoding takes any number of them.
         check_sizes(self)?;
         check_count_noise(self)?;
-        let members = consortium.members().count();
         if self.blocks.len() * members > MAX_BLOCKS_TIMES_MEMBERS {
             let most = MAX_BLOCKS_TIMES_MEMBERS / members;
             let why =

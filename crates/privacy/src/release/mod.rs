@@ -168,6 +168,20 @@ pub fn account<'a>(releases: impl IntoIterator<Item = &'a Release>) -> Account {
     account
 }
 
+/// An account of these releases, made in each of `rounds` rounds.
+pub fn account_of_rounds(releases: &[Release], rounds: u32) -> Account {
+    let mut account = Account::default();
+    for release in releases {
+        match release.count.checked_mul(rounds.into()) {
+            Some(count) => account.add(release.mechanism, count),
+            // More steps than can be counted, in settings that nobody has checked: no ε may be claimed for
+            // them.
+            None => account.add(Mechanism::Unbounded, 1),
+        }
+    }
+    account
+}
+
 /// An integer vector with noise, to which one member contributes.
 #[derive(Clone, Copy, Debug)]
 struct NoisedVector {

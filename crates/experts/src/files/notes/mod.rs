@@ -94,6 +94,18 @@ pub fn classes(notes: &[Note]) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
+/// The names of the classes in a file, each once, in byte order. One note is in memory at a time.
+///
+/// # Errors
+/// As [`read_notes`].
+pub fn read_classes(file: impl Into<NotesFile>) -> Result<Vec<String>, NotesError> {
+    let mut names = std::collections::BTreeSet::new();
+    for note in NoteReader::open(file)? {
+        names.insert(note?.label);
+    }
+    Ok(names.into_iter().collect())
+}
+
 /// A row as a note.
 ///
 /// # Errors
