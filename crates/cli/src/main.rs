@@ -34,6 +34,8 @@ mod lab;
 mod link_flags;
 mod output;
 mod policy;
+#[cfg(feature = "training")]
+mod predict;
 mod privacy;
 #[cfg(feature = "training")]
 mod progress;
@@ -74,6 +76,9 @@ enum Command {
     /// Check a hospital's files before it trains on them.
     #[cfg(feature = "training")]
     Data(data::DataArguments),
+    /// Sort new notes with a trained model. Nothing leaves this machine.
+    #[cfg(feature = "training")]
+    Predict(Box<predict::PredictArguments>),
     /// Check, convert and export Mixture-of-Experts models and adapters, and prepare tasks.
     #[cfg(feature = "training")]
     Experts(experts::ExpertsArguments),
@@ -125,6 +130,8 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Task(arguments) => task::run(&arguments),
         #[cfg(feature = "training")]
         Command::Data(arguments) => data::run(&arguments),
+        #[cfg(feature = "training")]
+        Command::Predict(arguments) => predict::run(&arguments),
         #[cfg(feature = "training")]
         Command::Experts(arguments) => experts::run(arguments),
         #[cfg(feature = "training")]

@@ -14,8 +14,8 @@
 //!   become tokens.
 //!
 //! On top of both halves, [`task`] is what members agree on, [`exchange`] what a training program of a
-//! hospital's own gets and gives back, and [`survey`] counts what files hold before a hospital trains on
-//! them. [`synthetic`] and [`partition`] make and distribute notes for simulations.
+//! hospital's own gets and gives back, [`survey`] counts what files hold before a hospital trains on them, and
+//! [`prediction`] applies a trained model to new notes. [`synthetic`] and [`partition`] make and distribute notes for simulations.
 //!
 //! # What it is not
 //! This crate has no keys and does not know other members. What is trained goes to the rest of Cloister only
@@ -74,6 +74,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod class_scores;
 pub mod classifier;
 pub mod device;
 mod draw;
@@ -84,12 +85,14 @@ pub mod files;
 mod model_files;
 mod packing;
 pub mod partition;
+pub mod prediction;
 pub mod survey;
 pub mod synthetic;
 pub mod task;
 pub mod texts;
 pub mod training;
 
+pub use class_scores::ClassScores;
 pub use classifier::blocks::{block_table, block_vectors, initial_blocks};
 pub use classifier::config::ModelConfig;
 pub use classifier::encoder::Encoder;

@@ -110,3 +110,97 @@ impl LocalTrainer for Classifier {
         Ok(Accuracy { correct, total, counted: Counted::Notes, loss: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cloister_experts::prediction::{PredictedRow, Predictor, PredictorSettings};
+    use cloister_experts::synthetic::{self, Style};
+    use cloister_experts::task::Task;
+    use cloister_experts::{Device, Note, Precision, Windows};
+
+    use super::*;
+
+    fn rows(seed: u64) -> String {
+        let notes: Vec<Note> = synthetic::generate(40, &[1.0; 8], Style::Dictated, seed);
+        notes.iter().map(|note| serde_json::to_string(note).expect("plain data") + "\n").collect()
+    }
+
+    /// Long notes are split, and their windows averaged, as the evaluation does it.
+    #[test]
+    fn predictions_are_those_of_the_evaluation() {
+        let Some(base_model) = std::env::var_os("CLOISTER_MINILM") else {
+            eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
+            return;
+        };
+        let folder = std::env::temp_dir().join(format!("cloister-predicted-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        let path = |name: &str, seed| {
+            std::fs::write(folder.join(name), rows(seed)).expect("the folder can be written");
+            folder.join(name)
+        };
+        let classes = synthetic::CLASSES.map(str::to_owned).to_vec();
+        let model = ModelConfig { rank: 2, max_tokens: 16, ..ModelConfig::new(classes) };
+        let windows = Windows { most: 3, overlap: 4 };
+        let held_out = path("held-out.jsonl", 2);
+        let config = TrainingConfig {
+            task: Task::Classifier(model.clone()),
+            base_model: base_model.into(),
+            precision: Precision::Float32,
+            recompute_layers: false,
+            notes: path("notes.jsonl", 1).into(),
+            held_out: held_out.clone().into(),
+            part: 0,
+            parts: 1,
+            windows,
+            threads: 1,
+            device: Device::Cpu,
+            compare_local: false,
+            write_each_model: false,
+            folder: folder.clone(),
+            program: None,
+        };
+        let mut trainer = Classifier::open(&config, &model, &mut |_| ()).expect("sound rows");
+        let initial = config.task.initial(&config.base_model).expect("of the task alone");
+        let settings = LocalTraining { epochs: 1, learning_rate: 4e-3, ..LocalTraining::default() };
+        let trained = trainer.train(&initial, &settings, None, &mut |_, _| ()).expect("training works");
+        let changes = trained.result.updates;
+        let learnt = initial.map(|shape, values| {
+            values.iter().zip(&changes[shape.id]).map(|(value, change)| value + change).collect()
+        });
+        let evaluated = trainer.evaluate(&learnt, HeldOut::All).expect("sound rows");
+        let written = config.task.write(&config.base_model, &learnt, &folder).expect("it can be written");
+        let settings = PredictorSettings {
+            base_model: config.base_model.clone(),
+            windows,
+            threads: 1,
+            device: Device::Cpu,
+            precision: Precision::Float32,
+        };
+        let correct = |windows: Windows| {
+            let settings = PredictorSettings { windows, ..settings.clone() };
+            let predictor = Predictor::open(&config.task, &written, &settings).expect("the task's");
+            let mut predictions = predictor.predictions(&held_out, Some("label")).expect("sound rows");
+            let mut rows: Vec<PredictedRow> = Vec::new();
+            loop {
+                let next = predictions.next_rows().expect("numbers");
+                if next.is_empty() {
+                    break;
+                }
+                rows.extend(next.into_iter().map(|row| row.expect("a sound row")));
+            }
+            let is_right = |row: &&PredictedRow| {
+                Some(predictor.classes()[row.scores.class].as_str()) == row.id.as_deref()
+            };
+            (rows.iter().filter(is_right).count(), rows.len())
+        };
+        assert_eq!(correct(windows), (evaluated.correct, evaluated.total));
+        assert!((10..40).contains(&evaluated.correct), "something is learnt and not all: {evaluated:?}");
+        assert_ne!(correct(Windows::default()).0, evaluated.correct, "control: windows make a difference");
+        let mut other = model;
+        other.classes.reverse();
+        let error =
+            Predictor::open(&Task::Classifier(other), &written, &settings).err().expect("another task");
+        assert!(error.to_string().contains("was trained for another task"), "{error}");
+        std::fs::remove_dir_all(folder).expect("it was made above");
+    }
+}

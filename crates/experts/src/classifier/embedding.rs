@@ -63,7 +63,7 @@ impl Encoder {
     fn all_windows(&self, notes: &[Note], windows: usize) -> Result<Vec<Window>, ExpertsError> {
         let mut all = Vec::new();
         for (index, note) in notes.iter().enumerate() {
-            let parts = self.windows(note, Windows { most: windows.max(1), overlap: 0 });
+            let parts = self.windows(&note.text, Windows { most: windows.max(1), overlap: 0 });
             let (parts, _) = parts.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })?;
             all.extend(parts.into_iter().map(|tokens| Window { note: index, tokens }));
         }

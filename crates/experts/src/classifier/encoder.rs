@@ -85,7 +85,7 @@ impl Encoder {
             note: index + 1,
             classes: self.config.classes.clone(),
         })?;
-        let encoded = self.encode(note, label, Windows::default(), index);
+        let encoded = self.encode(&note.text, label, Windows::default(), index);
         encoded.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })
     }
 
@@ -102,8 +102,7 @@ impl Encoder {
         windows: Windows,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Features, ExpertsError> {
-        // Each window stands between the two special tokens.
-        windows.check_room(self.config.max_tokens - 2)?;
+        self.check_windows(windows)?;
         let mut reader = NoteReader::open(file).map_err(ExpertsError::Notes)?;
         let mut index = 0;
         self.run_frozen_layers(&mut std::iter::from_fn(|| {
@@ -117,7 +116,8 @@ impl Encoder {
                 // Notes of other parts are checked too: a fault is found now, and not when they are evaluated
                 // at the end.
                 let label = self.config.known_class(&note.label);
-                let encoded = label.and_then(|label| self.encode(&note, label, windows, reader.record()));
+                let encoded =
+                    label.and_then(|label| self.encode(&note.text, label, windows, reader.record()));
                 let encoded = encoded.map_err(|reason| ExpertsError::Notes(reader.fault(reason)));
                 if encoded.is_err() || (index - 1) % parts.max(1) == part {
                     return Some(encoded);
@@ -129,18 +129,41 @@ impl Encoder {
     /// All tokens of a note, its class, and its record.
     pub(crate) fn surveyed(&self, note: &Note, record: usize) -> Result<SurveyedRow, String> {
         let class = self.config.known_class(&note.label)?;
-        Ok(SurveyedRow { tokens: self.whole(note)?, class: Some(self.config.classes[class].clone()), record })
+        Ok(SurveyedRow {
+            tokens: self.whole(&note.text)?,
+            class: Some(self.config.classes[class].clone()),
+            record,
+        })
     }
 
     fn encode(
         &self,
-        note: &Note,
+        text: &str,
         label: usize,
         windows: Windows,
         record: usize,
     ) -> Result<EncodedNote, String> {
-        let (windows, was_cut) = self.windows(note, windows)?;
+        let (windows, was_cut) = self.windows(text, windows)?;
         Ok(EncodedNote { windows, was_cut, label: label as i64, record })
+    }
+
+    /// Checks that windows have tokens of their own.
+    pub(crate) fn check_windows(&self, windows: Windows) -> Result<(), ExpertsError> {
+        // Each window stands between the two special tokens.
+        windows.check_room(self.config.max_tokens - 2)
+    }
+
+    /// Encodes a text whose class nobody knows. It gets class 0, which is not read.
+    pub(crate) fn encode_text(&self, text: &str, windows: Windows) -> Result<EncodedNote, String> {
+        self.encode(text, 0, windows, 0)
+    }
+
+    /// Runs encoded texts through the frozen layers.
+    pub(crate) fn features_of_texts(
+        &self,
+        texts: impl IntoIterator<Item = EncodedNote>,
+    ) -> Result<Features, ExpertsError> {
+        self.run_frozen_layers(&mut texts.into_iter().map(Ok))
     }
 
     /// Runs notes through the frozen layers, [`BATCH`] at a time.
@@ -173,8 +196,8 @@ impl Encoder {
 
     /// All token numbers of a note, with the special tokens. The tokenizer's error is not passed on: it may
     /// quote the note.
-    fn whole(&self, note: &Note) -> Result<Vec<i64>, String> {
-        let encoding = hide_panics(|| self.tokenizer.encode(note.text.as_str(), true)).and_then(Result::ok);
+    fn whole(&self, text: &str) -> Result<Vec<i64>, String> {
+        let encoding = hide_panics(|| self.tokenizer.encode(text, true)).and_then(Result::ok);
         let encoding = encoding.ok_or_else(|| "the tokenizer refuses its text".to_owned())?;
         let vocabulary = self.minilm.embeddings.vocabulary();
         // A tokenizer of another model may know more tokens; their numbers would be outside the embedding.
@@ -186,8 +209,8 @@ impl Encoder {
 
     /// A note's tokens in windows of the configured length, each between the two special tokens, and whether
     /// there would have been more of them.
-    pub(crate) fn windows(&self, note: &Note, windows: Windows) -> Result<(Vec<Vec<i64>>, bool), String> {
-        let tokens = self.whole(note)?;
+    pub(crate) fn windows(&self, text: &str, windows: Windows) -> Result<(Vec<Vec<i64>>, bool), String> {
+        let tokens = self.whole(text)?;
         let [first, content @ .., last] = tokens.as_slice() else {
             return Ok((vec![tokens], false));
         };
@@ -223,7 +246,7 @@ impl Encoder {
 }
 
 /// A note as token numbers.
-struct EncodedNote {
+pub(crate) struct EncodedNote {
     /// Token numbers of each window, with the special tokens around them.
     windows: Vec<Vec<i64>>,
     /// Whether the note was longer than its windows.

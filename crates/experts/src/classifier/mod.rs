@@ -14,4 +14,5 @@ pub mod memory;
 mod minilm;
 mod model;
 mod moe;
+pub(crate) mod predicting;
 pub mod trainer;

@@ -252,7 +252,8 @@ mod tests {
 
     /// Mean-pooled output of the dense model, `[notes, 384]`.
     fn dense(encoder: &Encoder, notes: &[Note]) -> Tensor {
-        let only = |note: &Note| encoder.windows(note, Windows::default()).expect("plain text").0.concat();
+        let only =
+            |note: &Note| encoder.windows(&note.text, Windows::default()).expect("plain text").0.concat();
         let tokens: Vec<Vec<i64>> = notes.iter().map(only).collect();
         let lengths: Vec<i64> = tokens.iter().map(|note| note.len() as i64).collect();
         let packing = Packing::new(&lengths);

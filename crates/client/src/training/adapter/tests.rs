@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, PublishedModel};
+use cloister_experts::prediction::{PredictedRow, Predictor, PredictorSettings};
 use cloister_experts::task::Task;
 use cloister_experts::{Averaging, Device, Precision, PrivateTraining, Windows};
 use cloister_params::block::BlockKind;
@@ -145,6 +146,80 @@ fn members_learn_classes_together_with_low_rank_and_with_whole_experts() {
             _ => assert_eq!(Adapter::read(&written, &mut opened).expect("PEFT's layout").classes, CLASSES),
         }
     }
+}
+
+/// How many held-out rows a written model predicts as labelled, and how many there are.
+fn predicted(scratch: &Scratch, task: &Task, written: &Path) -> (usize, usize) {
+    let settings = PredictorSettings {
+        base_model: scratch.0.join("base"),
+        windows: Windows::default(),
+        threads: 1,
+        device: Device::Cpu,
+        precision: Precision::Float32,
+    };
+    let predictor = Predictor::open(task, written, &settings).expect("the task's model");
+    let held_out = scratch.0.join("held-out.jsonl");
+    let mut predictions = predictor.predictions(&held_out, Some("label")).expect("sound rows");
+    let rows = predictions.next_rows().expect("numbers");
+    let is_right =
+        |row: &PredictedRow| Some(predictor.classes()[row.scores.class].as_str()) == row.id.as_deref();
+    let rows: Vec<PredictedRow> = rows.into_iter().map(|row| row.expect("a sound row")).collect();
+    assert!(rows.iter().map(|row| row.row).eq(1..=rows.len()));
+    assert!(rows.iter().all(|row| (row.scores.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6));
+    assert!(predictions.next_rows().expect("the end").is_empty());
+    (rows.iter().filter(|row| is_right(row)).count(), rows.len())
+}
+
+/// A model that is applied says of each text what the evaluation counted, whatever it has learnt so far.
+#[test]
+fn predictions_are_those_of_the_evaluation() {
+    for experts in [ExpertTraining::LowRank, ExpertTraining::Whole] {
+        let scratch = scratch(&format!("predicted-{experts:?}"));
+        let task = task(&scratch, experts);
+        let mut members = members(&scratch, &task);
+        let agreed = Task::Adapter(task);
+        let base = scratch.0.join("base");
+        let mut model = agreed.initial(&base).expect("the fixture is whole");
+        let mut seen = Vec::new();
+        for step in 0..4 {
+            let Accuracy { correct, total, .. } = accuracy(&mut members[0], &model, HeldOut::All);
+            let folder = scratch.0.join(format!("round-{step}"));
+            let written = agreed.write(&base, &model, &folder).expect("the folder can be written");
+            assert_eq!(predicted(&scratch, &agreed, &written), (correct, total), "{experts:?}");
+            seen.push(correct);
+            model = round(&mut members, &model);
+        }
+        assert!(seen.iter().any(|correct| *correct != seen[0]), "{experts:?}: the model changes: {seen:?}");
+    }
+}
+
+/// TASK-01, and a model of other classes: each prediction would be called by a wrong name.
+#[test]
+fn only_the_task_s_model_and_base_predict() {
+    let scratch = scratch("other-task");
+    let task = task(&scratch, ExpertTraining::LowRank);
+    let agreed = Task::Adapter(task.clone());
+    let base = scratch.0.join("base");
+    let model = agreed.initial(&base).expect("the fixture is whole");
+    let written = agreed.write(&base, &model, &scratch.0).expect("the folder can be written");
+    let settings = PredictorSettings {
+        base_model: base.clone(),
+        windows: Windows::default(),
+        threads: 1,
+        device: Device::Cpu,
+        precision: Precision::Float32,
+    };
+    let refused =
+        |task: &Task| Predictor::open(task, &written, &settings).err().expect("another task's").to_string();
+    assert!(Predictor::open(&agreed, &written, &settings).is_ok(), "control: its own task");
+    let mut swapped = task.clone();
+    swapped.adapter.classes.reverse();
+    assert!(refused(&Task::Adapter(swapped)).contains("was trained for another task"));
+    let mut text = task.clone();
+    (text.objective, text.adapter.classes) = (Objective::LanguageModel, vec![]);
+    assert!(refused(&Task::Adapter(text)).contains("has no classes"));
+    fs::write(base.join("config.json"), "{}").expect("the folder can be written");
+    assert!(refused(&agreed).contains("config.json"), "another base model");
 }
 
 /// PRIV-10: what is drawn, clipped and counted is a patient, where a column names patients.

@@ -34,7 +34,7 @@ pub const HEAD_RATE_RATIO: f64 = 3.0;
 /// move.
 pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
 /// The most tokens of a batch that is only evaluated, which bounds memory. A batch is one note at least.
-const EVALUATION_TOKENS: i64 = 1024;
+pub(crate) const EVALUATION_TOKENS: i64 = 1024;
 
 /// A member's model and the notes that it learns from.
 pub struct Trainer {

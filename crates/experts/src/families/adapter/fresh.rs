@@ -11,7 +11,7 @@ use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained};
 use crate::families::config::Family;
-use crate::families::config::names::{CORRECTION, expert_maps, expert_module};
+use crate::families::config::names::{CORRECTION, HEAD, expert_maps, expert_module};
 use crate::families::models::any_config::AnyConfig;
 use crate::families::models::loader::Loader;
 use crate::families::models::published::PublishedModel;
@@ -57,6 +57,27 @@ impl Adapter {
             }
         }
         Ok(adapter)
+    }
+
+    /// The head over classes of a merged model, which [`write_merged`](super::write_merged) wrote into `folder`. Everything
+    /// else that was trained is in the model's weights already.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`], [`ExpertsError::Content`] if the folder has no head over so many classes, or
+    /// [`ExpertsError::Settings`] if the model's family has none.
+    pub fn merged_head(
+        folder: &Path,
+        classes: Vec<String>,
+        model: &mut PublishedModel,
+    ) -> Result<Self, ExpertsError> {
+        let Some(site) = model.sites().into_iter().find(|site| site.kind == SiteKind::Head) else {
+            return Err(ExpertsError::Settings("the model's family has no head over classes".to_owned()));
+        };
+        let loader = Loader::open(folder, Precision::Float32, model.device())?;
+        let shape = [classes.len(), site.shape[0]];
+        let head = loader.tensor(&format!("{HEAD}.weight"), &shape)?.copy();
+        let modules = BTreeMap::from([(site.name, Trained::Whole(head))]);
+        Ok(Self { scale: 1.0, modules, corrections: BTreeMap::new(), classes })
     }
 
     /// A fresh adapter without corrections; `model_weight` returns the weight of a module that is trained

@@ -1,5 +1,6 @@
 //! Sorts texts into classes.
 
+use crate::class_scores::{ClassScores, class_scores};
 use crate::error::ExpertsError;
 use crate::families::finetune::{Example, FineTuner};
 
@@ -10,15 +11,23 @@ impl FineTuner {
     /// # Errors
     /// As [`train`](Self::train); also [`ExpertsError::Example`] if the adapter has no head over classes.
     pub fn classify(&self, examples: &[Example], batch_size: usize) -> Result<Vec<usize>, ExpertsError> {
+        Ok(self.class_scores(examples, batch_size)?.into_iter().map(|scores| scores.class).collect())
+    }
+
+    /// As [`classify`](Self::classify), with the probability of each class.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify).
+    pub fn class_scores(
+        &self,
+        examples: &[Example],
+        batch_size: usize,
+    ) -> Result<Vec<ClassScores>, ExpertsError> {
         // Every text gets class 0, which is not read: only examples with a class reach the head over classes.
         let texts: Vec<Example> =
             examples.iter().map(|example| Example::for_class(example.tokens.clone(), 0)).collect();
-        let mut classes = Vec::with_capacity(texts.len());
-        self.each_batch(&texts, batch_size, &mut |_, logits| {
-            let likeliest: Vec<i64> =
-                Vec::try_from(logits.argmax(-1, false)).expect("classes are a vector of integers");
-            classes.extend(likeliest.into_iter().map(|class| class as usize));
-        })?;
-        Ok(classes)
+        let mut scores = Vec::with_capacity(texts.len());
+        self.each_batch(&texts, batch_size, &mut |_, logits| scores.extend(class_scores(logits)))?;
+        Ok(scores)
     }
 }

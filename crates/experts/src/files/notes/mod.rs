@@ -11,6 +11,8 @@ use crate::files::rows::{ReadSoFar, Row, Rows};
 
 /// The columns that a note is made of. Others are not read.
 const COLUMNS: &[&str] = &["text", "title", "description", "question", "label_name", "label", "subject"];
+/// Those of them that have its text.
+pub(crate) const TEXT_COLUMNS: [&str; 4] = ["text", "title", "description", "question"];
 /// The columns that may name a note's class, in the order of preference. `label_name` comes first because data sets
 /// that have it have mere numbers in `label`.
 const LABELS: [&str; 3] = ["label_name", "label", "subject"];
@@ -118,7 +120,7 @@ pub(crate) fn labelled_text(row: &Row) -> Result<Note, String> {
 }
 
 /// A row's text, which must not be blank.
-fn text(row: &Row) -> Result<String, String> {
+pub(crate) fn text(row: &Row) -> Result<String, String> {
     let (name, text) = if let Some(text) = row.text("text")? {
         ("text", text.to_owned())
     } else if let Some(question) = row.text("question")? {

@@ -145,6 +145,15 @@ pub enum RowPlace {
     },
 }
 
+impl RowPlace {
+    /// The number of the line or row.
+    pub fn number(self) -> usize {
+        match self {
+            Self::Line(number) | Self::Row(number) | Self::Record { row: number, .. } => number,
+        }
+    }
+}
+
 impl std::fmt::Display for RowPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -245,6 +254,11 @@ impl Rows {
     /// An error for the last row, with its file and its place. `reason` must not quote the row.
     pub fn fault(&self, reason: String) -> NotesError {
         NotesError::Row { path: self.path.clone(), place: self.source.place(), reason }
+    }
+
+    /// Where the last row is, whether it was read or failed.
+    pub fn place(&self) -> RowPlace {
+        self.source.place()
     }
 
     /// How much of the file was read up to now.

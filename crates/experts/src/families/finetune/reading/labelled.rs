@@ -30,7 +30,21 @@ impl Reader {
     pub(super) fn labelled(&self, row: &Row) -> Result<Example, String> {
         let Note { text, label } = labelled_text(row)?;
         let class = class_number(&label, &self.classes)?;
-        let mut tokens = self.tokens(&text, true)?;
+        self.text_of_class(&text, class)
+    }
+
+    /// A text whose class nobody knows, as an example. It gets class 0, which is not read.
+    ///
+    /// # Errors
+    /// Why the text cannot be sorted, without the text.
+    pub(crate) fn unlabelled(&self, text: &str) -> Result<Example, String> {
+        let example = self.text_of_class(text, 0)?;
+        self.check(&example)?;
+        Ok(example)
+    }
+
+    fn text_of_class(&self, text: &str, class: usize) -> Result<Example, String> {
+        let mut tokens = self.tokens(text, true)?;
         // Special tokens that the tokenizer puts at the end are cut too; the head reads the last token that
         // remains.
         let cut = tokens.len() > self.max_tokens;

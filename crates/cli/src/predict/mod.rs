@@ -1,0 +1,158 @@
+//! `cloister predict`: sorts new notes with a trained model. Nothing leaves the machine.
+
+mod format;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cloister_experts::files::notes::{Encoding, NotesFile};
+use cloister_experts::prediction::{Predictor, PredictorSettings};
+use cloister_experts::task::Task;
+use cloister_experts::{Device, Windows, device};
+use cloister_transport::printable;
+
+use crate::experts::PrecisionFlag;
+use crate::failure::Failure;
+use crate::folder::read_text;
+use crate::output;
+use crate::progress::ProgressDisplay;
+use format::Format;
+
+/// Rows without a prediction that are named; the others are counted.
+const NAMED: usize = 20;
+
+/// Flags of `cloister predict`.
+#[derive(Debug, Args)]
+pub(crate) struct PredictArguments {
+    /// The file of notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet, with the column `text`. No label is needed.
+    notes: PathBuf,
+    /// The task file that the model was trained for.
+    #[arg(long)]
+    task: PathBuf,
+    /// The trained model in the hospital's data folder: model.safetensors of a classifier; of a published model with classes
+    /// the folder `adapter`, or `merged`.
+    #[arg(long)]
+    model: PathBuf,
+    /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
+    #[arg(long, env = "CLOISTER_BASE_MODEL")]
+    base_model: PathBuf,
+    /// The encoding of the notes, such as windows-1252. A byte-order mark overrides it.
+    #[arg(long, default_value = "utf-8")]
+    encoding: Encoding,
+    /// A column that names rows, such as a note's number. It is copied into the output.
+    #[arg(long, value_name = "COLUMN")]
+    id_column: Option<String>,
+    /// The file to write, which only its owner may read. It must not exist. By default predictions are printed.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Write JSON Lines, one object for each row, instead of CSV. In CSV, cells that a spreadsheet would take for a formula
+    /// get an apostrophe before them; in JSON, values are as they are.
+    #[arg(long)]
+    json: bool,
+    /// The largest number of windows that a long note is split into, as in training. The rest of the note is cut off.
+    #[arg(long, default_value_t = 1)]
+    windows: usize,
+    /// Number of tokens that each window shares with the one before.
+    #[arg(long, default_value_t = 0)]
+    window_overlap: usize,
+    /// The floating-point type that the model computes in.
+    #[arg(long, value_enum, default_value = "float32")]
+    precision: PrecisionFlag,
+    /// Number of CPU threads, at most 256.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    #[arg(long, default_value = "auto", value_parser = device::named)]
+    device: Device,
+}
+
+pub(crate) fn run(arguments: &PredictArguments) -> Result<(), Failure> {
+    if let Some(out) = arguments.out.as_ref().filter(|out| out.exists()) {
+        return Err(Failure::config(format!(
+            "{} exists, and no file is overwritten; name another file as --out",
+            out.display()
+        )));
+    }
+    let task = Task::parse(&read_text(&arguments.task)?)
+        .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
+    let settings = PredictorSettings {
+        base_model: arguments.base_model.clone(),
+        windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
+        threads: arguments.threads.into(),
+        device: arguments.device,
+        precision: arguments.precision.into(),
+    };
+    let predictor = Predictor::open(&task, &arguments.model, &settings).map_err(Failure::experts)?;
+    let without_prediction = match &arguments.out {
+        None => write_predictions(arguments, &predictor, &mut |text| output::print(text))?,
+        Some(out) => write_file(arguments, &predictor, out)?,
+    };
+    match without_prediction {
+        0 => Ok(()),
+        // After everything else is written: one bad row must not cost the predictions of all others.
+        count => Err(Failure::config(format!(
+            "{count} rows of {} have no prediction, for the reasons above; all others have one: correct these rows and \
+             predict them again",
+            arguments.notes.display()
+        ))),
+    }
+}
+
+/// Writes a whole file or none, readable by its owner alone: predictions say as much of patients as notes do.
+fn write_file(arguments: &PredictArguments, predictor: &Predictor, out: &Path) -> Result<usize, Failure> {
+    let mut written = Ok(0);
+    let replaced = cloister_storage::replace(out, |file| {
+        let mut put = |text: &str| file.write_all(text.as_bytes()).map_err(|error| unwritable(out, &error));
+        written = write_predictions(arguments, predictor, &mut put);
+        written.as_ref().map(|_| ()).map_err(|failure| io::Error::other(failure.to_string()))
+    });
+    let without_prediction = written?;
+    replaced.map_err(|error| unwritable(out, &error))?;
+    Ok(without_prediction)
+}
+
+fn unwritable(out: &Path, error: &io::Error) -> Failure {
+    Failure::error(format!(
+        "cannot write {}: {error}; check the folder, its permissions and the room on the disk",
+        out.display()
+    ))
+}
+
+/// Puts a line for each row that can be read, in their order. Names the others on stderr, and returns how many there are.
+fn write_predictions(
+    arguments: &PredictArguments,
+    predictor: &Predictor,
+    put: &mut dyn FnMut(&str) -> Result<(), Failure>,
+) -> Result<usize, Failure> {
+    let format = Format { is_json: arguments.json, id_column: arguments.id_column.as_deref() };
+    let file = NotesFile { path: arguments.notes.clone(), encoding: arguments.encoding, group_by: None };
+    let mut predictions =
+        predictor.predictions(file, arguments.id_column.as_deref()).map_err(Failure::experts)?;
+    let mut progress = ProgressDisplay::new();
+    let mut without_prediction = 0;
+    let mut is_first = true;
+    loop {
+        let rows = predictions.next_rows().map_err(Failure::experts)?;
+        if rows.is_empty() {
+            return Ok(without_prediction);
+        }
+        let mut text = if is_first { format.head(predictor.classes()) } else { String::new() };
+        is_first = false;
+        for row in rows {
+            match row {
+                Ok(row) => text += &format.line(predictor.classes(), &row),
+                Err(error) => {
+                    without_prediction += 1;
+                    if without_prediction <= NAMED {
+                        // Column names come from a file, so they must not command the terminal.
+                        progress.above_bar(|| output::tell(printable(error.to_string().as_bytes())));
+                    }
+                }
+            }
+        }
+        put(&text)?;
+        let so_far = predictions.so_far();
+        progress.step("predicting", so_far.done, so_far.total);
+    }
+}
