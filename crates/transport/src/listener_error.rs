@@ -123,6 +123,13 @@ pub enum AcceptError {
     Stopped,
 }
 
+impl AcceptError {
+    /// Whether nothing shows that the peer is a party, or once was one: so does whatever knocks at a public port.
+    pub fn is_strangers(&self) -> bool {
+        matches!(self, Self::NoCertificate { .. } | Self::TooSlow { .. } | Self::Handshake { .. })
+    }
+}
+
 fn port_kind(carrier: Carrier) -> &'static str {
     match carrier {
         Carrier::Quic => "UDP",

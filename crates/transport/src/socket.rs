@@ -60,6 +60,5 @@ fn serve_both_families(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 pub(crate) fn prepare_stream(stream: &TcpStream) {
     // Both only make a link faster, so it goes on without them. Frames are written at once, and none waits for more.
     let _ = stream.set_nodelay(true);
-    #[cfg(target_os = "linux")]
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }

@@ -15,6 +15,7 @@ use cloister_transport::{
 use common::raw::Relay;
 use common::{Consortium, FIRST, failure, identity, pattern, settings_over};
 use tokio::net::UdpSocket;
+use tokio::time::{sleep, timeout};
 
 /// A coordinator at an address.
 fn listen_at(consortium: &Consortium, address: SocketAddr, carriers: Carriers) -> Listener {
@@ -130,6 +131,57 @@ async fn a_coordinator_at_all_ipv6_addresses_serves_ipv4_too() {
         }
     }
     drop(consortium);
+}
+
+/// A router that takes 0.7 s to deliver each packet over UDP to a coordinator.
+async fn slow_router(coordinator: SocketAddr) -> (SocketAddr, Relay) {
+    let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a free port"));
+    let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a free port"));
+    let address = inside.local_addr().expect("bound");
+    let relay = tokio::spawn(async move {
+        let (mut out, mut back) = (vec![0; 2048], vec![0; 2048]);
+        let mut party = address;
+        loop {
+            let (socket, packet, to) = tokio::select! {
+                Ok((length, from)) = inside.recv_from(&mut out) => {
+                    party = from;
+                    (outside.clone(), out[..length].to_vec(), coordinator)
+                }
+                Ok((length, _)) = outside.recv_from(&mut back) => (inside.clone(), back[..length].to_vec(), party),
+            };
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(700)).await;
+                let _ = socket.send_to(&packet, to).await;
+            });
+        }
+    });
+    (address, Relay(relay))
+}
+
+#[tokio::test]
+async fn a_party_whose_quic_is_slow_makes_one_link() {
+    let consortium = Consortium::new();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut over_quic = listen_at(&consortium, any, Carriers::Quic);
+    let (address, _relay) = slow_router(over_quic.local_address().expect("bound")).await;
+    let mut over_tcp = listen_at(&consortium, address, Carriers::Tcp);
+    let quic_alone = Consortium { settings: settings_over(Carrier::Quic), ..consortium };
+    let linked = quic_alone.connect(address, &quic_alone.first, FIRST);
+    let (accepted, connected) = tokio::join!(over_quic.accept(), linked);
+    accepted.and(connected.map_err(|error| panic!("{error}"))).expect("control: QUIC gets through, slowly");
+
+    let consortium = Consortium { settings: TransportSettings::default(), ..quic_alone };
+    let links = link_to(&mut over_tcp, &consortium, address).await;
+    assert_eq!(links.1.carrier(), Carrier::Tcp);
+    let late = timeout(Duration::from_secs(4), async {
+        loop {
+            if let Ok(link) = over_quic.accept().await {
+                break link.peer();
+            }
+        }
+    });
+    late.await.expect_err("no second link");
+    carries_frames(links).await;
 }
 
 /// A router that gives a party another address in the middle of a link.

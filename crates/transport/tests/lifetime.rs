@@ -11,7 +11,9 @@ use cloister_params::id::PartyId;
 use cloister_transport::{
     AcceptError, BindError, Carrier, ConnectError, LinkError, Listener, MAX_FRAME, Roster, TransportSettings,
 };
-use common::{Consortium, FIRST, SECOND, failure, over_both_carriers, pattern, raw, refusal, settings_over};
+use common::{
+    Consortium, FIRST, SECOND, failure, identity, over_both_carriers, pattern, raw, refusal, settings_over,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
@@ -227,6 +229,31 @@ async fn rubbish_does_not_stop_a_listener(carrier: Carrier) {
     connected.expect("let in");
 }
 
+/// CONS-11
+async fn a_replaced_roster_lets_in_its_parties_alone_and_ends_no_link(carrier: Carrier) {
+    let consortium = Consortium::over(carrier);
+    let (mut listener, address) = consortium.listen();
+    let (accepted, connected) =
+        tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, FIRST));
+    let new_certificate = identity("first");
+    let pins = [(new_certificate.fingerprint(), FIRST), (consortium.second.fingerprint(), SECOND)];
+    listener.replace_roster(Roster::new(pins).expect("two parties"));
+
+    let (refused, failed) =
+        tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, FIRST));
+    assert!(matches!(refusal(refused), AcceptError::NotInConsortium { .. }));
+    assert!(matches!(failure(failed), ConnectError::NotInConsortium { .. }));
+    let (let_in, linked) =
+        tokio::join!(listener.accept(), consortium.connect(address, &new_certificate, FIRST));
+    assert_eq!(let_in.map(|link| link.peer()), Ok(FIRST));
+    linked.expect("in the new roster");
+
+    let (mut sender, _party_receiver) = connected.expect("let in").split();
+    let (_coordinator_sender, mut receiver) = accepted.expect("enrolled").split();
+    sender.send(b"still here").await.expect("open");
+    assert_eq!(receiver.recv().await, Ok(Some(b"still here".to_vec())));
+}
+
 async fn links_outlive_their_listener_which_lets_nobody_in_any_more(carrier: Carrier) {
     let settings =
         TransportSettings { handshake_timeout: Duration::from_millis(2000), ..settings_over(carrier) };
@@ -257,5 +284,7 @@ over_both_carriers! {
     a_silent_link_stays_open_past_the_idle_timeout,
     a_slow_peer_holds_nobody_up,
     a_peer_that_never_greets_is_sent_away,
+    /// CONS-11
+    a_replaced_roster_lets_in_its_parties_alone_and_ends_no_link,
     links_outlive_their_listener_which_lets_nobody_in_any_more,
 }

@@ -15,6 +15,8 @@ pub(super) fn level(event: &ServerEvent) -> Level {
     match event {
         // Normal after a restart.
         ServerEvent::Unexpected(..) => Level::DEBUG,
+        // Scanners come to a public TCP port at any hour.
+        ServerEvent::PeerRefused(why) if why.is_strangers() => Level::DEBUG,
         ServerEvent::Disconnected(..)
         | ServerEvent::PeerRefused(_)
         | ServerEvent::Fault(..)
