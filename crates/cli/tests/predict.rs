@@ -166,7 +166,8 @@ fn a_file_that_cannot_be_read_to_its_end_leaves_no_predictions() {
     let folder = scratch("damaged");
     fs::write(folder.join("empty.jsonl"), "").expect("it can be written");
     fs::write(folder.join("cut.jsonl.gz"), [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3]).expect("writable");
-    for name in ["empty.jsonl", "cut.jsonl.gz", "absent.jsonl"] {
+    fs::write(folder.join("quote.csv"), "text,label\na,b\n\"c,d\ne,f\n").expect("writable");
+    for name in ["empty.jsonl", "cut.jsonl.gz", "absent.jsonl", "quote.csv"] {
         let output = predict(&folder, name, &["--out", "out.csv"]);
         assert_eq!(output.status.code(), Some(78), "{name}");
         assert!(text(&output.stderr).contains(name), "{}", text(&output.stderr));

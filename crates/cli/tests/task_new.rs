@@ -222,3 +222,27 @@ fn experts_task_is_the_same_request_without_a_budget() {
     }
     assert!(new.join("policy.toml").exists() && !old.join("policy.toml").exists());
 }
+
+/// The settings are those of the task: a hospital's machine trains a round with them, by DP-SGD.
+#[test]
+fn a_round_can_be_trained_with_the_settings() {
+    let Some(minilm) = std::env::var_os("CLOISTER_MINILM") else {
+        eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
+        return;
+    };
+    let minilm = PathBuf::from(minilm).display().to_string();
+    let folder = scratch("round");
+    let notes: String =
+        (0..60).map(|row| format!("note number {row},{}\n", ["a", "b", "c"][row % 3])).collect();
+    fs::write(folder.join("notes.csv"), format!("text,label\n{notes}")).expect("writable");
+    let target = folder.join("agreement");
+    let flags =
+        ["--epsilon", "8", "--delta", "1e-5", "--rounds", "3", "--records", "60", "--batch-size", "20"];
+    assert!(classifier(&target, &flags).status.success());
+    let (task, settings) = (path(&target, "task.json"), path(&target, "settings.toml"));
+    let check = ["data", "check", &path(&folder, "notes.csv"), "--task", &task, "--settings", &settings];
+    let output = cloister(&[&check[..], &["--base-model", &minilm, "--json"]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    assert!(answer["round"]["share_of_gradients_clipped"].as_f64().is_some(), "{answer}");
+}

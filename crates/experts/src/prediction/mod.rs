@@ -189,7 +189,8 @@ impl Predictions<'_> {
                     places.push(Ok((self.rows.place().number(), id)));
                     texts.push(text);
                 }
-                Err(error @ (NotesError::Row { .. } | NotesError::Unread { .. })) => places.push(Err(error)),
+                Err(error @ NotesError::Row { .. }) => places.push(Err(error)),
+                // Also a row that does not end: what it hides would be missing without a trace.
                 Err(error) => return Err(ExpertsError::Notes(error)),
             }
         }
