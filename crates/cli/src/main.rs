@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use failure::Failure;
+use service::config_command::ConfigArguments;
 use service::config_file;
 
 #[cfg(feature = "training")]
@@ -28,6 +29,7 @@ mod events;
 mod experts;
 mod failure;
 mod folder;
+mod generate;
 mod identity;
 #[cfg(feature = "training")]
 mod lab;
@@ -64,6 +66,10 @@ enum Command {
     /// Run a hospital: a member, a custodian, or both, as the consortium file says.
     #[cfg(feature = "training")]
     Client(client::ClientArguments),
+    /// Check the configuration file of a coordinator or a hospital.
+    Config(ConfigArguments),
+    /// Write man pages, or the completions of a shell.
+    Generate(generate::GenerateArguments),
     /// Ask a running coordinator how its rounds stand, pause and resume them, and begin another edition.
     Run(run::RunArguments),
     /// Make and show a party's keys.
@@ -109,7 +115,10 @@ fn main() -> ExitCode {
 
 /// The command line, with the defaults of a configuration file if one is given.
 fn parse() -> Result<Command, Failure> {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    parse_from(std::env::args_os().collect())
+}
+
+fn parse_from(arguments: Vec<OsString>) -> Result<Command, Failure> {
     let command = config_file::with_defaults(Cli::command(), &arguments)?;
     let matches = command.get_matches_from(arguments);
     // Cannot fail: the matches come from this very command.
@@ -121,6 +130,8 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Server(arguments) => server::run(arguments),
         #[cfg(feature = "training")]
         Command::Client(arguments) => client::run(arguments),
+        Command::Config(arguments) => parse_from(arguments.service_command()).and_then(carry_out),
+        Command::Generate(arguments) => generate::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),

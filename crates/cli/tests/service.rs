@@ -83,3 +83,43 @@ fn flags_override_the_file_and_the_environment_overrides_it_too() {
     assert_eq!(code, Some(78), "{log}");
     assert!(log.contains("server.toml: unknown setting num_round"), "{log}");
 }
+
+#[test]
+fn a_configuration_is_checked_without_starting_anything() {
+    let site = Site::new("check");
+    site.write_consortium();
+    drop(service(&site, ""));
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+        let output = command.args(["config", "check", "server", &site.path("server.toml")]).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, printed) = check();
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("are sound") && !site.folder.join("data/journal").exists(), "{printed}");
+    std::fs::remove_file(site.path("model")).unwrap();
+    let (code, printed) = check();
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains("cannot read") && printed.contains("model"), "{printed}");
+}
+
+#[test]
+fn each_command_has_a_man_page_that_man_takes_and_shells_have_completions() {
+    let site = Site::new("man");
+    let cloister = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cloister")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    cloister(&["generate", "man", &site.path("man1")]);
+    for page in ["cloister.1", "cloister-server.1", "cloister-consortium-sign.1"] {
+        let text = std::fs::read_to_string(site.folder.join("man1").join(page)).unwrap();
+        assert!(text.contains(".TH ") && text.contains(page.trim_end_matches(".1")), "{page}: {text}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(cloister(&["generate", "completions", shell]).contains("consortium"), "{shell}");
+    }
+}

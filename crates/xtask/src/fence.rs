@@ -115,6 +115,8 @@ const FENCED: &[(&str, &[&str])] = &[
     ("x509-cert", &["identity"]),
     ("tokio", &["server", "client", "transport", "cli", "tests"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
 ];
 
 /// Chains of dependencies that must not exist, over however many crates: from, to, and what a chain would mean.

@@ -32,8 +32,9 @@ use crate::experts::PrecisionFlag;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, newest_edition, read_text};
 use crate::link_flags::LinkFlags;
+use crate::output;
 use crate::progress::ProgressDisplay;
-use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
+use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{steps_of, to_json, to_text};
 use proxy_flags::ProxyFlags;
 
@@ -185,7 +186,11 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     let print_events = arguments.service.events;
     arguments.service.start_log();
     let (switch, stop) = stop_signal();
+    let only_checks = arguments.service.check;
     let config = configure(arguments, stop)?;
+    if only_checks {
+        return output::line(SOUND);
+    }
     let party = config.party.0;
     let mut progress = ProgressDisplay::new();
     let result = run_until_stopped(

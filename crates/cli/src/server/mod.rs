@@ -19,8 +19,9 @@ use crate::events;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, newest_edition, read_text};
 use crate::link_flags::LinkFlags;
+use crate::output;
 use crate::service::control_socket::{ControlSocket, socket_path};
-use crate::service::{ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
+use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{level, to_json, to_text};
 
 /// Flags of `cloister server`.
@@ -72,7 +73,11 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     arguments.service.start_log();
     let (switch, stop) = stop_signal();
     let path = socket_path(&arguments.data);
+    let only_checks = arguments.service.check;
     let (config, governance_key) = configure(arguments, stop)?;
+    if only_checks {
+        return output::line(SOUND);
+    }
     let (coordinator, control) = mpsc::channel(1);
     let settings = config.settings.clone();
     let socket = ControlSocket { coordinator, stop: &switch, governance_key, settings };

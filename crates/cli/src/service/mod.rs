@@ -1,5 +1,6 @@
 //! What the long-running commands share: a configuration file, logs, signals, and systemd.
 
+pub(crate) mod config_command;
 pub(crate) mod config_file;
 pub(crate) mod control_socket;
 pub(crate) mod log;
@@ -23,6 +24,9 @@ pub(crate) struct ServiceArguments {
     /// Environment variables override the file, and flags override both.
     #[arg(long, env = "CLOISTER_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// Check the configuration and the files that it names, and end.
+    #[arg(long)]
+    pub(crate) check: bool,
     /// End after the last round, as scripts need it. Without this flag the program runs until it is told to stop.
     #[arg(long)]
     pub(crate) until_finished: bool,
@@ -36,6 +40,9 @@ pub(crate) struct ServiceArguments {
     #[arg(long)]
     pub(crate) events: bool,
 }
+
+/// What a checked configuration is answered with.
+pub(crate) const SOUND: &str = "the configuration and the files that it names are sound";
 
 impl ServiceArguments {
     /// Starts the log.

@@ -1,0 +1,47 @@
+//! `cloister config check`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Flags of `cloister config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check a configuration file: unknown settings, missing ones, and the files that it names. Nothing is started.
+    Check {
+        /// The command whose configuration it is.
+        #[arg(value_enum)]
+        command: ServiceName,
+        /// The configuration file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ServiceName {
+    /// A coordinator.
+    Server,
+    /// A hospital.
+    #[cfg(feature = "training")]
+    Client,
+}
+
+impl ConfigArguments {
+    /// The command line that checks the file: the check is that of the service itself.
+    pub(crate) fn service_command(&self) -> Vec<OsString> {
+        let ConfigCommand::Check { command, file } = &self.command;
+        let name = match command {
+            ServiceName::Server => "server",
+            #[cfg(feature = "training")]
+            ServiceName::Client => "client",
+        };
+        vec!["cloister".into(), name.into(), "--config".into(), file.into(), "--check".into()]
+    }
+}
