@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use cloister_transport::{Carrier, Carriers, TransportSettings};
+use cloister_transport::{Carriers, TransportSettings};
 
 /// How links are made and kept.
 #[derive(Clone, Debug, Args)]
@@ -36,13 +36,5 @@ impl LinkFlags {
             },
             ..TransportSettings::default()
         }
-    }
-}
-
-/// A carrier's name in events.
-pub(crate) fn carrier_name(carrier: Carrier) -> &'static str {
-    match carrier {
-        Carrier::Quic => "quic",
-        Carrier::Tcp => "tcp",
     }
 }

@@ -5,7 +5,7 @@
 
 mod site;
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -51,6 +51,20 @@ fn a_port_in_use() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     site.fails(&address.to_string(), 69, &[&address.port().to_string(), "already in use"]);
+}
+
+#[test]
+fn a_tcp_port_in_use_and_the_way_around_it() {
+    let site = Site::new("tcp-port");
+    site.write_consortium();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, port) = (taken.local_addr().unwrap().to_string(), taken.local_addr().unwrap().port());
+    let named = format!("TCP port {port} is already in use");
+    site.fails(&address, 69, &[&named, "listen on QUIC alone (--carrier quic)"]);
+
+    let output = site.server(&address, 0).args(["--carrier", "quic"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("0 of 5 members are connected"), "{errors}");
 }
 
 #[test]

@@ -12,6 +12,14 @@ pub enum Carrier {
 }
 
 impl Carrier {
+    /// Its name in events and flags.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+
     /// The other one.
     pub(crate) fn other(self) -> Self {
         match self {

@@ -14,7 +14,8 @@ use crate::carrier::Carrier;
 pub enum BindError {
     /// Another program has the port.
     #[error("{} port {} is already in use at {}: another coordinator or a web server may be running; stop it, choose \
-             another port, or listen on {} alone", port_kind(*carrier), address.port(), address.ip(), carrier.other())]
+             another port, or listen on {} alone (--carrier {})", port_kind(*carrier), address.port(), address.ip(),
+             carrier.other(), carrier.other().name())]
     PortInUse {
         /// QUIC for a UDP port, or TCP.
         carrier: Carrier,

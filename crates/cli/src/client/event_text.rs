@@ -6,7 +6,6 @@ use cloister_params::id::Round;
 use serde_json::{Value, json};
 
 use crate::demo::format::bytes;
-use crate::link_flags::carrier_name;
 
 /// An event as an object, for programs that watch.
 pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
@@ -27,7 +26,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
             "truncated": rows.map(|rows| rows.truncated),
         }),
         ClientEvent::Warning(reason) => json!({"event": "warning", "reason": reason}),
-        ClientEvent::Connected(carrier) => json!({"event": "connected", "carrier": carrier_name(*carrier)}),
+        ClientEvent::Connected(carrier) => json!({"event": "connected", "carrier": carrier.name()}),
         ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
         ClientEvent::Unreachable(reason) => json!({"event": "unreachable", "reason": reason}),
         ClientEvent::Edition { number, changes } => {

@@ -8,8 +8,6 @@ use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
 use tracing::Level;
 
-use crate::link_flags::carrier_name;
-
 /// How important an event is to the operator.
 pub(super) fn level(event: &ServerEvent) -> Level {
     match event {
@@ -54,7 +52,7 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
             "event": "resumed", "closed_rounds": closed_rounds, "in_round": in_round, "torn_bytes": torn
         }),
         ServerEvent::Connected(party, carrier) => {
-            json!({"event": "connected", "party": party.0, "carrier": carrier_name(*carrier)})
+            json!({"event": "connected", "party": party.0, "carrier": carrier.name()})
         }
         ServerEvent::Disconnected(party, reason) => {
             json!({"event": "disconnected", "party": party.0, "reason": reason})
