@@ -36,6 +36,8 @@ fn domain(name: &str) -> Domain {
         "late" => Domain::Late,
         "opening" => Domain::Opening,
         "projection" => Domain::Projection,
+        "enrolment" => Domain::Enrolment,
+        "governance-key" => Domain::GovernanceKey,
         other => panic!("no domain {other}"),
     }
 }

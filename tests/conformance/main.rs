@@ -9,6 +9,7 @@ mod bars;
 mod consortium;
 mod coordinating;
 mod dealing;
+mod enrolments;
 mod exposure;
 mod hashes;
 mod made;
@@ -47,6 +48,7 @@ files! {
     consistency: numbers::consistency,
     consortium: consortium::check,
     digests: hashes::digests,
+    enrolments: enrolments::check,
     floors: consortium::floors,
     frames: wire::frames,
     group: dealing::group,

@@ -6,6 +6,7 @@ from .refusal import require
 
 DOMAINS = [
     "epoch", "task", "body", "parameters", "model", "letter", "masked-block", "sum", "late", "opening", "projection",
+    "enrolment", "governance-key",
 ]
 
 
