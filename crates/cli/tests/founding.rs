@@ -203,3 +203,16 @@ fn a_file_that_another_key_signed_is_refused() {
         "has the fingerprint",
     );
 }
+
+#[test]
+fn a_full_disk_leaves_no_half_of_a_key() {
+    let scratch = Scratch::new("full");
+    let new =
+        format!("{} identity new north --name north --organisation North", env!("CARGO_BIN_EXE_cloister"));
+    // No file may have a byte; the signal that the system sends with it is ignored, as the error says all.
+    let limited = format!("trap '' XFSZ; ulimit -f 0; exec {new}");
+    let output = Command::new("bash").args(["-c", &limited]).current_dir(&scratch.0).output().unwrap();
+    assert!(!output.status.success(), "no key can be written");
+    assert!(!scratch.path("north/key.pem").exists(), "nothing is left of it");
+    scratch.succeeds("identity new north --name north --organisation North");
+}

@@ -123,9 +123,13 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
 pub fn write_new_secret(path: &Path, text: &str) -> io::Result<()> {
     // The mode is set at creation, because a later chmod would leave the secret readable for a moment.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(path)?;
-    restrict(&file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
+    let written =
+        restrict(&file).and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // Half a secret would keep the next try out, because nothing is overwritten.
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
     sync_folder_of(path)
 }
 
