@@ -174,7 +174,14 @@ fn a_later_edition_continues_from_the_coordinator_s_file_and_tells_what_changed(
     let start = |epoch: &str| format!("epoch = \"{epoch}\"\nmodel = \"{}\"\n", "11".repeat(32));
     std::fs::write(scratch.path("start.toml"), start(&"22".repeat(32))).unwrap();
     scratch.fails("consortium sign governance --start start.toml", "continues from epoch 2222");
-    std::fs::write(scratch.path("start.toml"), start(shown["digest"].as_str().unwrap())).unwrap();
+    let digest = shown["digest"].as_str().unwrap();
+    // The coordinator proposes an ending and is not trusted for it: its certificate is checked.
+    let ending = format!("[ending]\nround = 3\ndigest = \"{}\"\n", "33".repeat(32));
+    std::fs::write(scratch.path("start.toml"), start(digest) + &ending).unwrap();
+    scratch.fails("consortium sign governance --start start.toml", "cannot read start.ending");
+    std::fs::write(scratch.path("start.ending"), "no certificate").unwrap();
+    scratch.fails("consortium sign governance --start start.toml", "ask custodians which ending they know");
+    std::fs::write(scratch.path("start.toml"), start(digest)).unwrap();
     scratch.succeeds("consortium sign governance --start start.toml");
     let checked = scratch.succeeds(&format!(
         "consortium check governance/consortium.toml --governance-key {key} --since first.toml --json"
@@ -185,6 +192,10 @@ fn a_later_edition_continues_from_the_coordinator_s_file_and_tells_what_changed(
         &["party 1 (h1) has new keys", "party 2 (h2) leaves", "party 6 (h6, Hospital h6) joins"]
     );
     assert_eq!(checked["retired"], serde_json::json!([2]));
+    // An edition that changes nothing prolongs the one before.
+    std::fs::write(scratch.path("start.toml"), start(checked["digest"].as_str().unwrap())).unwrap();
+    let said = scratch.succeeds("consortium sign governance --start start.toml");
+    assert!(said.starts_with("signed edition 3 of Test"), "{said}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | `enrolments/` | the enrolment files from which parties were added, as evidence |
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cloister_crypto::consortium::{Epoch, sign_file};
@@ -134,8 +135,13 @@ impl GovernanceFolder {
             replace(&path, text)?;
         }
         let draft = self.folder.join(DRAFT);
-        fs::remove_file(&draft)
-            .map_err(|error| Failure::error(format!("cannot remove {}: {error}", draft.display())))?;
+        match fs::remove_file(&draft) {
+            // An edition that only prolongs the one before has no draft.
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::error(format!("cannot remove {}: {error}", draft.display())));
+            }
+            _ => {}
+        }
         Ok(newest)
     }
 }
