@@ -57,7 +57,9 @@ fn write(bytes: &[u8]) -> &'static Path {
 fn journal(bytes: &[u8]) {
     let (records, end) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
     let records = [b"begun\n", records].concat();
-    let path = write(&[&chained("cloister/v1/party-journal", &records)[..], end.get(1..).unwrap_or_default()].concat());
+    let path = write(
+        &[&chained("cloister/v1/party-journal", &records)[..], end.get(1..).unwrap_or_default()].concat(),
+    );
     let content = |journal: Journal| (journal.signed().to_vec(), journal.last_announced());
     let Ok(first) = Journal::open(path).map(content) else { return };
     let again = Journal::open(path).expect("a journal that was opened opens again");
