@@ -43,7 +43,7 @@ pub(crate) struct ServerArguments {
     /// it stopped.
     #[arg(long)]
     data: PathBuf,
-    /// Address and port to listen on, for UDP and TCP. A port alone means all IPv4 addresses of this machine; [::]:443 means
+    /// Address and port to listen on, for UDP and TCP. A port alone means all IPv4 addresses of this machine; `[::]:443` means
     /// all IPv4 and IPv6 addresses.
     #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
     listen: SocketAddr,
