@@ -52,8 +52,8 @@ struct Server<'a> {
     events: &'a mut (dyn FnMut(ServerEvent) + Send),
 }
 
-/// Runs the coordinator until its last round has ended, or until it is told to stop ([`ServerLifetime`]). It continues
-/// where an earlier run with the same folder stopped.
+/// Runs the coordinator until its last round has ended, or until it is told to stop
+/// ([`ServerLifetime`](crate::ServerLifetime)). It continues where an earlier run with the same folder stopped.
 ///
 /// # Errors
 /// See [`ServerError`].
