@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use cloister_crypto::sign::SigningKey;
-use cloister_storage::SecretError;
 use pkcs8::der::Encode;
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::{AlgorithmIdentifierRef, LineEnding, ObjectIdentifier, PrivateKeyInfo, SecretDocument};
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use crate::key_file::{KeyFileError, read_private, write_new};
 
 /// Ed25519 (RFC 8410, section 3).
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
@@ -18,18 +19,9 @@ const LABEL: &str = "PRIVATE KEY";
 /// Why a signing key's file was not read or written.
 #[derive(Debug, Error)]
 pub enum SigningKeyError {
-    /// Others could have copied the key.
-    #[error(
-        "other users of this machine can read the key {} (mode {mode:04o}); run `chmod 600` on it, and replace the key if \
-         somebody may have read it",
-        path.display()
-    )]
-    ReadableByOthers {
-        /// The key's file.
-        path: PathBuf,
-        /// The file's permission bits.
-        mode: u32,
-    },
+    /// The file was not read or written.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
     /// The file does not hold a signing key.
     #[error("{} does not hold an Ed25519 key in PKCS#8 and PEM: {detail}; copy the file again", path.display())]
     NotAKey {
@@ -38,33 +30,14 @@ pub enum SigningKeyError {
         /// What is wrong.
         detail: String,
     },
-    /// A key is there already, and is not overwritten.
-    #[error("{} exists and is not overwritten; choose another folder, or move the old key away", path.display())]
-    Exists {
-        /// The file that is there.
-        path: PathBuf,
-    },
-    /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    File {
-        /// `read` or `write`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
 }
 
 /// Writes a new key's seed to a file that only its owner can read. An existing file is not overwritten.
 ///
 /// # Errors
-/// [`SigningKeyError::Exists`] or [`SigningKeyError::File`].
-pub fn write_signing_key(path: &Path, seed: &[u8; 32]) -> Result<(), SigningKeyError> {
-    cloister_storage::write_new_secret(path, &to_pem(seed)).map_err(|source| match source.kind() {
-        std::io::ErrorKind::AlreadyExists => SigningKeyError::Exists { path: path.to_owned() },
-        _ => SigningKeyError::File { action: "write", path: path.to_owned(), source },
-    })
+/// [`KeyFileError`]
+pub fn write_signing_key(path: &Path, seed: &[u8; 32]) -> Result<(), KeyFileError> {
+    write_new(path, &to_pem(seed))
 }
 
 /// Reads a key, unless users other than its owner can read it (`CONS-07`). The files of earlier versions,
@@ -73,12 +46,7 @@ pub fn write_signing_key(path: &Path, seed: &[u8; 32]) -> Result<(), SigningKeyE
 /// # Errors
 /// See [`SigningKeyError`].
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, SigningKeyError> {
-    let text = cloister_storage::read_secret(path).map_err(|error| match error {
-        SecretError::Io(source) => SigningKeyError::File { action: "read", path: path.to_owned(), source },
-        SecretError::ReadableByOthers { mode } => {
-            SigningKeyError::ReadableByOthers { path: path.to_owned(), mode }
-        }
-    })?;
+    let text = read_private(path)?;
     let seed = from_text(&text);
     let seed = seed.map_err(|detail| SigningKeyError::NotAKey { path: path.to_owned(), detail })?;
     Ok(SigningKey::from_seed(&seed))

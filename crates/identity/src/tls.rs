@@ -2,11 +2,9 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use cloister_storage::SecretError;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -16,6 +14,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::fingerprint::Fingerprint;
+use crate::key_file::{KeyFileError, read_private, write_new};
 use crate::validity::{UnreadableCertificate, Validity};
 
 /// The file of the certificate in a party's folder.
@@ -66,31 +65,9 @@ pub enum IdentityError {
         /// What the check says.
         detail: String,
     },
-    /// Others could have copied the private key.
-    #[error("the private key {} can be read by others (mode {mode:04o}, at most 0600 is accepted); run \
-             `chmod 600 {}`, and replace the identity if the machine is shared", path.display(), path.display())]
-    KeyReadableByOthers {
-        /// The key's file.
-        path: PathBuf,
-        /// The file's permission bits.
-        mode: u32,
-    },
-    /// A file of an identity is there already, and is not overwritten.
-    #[error("{} exists and is not overwritten; choose another folder, or move the old identity away", path.display())]
-    Exists {
-        /// The file that is there.
-        path: PathBuf,
-    },
-    /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    File {
-        /// `read` or `write`.
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    /// A file of it was not read or written.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
 }
 
 impl Identity {
@@ -166,23 +143,24 @@ impl Identity {
     /// made if it does not exist.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] if the folder has an identity, [`IdentityError::File`] if it cannot be
-    /// written.
+    /// [`IdentityError::File`]: the folder has an identity, or it cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
-        cloister_storage::create_folder(folder).map_err(|source| file_error("write", folder, source))?;
+        cloister_storage::create_folder(folder)
+            .map_err(|source| KeyFileError::file("write", folder, source))?;
         write_new(&folder.join(KEY_FILE), &self.key_pem)?;
-        write_new(&folder.join(CERTIFICATE_FILE), &self.certificate_pem)
+        write_new(&folder.join(CERTIFICATE_FILE), &self.certificate_pem)?;
+        Ok(())
     }
 
     /// Reads what [`Identity::save`] wrote.
     ///
     /// # Errors
-    /// [`IdentityError::KeyReadableByOthers`] if group or others have any permission on the key's file;
-    /// [`IdentityError::File`], and the errors of [`Identity::from_pem`].
+    /// [`IdentityError::File`], also if group or others have any permission on the key's file, and the errors of [`Identity::from_pem`].
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
         let key = read_private(&folder.join(KEY_FILE))?;
         let path = folder.join(CERTIFICATE_FILE);
-        let certificate = fs::read_to_string(&path).map_err(|source| file_error("read", &path, source))?;
+        let certificate =
+            fs::read_to_string(&path).map_err(|source| KeyFileError::file("read", &path, source))?;
         Self::from_pem(&certificate, &key)
     }
 
@@ -209,24 +187,4 @@ fn check_match(certified: &CertifiedKey) -> Result<(), IdentityError> {
         InconsistentKeys(_) => IdentityError::Mismatch { detail: error.to_string() },
         other => IdentityError::BadKey { detail: other.to_string() },
     })
-}
-
-fn write_new(path: &Path, text: &str) -> Result<(), IdentityError> {
-    cloister_storage::write_new_secret(path, text).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => IdentityError::Exists { path: path.to_owned() },
-        _ => file_error("write", path, source),
-    })
-}
-
-fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityError> {
-    cloister_storage::read_secret(path).map_err(|error| match error {
-        SecretError::Io(source) => file_error("read", path, source),
-        SecretError::ReadableByOthers { mode } => {
-            IdentityError::KeyReadableByOthers { path: path.to_owned(), mode }
-        }
-    })
-}
-
-fn file_error(action: &'static str, path: &Path, source: io::Error) -> IdentityError {
-    IdentityError::File { action, path: path.to_owned(), source }
 }

@@ -1,16 +1,17 @@
 //! Identities on disk.
 
-mod common;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use cloister_transport::{Identity, IdentityError};
-use common::identity;
+use cloister_identity::{Identity, IdentityError, KeyFileError, Validity};
+
+fn identity(name: &str) -> Identity {
+    Identity::generate(name, Validity::unlimited()).expect("randomness")
+}
 
 fn empty_folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
         _ => folder,
@@ -44,7 +45,11 @@ fn a_key_that_others_can_read_is_refused_with_the_remedy() {
     for mode in [0o640, 0o604, 0o620] {
         fs::set_permissions(&key, Permissions::from_mode(mode)).expect("own file");
         let error = Identity::load(&folder).expect_err("others have access");
-        assert!(matches!(error, IdentityError::KeyReadableByOthers { mode: found, .. } if found == mode));
+        let found = match &error {
+            IdentityError::File(KeyFileError::ReadableByOthers { mode, .. }) => Some(*mode),
+            _ => None,
+        };
+        assert_eq!(found, Some(mode));
         assert!(error.to_string().contains(&format!("run `chmod 600 {}`", key.display())), "{error}");
     }
     fs::set_permissions(&key, Permissions::from_mode(0o400)).expect("own file");
@@ -56,7 +61,10 @@ fn an_identity_is_never_overwritten() {
     let folder = empty_folder("identity-twice");
     let first = identity("first");
     first.save(&folder).expect("an empty folder");
-    assert!(matches!(identity("second").save(&folder), Err(IdentityError::Exists { .. })));
+    assert!(matches!(
+        identity("second").save(&folder),
+        Err(IdentityError::File(KeyFileError::Exists { .. }))
+    ));
     assert_eq!(Identity::load(&folder).expect("untouched").fingerprint(), first.fingerprint());
 }
 
