@@ -18,6 +18,8 @@ use service::config_file;
 mod classes;
 #[cfg(feature = "training")]
 mod client;
+#[cfg(feature = "training")]
+mod compute_flags;
 mod consortium;
 mod create;
 #[cfg(feature = "training")]

@@ -2,11 +2,14 @@
 
 #![cfg(feature = "training")]
 
+mod tiny_base;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use tiny_base::folder_with_base;
 
 const CLOISTER: &str = env!("CARGO_BIN_EXE_cloister");
 /// A word of every text. It must not be in anything that is printed.
@@ -15,17 +18,8 @@ const MARKER: &str = "qzx";
 /// A folder with a tiny published model as `base`, whose tokenizer has a token for each letter, and a task
 /// and settings for it.
 fn scratch(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{name}"));
-    let _ = fs::remove_dir_all(&folder);
+    let folder = folder_with_base(&format!("data-{name}"));
     let base = folder.join("base");
-    fs::create_dir_all(&base).expect("the folder can be made");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/mixtral");
-    for entry in fs::read_dir(fixture).expect("the fixture is committed") {
-        let path = entry.expect("it can be listed").path();
-        if path.is_file() {
-            fs::copy(&path, base.join(path.file_name().expect("a file"))).expect("it can be copied");
-        }
-    }
     let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
     let vocabulary: Vec<(String, i64)> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
     let tokenizer = json!({

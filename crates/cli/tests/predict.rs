@@ -2,6 +2,8 @@
 
 #![cfg(feature = "training")]
 
+mod tiny_base;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +12,7 @@ use std::process::{Command, Output};
 
 use cloister_experts::task::Task;
 use serde_json::{Value, json};
+use tiny_base::folder_with_base;
 
 const CLOISTER: &str = env!("CARGO_BIN_EXE_cloister");
 /// A word of every text. It must not be in anything that is printed.
@@ -20,17 +23,8 @@ const CLASSES: [&str; 2] = ["=1+1, \"left\"", "lung"];
 /// A folder with a tiny published model as `base`, whose tokenizer has a token for each letter, a task for it, and a model
 /// that was trained for the task.
 fn scratch(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("predict-{name}"));
-    let _ = fs::remove_dir_all(&folder);
+    let folder = folder_with_base(&format!("predict-{name}"));
     let base = folder.join("base");
-    fs::create_dir_all(&base).expect("the folder can be made");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/mixtral");
-    for entry in fs::read_dir(fixture).expect("the fixture is committed") {
-        let path = entry.expect("it can be listed").path();
-        if path.is_file() {
-            fs::copy(&path, base.join(path.file_name().expect("a file"))).expect("it can be copied");
-        }
-    }
     let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
     let vocabulary: BTreeMap<String, i64> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
     let tokenizer = json!({

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use cloister_client::{TrainingConfig, TrainingError, block_table, training_memory, try_round};
+use cloister_experts::ExpertsError;
 use cloister_experts::files::notes::{Encoding, NotesFile};
 use cloister_experts::files::rows::ReadSoFar;
 use cloister_experts::survey::{Survey, Surveyor};
 use cloister_experts::task::Task;
-use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::plan::RoundSettings;
 
-use crate::experts::PrecisionFlag;
+use crate::compute_flags::{ComputeFlags, WindowFlags};
 use crate::failure::{Failure, FailureKind};
 use crate::folder::read_text;
 use crate::output;
@@ -54,24 +54,13 @@ struct Check {
     /// The column that groups rows into records, such as a patient's number.
     #[arg(long, value_name = "COLUMN")]
     group_by: Option<String>,
-    /// The largest number of windows that a long note is split into.
-    #[arg(long, default_value_t = 1)]
-    windows: usize,
-    /// Number of tokens that each window shares with the one before.
-    #[arg(long, default_value_t = 0)]
-    window_overlap: usize,
+    #[command(flatten)]
+    windows: WindowFlags,
     /// Round settings. Train one round on the first file with them, and report how long it takes and what their clips cut.
     #[arg(long)]
     settings: Option<PathBuf>,
-    /// The floating-point type for that round.
-    #[arg(long, value_enum, default_value = "float32")]
-    precision: PrecisionFlag,
-    /// Number of CPU threads for that round, at most 256.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
-    /// The device for that round: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
-    #[arg(long, default_value = "auto", value_parser = device::named)]
-    device: Device,
+    #[command(flatten)]
+    compute: ComputeFlags,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -91,8 +80,8 @@ fn check(arguments: &Check) -> Result<(), Failure> {
             .map_err(|error| Failure::config(format!("{}: {error}", path.display())))
     });
     let settings = settings.transpose()?;
-    let windows = Windows { most: arguments.windows, overlap: arguments.window_overlap };
-    let surveyor = Surveyor::open(&task, &arguments.base_model, windows).map_err(Failure::config)?;
+    let surveyor =
+        Surveyor::open(&task, &arguments.base_model, arguments.windows.into()).map_err(Failure::config)?;
     let mut progress = ProgressDisplay::new();
     let mut survey = Survey::default();
     for path in &arguments.files {
@@ -146,15 +135,15 @@ fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
     TrainingConfig {
         task,
         base_model: arguments.base_model.clone(),
-        precision: arguments.precision.into(),
+        precision: arguments.compute.precision.into(),
         recompute_layers: false,
         notes,
         held_out: notes_file(arguments, held_out, false),
         part: 0,
         parts: 1,
-        windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
-        threads: arguments.threads.into(),
-        device: arguments.device,
+        windows: arguments.windows.into(),
+        threads: arguments.compute.threads.into(),
+        device: arguments.compute.device,
         compare_local: false,
         write_each_model: false,
         folder: PathBuf::new(),

@@ -9,10 +9,9 @@ use clap::Args;
 use cloister_experts::files::notes::{Encoding, NotesFile};
 use cloister_experts::prediction::{Predictor, PredictorSettings};
 use cloister_experts::task::Task;
-use cloister_experts::{Device, Windows, device};
 use cloister_transport::printable;
 
-use crate::experts::PrecisionFlag;
+use crate::compute_flags::{ComputeFlags, WindowFlags};
 use crate::failure::Failure;
 use crate::folder::read_text;
 use crate::output;
@@ -50,21 +49,10 @@ pub(crate) struct PredictArguments {
     /// get an apostrophe before them; in JSON, values are as they are.
     #[arg(long)]
     json: bool,
-    /// The largest number of windows that a long note is split into, as in training. The rest of the note is cut off.
-    #[arg(long, default_value_t = 1)]
-    windows: usize,
-    /// Number of tokens that each window shares with the one before.
-    #[arg(long, default_value_t = 0)]
-    window_overlap: usize,
-    /// The floating-point type that the model computes in.
-    #[arg(long, value_enum, default_value = "float32")]
-    precision: PrecisionFlag,
-    /// Number of CPU threads, at most 256.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
-    /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
-    #[arg(long, default_value = "auto", value_parser = device::named)]
-    device: Device,
+    #[command(flatten)]
+    windows: WindowFlags,
+    #[command(flatten)]
+    compute: ComputeFlags,
 }
 
 pub(crate) fn run(arguments: &PredictArguments) -> Result<(), Failure> {
@@ -78,10 +66,10 @@ pub(crate) fn run(arguments: &PredictArguments) -> Result<(), Failure> {
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
     let settings = PredictorSettings {
         base_model: arguments.base_model.clone(),
-        windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
-        threads: arguments.threads.into(),
-        device: arguments.device,
-        precision: arguments.precision.into(),
+        windows: arguments.windows.into(),
+        threads: arguments.compute.threads.into(),
+        device: arguments.compute.device,
+        precision: arguments.compute.precision.into(),
     };
     let predictor = Predictor::open(&task, &arguments.model, &settings).map_err(Failure::experts)?;
     let without_prediction = match &arguments.out {
