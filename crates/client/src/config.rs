@@ -73,10 +73,4 @@ impl ClientConfig {
     pub(crate) fn ledger(&self) -> PathBuf {
         self.folder.join("privacy-ledger")
     }
-
-    /// The digest of the model that the epoch starts from: the one that the consortium file names, and in the first epoch the
-    /// one that this party was given (`CONS-06`).
-    pub(crate) fn start_model(&self) -> Digest {
-        self.epoch.consortium().start().map_or(self.model.digest(), |start| Digest(start.model.0))
-    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::{Epoch, RefusedConsortium};
 use cloister_params::consortium::PublicBytes;
-use cloister_params::id::Digest;
 use cloister_protocol::openings::{OpeningHistory, StartRefusal};
 use thiserror::Error;
 
@@ -66,7 +65,6 @@ pub(crate) fn check_edition(
         return Err(EditionRefusal::NotListed { edition });
     }
     // On a copy: nothing is begun before the file is on disk.
-    let start = epoch.consortium().start().map(|start| Digest(start.model.0));
-    openings.clone().begin(&epoch, start.unwrap_or(config.start_model()))?;
+    openings.clone().begin(&epoch)?;
     Ok(Some(Arc::new(epoch)))
 }

@@ -5,7 +5,6 @@
 use std::path::Path;
 
 use cloister_crypto::consortium::Epoch;
-use cloister_params::id::Digest;
 use cloister_protocol::openings::{OpeningHistory, StartRefusal};
 use cloister_storage::chain::LineChain;
 use cloister_wire::codec;
@@ -42,9 +41,9 @@ impl OpeningsFile {
         Ok(Self { file, openings: OpeningHistory::new(records) })
     }
 
-    /// Begins an epoch with a model, or goes on in it (`CONS-06`).
-    pub(crate) fn begin(&mut self, epoch: &Epoch, model: Digest) -> Result<(), OpeningsError> {
-        if let Some(record) = self.openings.begin(epoch, model)? {
+    /// Begins an epoch, or goes on in it (`CONS-06`).
+    pub(crate) fn begin(&mut self, epoch: &Epoch) -> Result<(), OpeningsError> {
+        if let Some(record) = self.openings.begin(epoch)? {
             self.file.append(&written(&record))?;
         }
         Ok(())
@@ -81,7 +80,7 @@ mod tests {
     use cloister_cluster::consortium::{consortium, next_epoch, sign};
     use cloister_params::block::BlockKind;
     use cloister_params::consortium::{LastEnding, PublicBytes};
-    use cloister_params::id::{BlockId, Round};
+    use cloister_params::id::{BlockId, Digest, Round};
     use cloister_wire::opening::OpenedBlock;
 
     use super::*;
@@ -94,7 +93,7 @@ mod tests {
         let first = consortium(&[1; 5]);
         let (epoch, round, model) = (first.epoch.digest(), Round(1), Digest([7; 32]));
         let mut file = OpeningsFile::open(&path).expect("a new file");
-        file.begin(&first.epoch, model).expect("nothing is known");
+        file.begin(&first.epoch).expect("nothing is known");
         let opened = OpenedBlock {
             block: BlockId(0),
             kind: BlockKind::Shared,
@@ -115,21 +114,20 @@ mod tests {
         drop(file);
         let mut file = OpeningsFile::open(&path).expect("readable");
         assert_eq!(file.openings(), &before);
-        file.begin(&first.epoch, model).expect("the same epoch goes on");
+        file.begin(&first.epoch).expect("the same epoch goes on");
         let start = |digest| {
             let ending = LastEnding { round, digest: PublicBytes(digest) };
             next_epoch(&first, model, Some(ending)).epoch
         };
-        let refused = file.begin(&start([2; 32]), model).expect_err("it ended otherwise");
+        let refused = file.begin(&start([2; 32])).expect_err("it ended otherwise");
         assert!(matches!(refused, OpeningsError::Start(StartRefusal::OtherEnding { .. })), "{refused}");
         let mut other_model = start([1; 32]).consortium().to_file();
         let named = other_model.start.as_mut().expect("the second epoch has a start");
         (named.model, named.replaced) = (PublicBytes([9; 32]), false);
-        let refused =
-            file.begin(&sign(&other_model).epoch, Digest([9; 32])).expect_err("the ending left another");
+        let refused = file.begin(&sign(&other_model).epoch).expect_err("the ending left another");
         assert!(matches!(refused, OpeningsError::Start(StartRefusal::ReplacedModel { .. })), "{refused}");
-        file.begin(&start([1; 32]), model).expect("control: on the ending that is known");
-        let back = file.begin(&first.epoch, model).expect_err("a newer epoch was begun");
+        file.begin(&start([1; 32])).expect("control: on the ending that is known");
+        let back = file.begin(&first.epoch).expect_err("a newer epoch was begun");
         assert!(matches!(back, OpeningsError::Start(StartRefusal::OlderEpoch { .. })), "{back}");
         std::fs::remove_file(path).expect("it was written");
     }

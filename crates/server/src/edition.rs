@@ -32,6 +32,17 @@ pub enum EditionError {
         /// What the coordinator has.
         present: String,
     },
+    /// The coordinator was given another model than the edition starts from.
+    #[error(
+        "the consortium file starts from the model {named}, and --model is {got}; give the file model.parameters of the \
+         coordinator's last folder, or the model that the consortium chose"
+    )]
+    Model {
+        /// The digest that the file names.
+        named: Digest,
+        /// The digest of the model that was given.
+        got: Digest,
+    },
     /// The edition is not later than the present one.
     #[error("the edition has the number {got}, and edition {present} is in force; give a later one")]
     NotLater {
@@ -93,6 +104,16 @@ pub(crate) fn check_continuation(epoch: &Epoch, present: &EpochStart) -> Result<
         }
     }
     Ok(())
+}
+
+/// Checks that a coordinator that begins in a new folder was given the model that the file names (`CONS-06`).
+///
+/// # Errors
+/// [`EditionError::Model`] with both digests.
+pub(crate) fn check_start_model(epoch: &Epoch, given: &Model) -> Result<(), EditionError> {
+    let Some(start) = epoch.consortium().start() else { return Ok(()) };
+    let (named, got) = (Digest(start.model.0), given.digest());
+    if named == got { Ok(()) } else { Err(EditionError::Model { named, got }) }
 }
 
 /// Checks an edition before the coordinator begins its epoch.

@@ -182,7 +182,7 @@ pub(super) fn an_epoch_on_another_ending() -> bool {
     let records = stage.world.nodes[&PartyId(1)].journal.openings.clone();
     let other = LastEnding { round: Round(1), digest: PublicBytes([9; 32]) };
     let next = next_epoch(&stage.world.consortium, model, Some(other));
-    OpeningHistory::new(records).begin(&next.epoch, model).is_ok()
+    OpeningHistory::new(records).begin(&next.epoch).is_ok()
 }
 
 /// The next consortium file starts from parameters from which members have uploaded, with custodians that know nothing of it.

@@ -16,19 +16,19 @@ use cloister_client::{
 };
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
+use cloister_experts::ExpertsError;
 use cloister_experts::files::notes::{Encoding, NotesFile};
 use cloister_experts::task::Task;
 use cloister_experts::training::memory::BOUNDED_CACHE;
-use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
 use cloister_trainer::TrainerProgram;
 use cloister_transport::{HostPort, StopSignal, TransportSettings};
 use tracing::Level;
 
+use crate::compute_flags::{ComputeFlags, WindowFlags};
 use crate::create::create_folder;
 use crate::events;
-use crate::experts::PrecisionFlag;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, newest_edition, read_text};
 use crate::link_flags::LinkFlags;
@@ -59,9 +59,6 @@ pub(crate) struct ClientArguments {
     /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
     #[arg(long, env = "CLOISTER_BASE_MODEL")]
     base_model: PathBuf,
-    /// The floating-point type that the model computes in. What is trained is stored in float32.
-    #[arg(long, value_enum, default_value = "float32")]
-    precision: PrecisionFlag,
     /// Store only each layer's input for the backward pass of a published model, and compute the rest again: less memory, a
     /// third more time.
     #[arg(long)]
@@ -87,18 +84,10 @@ pub(crate) struct ClientArguments {
     /// Evaluate each round on a part of the held-out notes: `I/N` is every N-th note from number I on, counted from 0.
     #[arg(long, default_value = "0/1", value_parser = parse_part)]
     evaluate: (usize, usize),
-    /// The largest number of windows that a long note is split into. The rest of the note is cut off.
-    #[arg(long, default_value_t = 1)]
-    windows: usize,
-    /// Number of tokens that each window shares with the one before.
-    #[arg(long, default_value_t = 0)]
-    window_overlap: usize,
-    /// Number of CPU threads for training, at most 256.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
-    /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
-    #[arg(long, default_value = "auto", value_parser = device::named)]
-    device: Device,
+    #[command(flatten)]
+    windows: WindowFlags,
+    #[command(flatten)]
+    compute: ComputeFlags,
     #[command(flatten)]
     trainer: TrainerFlags,
     /// After the last round, train on this hospital's notes alone too, for comparison.
@@ -260,7 +249,7 @@ fn configure(arguments: ClientArguments, stop: StopSignal) -> Result<ClientConfi
     let training = TrainingConfig {
         task: agreed,
         base_model: arguments.base_model,
-        precision: arguments.precision.into(),
+        precision: arguments.compute.precision.into(),
         recompute_layers: arguments.recompute_layers,
         notes: NotesFile {
             path: arguments.notes,
@@ -269,12 +258,12 @@ fn configure(arguments: ClientArguments, stop: StopSignal) -> Result<ClientConfi
         },
         // Nobody trains on held-out notes, so it does not matter which rows are one record.
         held_out: NotesFile { path: arguments.held_out, encoding: arguments.encoding, group_by: None },
-        windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
+        windows: arguments.windows.into(),
         program: arguments.trainer.program(&arguments.data)?,
         part: arguments.evaluate.0,
         parts: arguments.evaluate.1,
-        threads: arguments.threads.into(),
-        device: arguments.device,
+        threads: arguments.compute.threads.into(),
+        device: arguments.compute.device,
         compare_local: arguments.compare_local,
         folder: arguments.data.clone(),
         // A service may be stopped between any two rounds.

@@ -1,8 +1,11 @@
 //! Commands on editions of the consortium file: sign, show, check.
 
+use std::fmt::Display;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cloister_crypto::consortium::Epoch;
+use cloister_crypto::hash::{Domain, digest};
 use cloister_params::consortium::{Consortium, ConsortiumFile, EpochStart, Party, PublicBytes, Role};
 use cloister_params::limits::Date;
 use cloister_params::policy::Policy;
@@ -29,10 +32,10 @@ pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
     draft.start = read_start(arguments, &draft)?;
     draft.until = Some(Date::from_time(SystemTime::now() + DAY * arguments.valid_days));
     if let (Some((text, _)), Some(start)) = (&newest, &mut draft.start) {
-        let digest = cloister_crypto::hash::digest(cloister_crypto::hash::Domain::Epoch, &[text.as_bytes()]);
-        if start.epoch.0 != digest.0 {
+        let newest = digest(Domain::Epoch, &[text.as_bytes()]);
+        if start.epoch.0 != newest.0 {
             return Err(Failure::config(format!(
-                "--start continues from epoch {}, and the newest edition in this folder is epoch {digest}; take epoch-start.toml \
+                "--start continues from epoch {}, and the newest edition in this folder is epoch {newest}; take epoch-start.toml \
                  from the coordinator that runs this edition",
                 start.epoch
             )));
@@ -65,24 +68,26 @@ fn check_ending(arguments: &SignArguments, start: &EpochStart, before: &Epoch) -
     let (Some(path), Some(named)) = (&arguments.start, start.ending) else { return Ok(()) };
     let path = path.with_extension("ending");
     let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-    let wrong = |why: &str| {
-        Failure::config(format!(
-            "{}: {why}; take epoch-start.toml and epoch-start.ending of the same moment from the coordinator, and ask custodians \
-             which ending they know",
-            path.display()
-        ))
-    };
-    let ending: Ending = codec::decode(&bytes).map_err(|error| wrong(&error.to_string()))?;
-    let known = KnownEnding::check(&ending, before).map_err(|error| wrong(&error.to_string()))?;
+    let ending: Ending = codec::decode(&bytes).map_err(|error| wrong_ending(&path, error))?;
+    let known = KnownEnding::check(&ending, before).map_err(|error| wrong_ending(&path, error))?;
     if known.round != named.round || known.digest.0 != named.digest.0 {
-        return Err(wrong("the certificate is of another ending than epoch-start.toml names"));
+        let why = "the certificate is of another ending than epoch-start.toml names";
+        return Err(wrong_ending(&path, why));
     }
     if known.model.0 != start.model.0 && !start.replaced {
-        return Err(wrong(
-            "the ending left another model than epoch-start.toml names; give --replace-model if that is meant",
-        ));
+        let why = "the ending left another model than epoch-start.toml names; give --replace-model if that is meant";
+        return Err(wrong_ending(&path, why));
     }
     Ok(())
+}
+
+/// A certificate that does not show what epoch-start.toml names.
+fn wrong_ending(path: &Path, why: impl Display) -> Failure {
+    Failure::config(format!(
+        "{}: {why}; take epoch-start.toml and epoch-start.ending of the same moment from the coordinator, and ask custodians \
+         which ending they know",
+        path.display()
+    ))
 }
 
 /// What the draft continues from: nothing for the first edition.
@@ -159,11 +164,14 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
 }
 
 fn role_names(party: &Party) -> Vec<&'static str> {
-    let name = |role: &Role| match role {
+    party.roles.iter().copied().map(role_name).collect()
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
         Role::Member => "member",
         Role::Custodian => "custodian",
-    };
-    party.roles.iter().map(name).collect()
+    }
 }
 
 fn to_json(epoch: &Epoch, key: PublicBytes) -> Value {

@@ -11,6 +11,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use cloister_crypto::consortium::{Epoch, sign_file};
 use cloister_crypto::hash::{Domain, digest};
@@ -174,6 +175,12 @@ pub(super) fn read_enrolment(
             path.display()
         )));
     }
+    enrolment.validity().check(SystemTime::now()).map_err(|why| {
+        Failure::config(format!(
+            "{}: {why}; ask the party for the enrolment of a new identity",
+            path.display()
+        ))
+    })?;
     Ok((text, enrolment))
 }
 

@@ -78,22 +78,16 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
 /// Sends a request to the coordinator and returns its answer.
 fn ask(data: &Path, request: &OperatorRequest) -> Result<Value, Failure> {
     let path = socket_path(data);
-    let unavailable = |error: std::io::Error| {
+    let answer = converse(&path, request).map_err(|error| {
+        let path = path.display();
         Failure::new(
             FailureKind::Unavailable,
             format!(
-                "no coordinator answers at {}: {error}; give the data folder of a coordinator that runs, as the user that it runs \
-                 as",
-                path.display()
+                "no coordinator answers at {path}: {error}; give --data with the data folder of a coordinator that runs, and run \
+                 this command as the coordinator's user"
             ),
         )
-    };
-    let mut stream = UnixStream::connect(&path).map_err(unavailable)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(unavailable)?;
-    let line = serde_json::to_string(request).map_err(Failure::error)? + "\n";
-    stream.write_all(line.as_bytes()).map_err(unavailable)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).map_err(unavailable)?;
+    })?;
     let answer: Value = serde_json::from_str(&answer)
         .map_err(|_| Failure::new(FailureKind::Unavailable, "the coordinator ended before it answered"))?;
     match answer["error"].as_str() {
@@ -102,14 +96,24 @@ fn ask(data: &Path, request: &OperatorRequest) -> Result<Value, Failure> {
     }
 }
 
+/// Writes a request as a line, and reads the line that answers it.
+fn converse(path: &Path, request: &OperatorRequest) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    let line = serde_json::to_string(request)? + "\n";
+    stream.write_all(line.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    Ok(answer)
+}
+
+/// The numbers of a list of parties.
+fn numbers(parties: &Value) -> String {
+    let numbers: Vec<String> = parties.as_array().into_iter().flatten().map(Value::to_string).collect();
+    if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") }
+}
+
 fn to_text(status: &Value) -> String {
-    let parties = |key: &str| {
-        let list = status[key].as_array().map_or(&[][..], Vec::as_slice);
-        match list.is_empty() {
-            true => "none".to_owned(),
-            false => list.iter().map(Value::to_string).collect::<Vec<_>>().join(", "),
-        }
-    };
     let state = match (status["in_round"].as_bool(), status["paused"].as_bool()) {
         (Some(true), Some(true)) => "a round is in progress, and no further one starts",
         (Some(true), _) => "a round is in progress",
@@ -121,7 +125,7 @@ fn to_text(status: &Value) -> String {
         status["edition"],
         status["closed_rounds"],
         status["num_rounds"],
-        parties("connected"),
-        parties("missing"),
+        numbers(&status["connected"]),
+        numbers(&status["missing"]),
     )
 }

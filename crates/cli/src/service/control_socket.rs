@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::PublicBytes;
@@ -16,9 +17,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// The longest request, in bytes: a consortium file and round settings.
 const MOST_REQUEST_BYTES: u64 = 16 << 20;
+
+/// How long one request may take, so that a program that only connects keeps no operator waiting.
+const CONVERSE_WITHIN: Duration = Duration::from_mins(2);
 
 /// What an operator asks of a running coordinator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -67,8 +72,12 @@ impl ControlSocket<'_> {
         loop {
             let (stream, _) = listener.accept().await?;
             // One after the other: requests are rare, and an operator waits for each answer.
-            if let Err(error) = self.converse(stream).await {
-                tracing::debug!("a request to the control socket broke off: {error}");
+            match timeout(CONVERSE_WITHIN, self.converse(stream)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!("a request to the control socket broke off: {error}"),
+                Err(_) => {
+                    tracing::warn!("a request to the control socket was not written or answered in time")
+                }
             }
         }
     }
@@ -157,16 +166,13 @@ async fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 fn status_json(status: &ServerStatus) -> Value {
-    let numbers = |parties: &[cloister_params::id::PartyId]| -> Vec<u32> {
-        parties.iter().map(|party| party.0).collect()
-    };
     json!({
         "edition": status.edition,
         "in_round": status.in_round,
         "paused": status.is_paused,
         "closed_rounds": status.closed_rounds,
         "num_rounds": status.num_rounds,
-        "connected": numbers(&status.connected),
-        "missing": numbers(&status.missing),
+        "connected": status.connected,
+        "missing": status.missing,
     })
 }

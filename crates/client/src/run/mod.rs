@@ -73,7 +73,7 @@ impl Records {
         let journal = Journal::open(&config.journal())?;
         let mut openings = OpeningsFile::open(&config.openings())?;
         // CONS-06
-        openings.begin(&config.epoch, config.start_model())?;
+        openings.begin(&config.epoch)?;
         let account = ReleaseAccount::open(config, &journal)?;
         Ok(Self { journal, openings, account })
     }
@@ -120,12 +120,25 @@ async fn run_epoch(
     let mut stage = LifeCycle::Connecting;
     loop {
         stage = match stage {
-            LifeCycle::Finishing => return client.finish(&mut reports).await.map(|()| None),
+            LifeCycle::Finishing => {
+                return tokio::select! {
+                    finished = client.finish(&mut reports) => finished.map(|()| None),
+                    // The comparison with training alone may take long.
+                    () = stop.requested() => {
+                        halt.request().await;
+                        Ok(None)
+                    }
+                };
+            }
             LifeCycle::BeginningEdition(epoch) => {
                 drop(client);
-                // The thread ends after its present job. Two of them would need twice the memory.
-                while reports.recv().await.is_some() {}
-                return Ok(Some(epoch));
+                return tokio::select! {
+                    () = ended(&mut reports) => Ok(Some(epoch)),
+                    () = stop.requested() => {
+                        halt.request().await;
+                        Ok(None)
+                    }
+                };
             }
             stage => tokio::select! {
                 next = client.advance(stage, &mut reports) => next?,
@@ -139,6 +152,11 @@ async fn run_epoch(
             },
         };
     }
+}
+
+/// Waits until the thread has ended, which it does after its present job. Two of them would need twice the memory.
+async fn ended(reports: &mut mpsc::UnboundedReceiver<WorkerReport>) {
+    while reports.recv().await.is_some() {}
 }
 
 impl<'a> Client<'a> {
@@ -169,7 +187,7 @@ impl<'a> Client<'a> {
                 key: key.clone(),
                 epoch: epoch.clone(),
                 policy: policy.clone(),
-                model: config.start_model(),
+                model: config.model.digest(),
                 signed: records.journal.signed().to_vec(),
                 openings: records.openings.openings().clone(),
             });

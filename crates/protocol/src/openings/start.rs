@@ -31,17 +31,6 @@ pub enum StartRefusal {
         /// The number that both files have.
         number: u32,
     },
-    /// The party was given another model than the file names.
-    #[error(
-        "the consortium file starts from the model {expected}, this party was given {got}; get the model \
-         that the file names"
-    )]
-    OtherModel {
-        /// The model that was given.
-        got: Digest,
-        /// The digest that the file names.
-        expected: Digest,
-    },
     /// The file names another model than the ending left, and does not say that the consortium chose it.
     #[error(
         "the consortium file starts from the model {got}, and {round} left {expected}; if the consortium chose another \
@@ -82,12 +71,12 @@ pub enum StartRefusal {
 }
 
 impl OpeningHistory {
-    /// Begins an epoch with the model of this digest, or refuses to (`CONS-06`). Gives the record of a new
-    /// epoch.
+    /// Begins an epoch, or refuses to (`CONS-06`). Gives the record of a new epoch. A member that does not have
+    /// the model that the file names asks for it later (`ROUND-23`).
     ///
     /// # Errors
     /// See [`StartRefusal`].
-    pub fn begin(&mut self, epoch: &Epoch, model: Digest) -> Result<Option<OpeningRecord>, StartRefusal> {
+    pub fn begin(&mut self, epoch: &Epoch) -> Result<Option<OpeningRecord>, StartRefusal> {
         let (number, present) = (epoch.consortium().epoch_number(), epoch.digest());
         match self.epoch {
             // After a restart: the start was checked when the epoch began, and rounds have ended since.
@@ -99,7 +88,7 @@ impl OpeningHistory {
             _ => {}
         }
         if rule::in_force("CONS-06") {
-            self.check_start(epoch, model)?;
+            self.check_start(epoch)?;
         }
         let record = OpeningRecord::Began { epoch: present, number };
         self.take(record.clone());
@@ -107,12 +96,8 @@ impl OpeningHistory {
     }
 
     /// Compares the model and the ending that the file starts on with what this party knows.
-    fn check_start(&self, epoch: &Epoch, model: Digest) -> Result<(), StartRefusal> {
+    fn check_start(&self, epoch: &Epoch) -> Result<(), StartRefusal> {
         let Some(start) = epoch.consortium().start() else { return Ok(()) };
-        let expected = Digest(start.model.0);
-        if model != expected {
-            return Err(StartRefusal::OtherModel { got: model, expected });
-        }
         let before = Digest(start.epoch.0);
         let known = self.rounds.iter().filter(|((epoch, _), _)| *epoch == before);
         let ended = known.filter_map(|((_, round), kept)| Some((*round, kept.ended?)));

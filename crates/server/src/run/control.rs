@@ -81,7 +81,14 @@ impl Server<'_> {
     /// Answers a request. The result is the edition to begin, if one was asked for and can begin.
     pub(super) fn answer(&mut self, request: ControlRequest) -> Option<NextEdition> {
         let (next, answer) = match self.carry_out_command(request.command) {
-            Ok(next) => (next, Ok(self.status())),
+            Ok(next) => {
+                let mut status = self.status();
+                // It begins as soon as the links are closed, and what the operator asked for is done then.
+                if let Some(next) = &next {
+                    status.edition = next.epoch.consortium().epoch_number();
+                }
+                (next, Ok(status))
+            }
             Err(why) => (None, Err(why)),
         };
         // Whoever asked may be gone.

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
-use crate::edition::{continue_from, edition_frame};
+use crate::edition::{check_start_model, continue_from, edition_frame};
 use crate::error::ServerError;
 use crate::files::{keep_next, write_epoch_start, write_round};
 use crate::journal::{Beginning, JournalContent, RoundJournal};
@@ -116,7 +116,10 @@ impl<'a> Server<'a> {
         let (key, epoch) = (config.signing_key.clone(), config.epoch.clone());
         let new = |model| Coordinator::new(key.clone(), epoch.clone(), model);
         let (coordinator, closed_rounds, torn) = match content {
-            None => (new(config.model.clone()), 0, None),
+            None => {
+                check_start_model(&epoch, &config.model)?;
+                (new(config.model.clone()), 0, None)
+            }
             Some(content) if content.beginning.epoch != epoch.digest() => {
                 let (model, closed_rounds) = continue_from(&content, &epoch)?;
                 (new(model), closed_rounds, None)
@@ -184,7 +187,13 @@ impl Server<'_> {
                     self.start_round()?;
                     continue;
                 }
-                NextTask::Finish => return self.finish(listener, reports).await.map(|()| None),
+                NextTask::Finish => {
+                    return tokio::select! {
+                        finished = self.finish(listener, reports) => finished.map(|()| None),
+                        // Whoever waits for parties that are late need not.
+                        () = stop.requested() => Ok(None),
+                    };
+                }
             };
             tokio::select! {
                 step = self.step(listener, reports, wake) => step?,
