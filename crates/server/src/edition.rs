@@ -160,3 +160,49 @@ pub(crate) fn edition_frame(epoch: &Epoch) -> Option<Frame> {
     let file = epoch.text().as_bytes().to_vec();
     Some(Frame::Message(Message::Edition { file, signature: *epoch.signature() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use cloister_cluster::consortium::{consortium, next_epoch};
+
+    use super::*;
+
+    /// CONS-06
+    #[test]
+    fn a_new_folder_begins_with_the_model_that_the_file_names_alone() {
+        let (named, other) = (Model::new(vec![vec![1.0]]), Model::new(vec![vec![2.0]]));
+        let first = consortium(&[1; 5]);
+        assert_eq!(check_start_model(&first.epoch, &other), Ok(()), "the first edition names none");
+        let next = next_epoch(&first, named.digest(), None).epoch;
+        let wrong = EditionError::Model { named: named.digest(), got: other.digest() };
+        assert_eq!(check_start_model(&next, &other), Err(wrong));
+        assert_eq!(check_start_model(&next, &named), Ok(()));
+    }
+
+    /// CONS-11
+    #[test]
+    fn an_edition_continues_from_the_epoch_the_ending_and_the_model_that_are_here() {
+        let first = consortium(&[1; 5]);
+        let model = Model::new(vec![vec![1.0]]).digest();
+        let ending = LastEnding { round: Round(3), digest: PublicBytes([3; 32]) };
+        let next = next_epoch(&first, model, Some(ending)).epoch;
+        let present = *next.consortium().start().expect("a later edition has a start");
+        assert_eq!(check_continuation(&next, &present), Ok(()));
+        let wrong = PublicBytes([9; 32]);
+        let other_ending = Some(LastEnding { digest: wrong, ..ending });
+        for (what, other) in [
+            ("epoch", EpochStart { epoch: wrong, ..present }),
+            ("ending", EpochStart { ending: other_ending, ..present }),
+            ("ending", EpochStart { ending: None, ..present }),
+            ("model", EpochStart { model: wrong, ..present }),
+        ] {
+            let refused = check_continuation(&next, &other);
+            assert!(
+                matches!(refused, Err(EditionError::Start { what: named, .. }) if named == what),
+                "{refused:?}"
+            );
+        }
+        let no_start = check_continuation(&first.epoch, &present);
+        assert!(matches!(no_start, Err(EditionError::Start { what: "epoch", .. })), "{no_start:?}");
+    }
+}
