@@ -39,61 +39,49 @@
 //!
 //! use cloister_cluster::{consortium::consortium, plan};
 //! use cloister_params::id::PartyId;
-//! use cloister_protocol::{Coordinator, CoordinatorOutput, Custodian, CustodianOutput, Member, MemberOutput, Time};
-//! use rand_chacha::ChaCha20Rng;
-//! use rand_core::SeedableRng;
+//! use cloister_protocol::{Coordinator, CoordinatorOutput, Hospital, HospitalOutput, Time};
+//! use cloister_protocol::{Custodian, CustodianOutput, Member, MemberOutput};
+//! use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 //!
-//! let hospitals = consortium(&[1; 7]);
+//! let consortium = consortium(&[1; 7]);
 //! let (settings, random) = (plan::template(2, 5, 1), &mut ChaCha20Rng::seed_from_u64(1));
 //! let model = plan::model(&settings);
-//! let key = hospitals.keys[&PartyId::COORDINATOR].clone();
-//! let mut coordinator = Coordinator::new(key, hospitals.epoch.clone(), model.clone());
-//! let mut parties = BTreeMap::new();
+//! let key = consortium.keys[&PartyId::COORDINATOR].clone();
+//! let mut coordinator = Coordinator::new(key, consortium.epoch.clone(), model.clone());
+//! let mut hospitals = BTreeMap::new();
 //! for id in (1..=7).map(PartyId) {
-//!     let member = Member::new(hospitals.member_config(id, &settings, &model));
-//!     parties.insert(id, (member, Custodian::new(hospitals.custodian_config(id, &model))));
+//!     let member = Member::new(consortium.member_config(id, &settings, &model));
+//!     let custodian = Custodian::new(consortium.custodian_config(id, &model));
+//!     hospitals.insert(id, Hospital::new(member, custodian));
 //!     coordinator.handle_connected(id, Time(0));
 //! }
 //!
 //! coordinator.start_round(settings.clone(), Time(0))?;
-//! let mut ended = None;
-//! while ended.is_none() {
-//!     // The outputs that are left out here are what a driver stores or shows.
-//!     for (id, (member, custodian)) in &mut parties {
-//!         while let Some(output) = member.poll_output() {
+//! let report = loop {
+//!     for (id, hospital) in &mut hospitals {
+//!         while let Some(output) = hospital.poll_output() {
 //!             match output {
-//!                 MemberOutput::Send(frame) => coordinator.handle_frame(*id, frame, Time(0))?,
-//!                 MemberOutput::Train { digest, .. } => {
-//!                     member.contribute(digest, plan::contribution(&settings, random), random)?;
+//!                 HospitalOutput::Member(MemberOutput::Send(frame))
+//!                 | HospitalOutput::Custodian(CustodianOutput::Send(frame)) => {
+//!                     coordinator.handle_frame(*id, frame, Time(0))?;
 //!                 }
-//!                 _ => {}
-//!             }
-//!         }
-//!         while let Some(output) = custodian.poll_output() {
-//!             if let CustodianOutput::Send(frame) = output {
-//!                 coordinator.handle_frame(*id, frame, Time(0))?;
+//!                 HospitalOutput::Member(MemberOutput::Train { digest, .. }) => {
+//!                     let trained = plan::contribution(&settings, random);
+//!                     hospital.member.as_mut().unwrap().contribute(digest, trained, random)?;
+//!                 }
+//!                 _ => {} // What a driver stores or shows.
 //!             }
 //!         }
 //!     }
-//!     while let Some(output) = coordinator.poll_output() {
-//!         match output {
-//!             CoordinatorOutput::Send { to, frame } => {
-//!                 let (member, custodian) = parties.get_mut(&to).unwrap();
-//!                 if frame.is_for_members() {
-//!                     member.handle_frame(frame.clone(), random)?;
-//!                 }
-//!                 if frame.is_for_custodians() {
-//!                     custodian.handle_frame(frame, random)?;
-//!                 }
-//!             }
-//!             CoordinatorOutput::Ended(report) => ended = Some(report),
-//!             _ => {}
+//!     match coordinator.poll_output() {
+//!         Some(CoordinatorOutput::Send { to, frame }) => {
+//!             assert_eq!(hospitals.get_mut(&to).unwrap().handle_frame(&frame, random), []);
 //!         }
+//!         Some(CoordinatorOutput::Ended(report)) => break report,
+//!         _ => {}
 //!     }
-//! }
-//! let report = ended.unwrap();
+//! };
 //! assert_eq!((report.uploaded.len(), report.opened.len()), (7, settings.blocks.len()));
-//! assert!(parties.values().all(|(member, _)| member.model() == &report.model));
 //! # Ok::<(), cloister_protocol::Fault>(())
 //! ```
 
@@ -105,6 +93,7 @@ pub mod custodian;
 pub mod dealing;
 pub mod ending;
 pub mod fault;
+pub mod hospital;
 pub mod late;
 pub mod manifest;
 pub mod member;
@@ -121,6 +110,7 @@ pub use contribution::Contribution;
 pub use coordinator::{Coordinator, CoordinatorOutput, RoundReport, Time};
 pub use custodian::{Custodian, CustodianConfig, CustodianOutput};
 pub use fault::{Fault, Misbehaviour, Refusal};
+pub use hospital::{Hospital, HospitalOutput};
 pub use member::{Member, MemberConfig, MemberOutput, MemberTask};
 pub use model::Model;
 pub use openings::OpeningHistory;

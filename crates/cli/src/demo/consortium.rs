@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::DemoArguments;
 use super::settings::settings;
-use super::text::{Hospital, Text};
+use super::text::{DemoHospital, Text};
 use crate::create::{create_folder, write};
 use crate::failure::Failure;
 use crate::folder::{POLICY, SIGNING_KEY};
@@ -147,7 +147,7 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
     }
 }
 
-fn party_entry(hospital: &Hospital, keys: &NewParty) -> Party {
+fn party_entry(hospital: &DemoHospital, keys: &NewParty) -> Party {
     let is_custodian = hospital.party as usize <= DEFAULT_CUSTODIANS;
     Party {
         id: PartyId(hospital.party),

@@ -22,20 +22,20 @@ pub(super) struct Text {
     /// Where the notes come from, in a few words.
     pub(super) description: String,
     pub(super) classes: Vec<String>,
-    pub(super) hospitals: Vec<Hospital>,
+    pub(super) hospitals: Vec<DemoHospital>,
     pub(super) held_out: Vec<Note>,
 }
 
 /// A hospital and its notes.
 #[derive(Debug)]
-pub(super) struct Hospital {
+pub(super) struct DemoHospital {
     pub(super) party: u32,
     pub(super) name: String,
     pub(super) style: Option<String>,
     pub(super) notes: Vec<Note>,
 }
 
-impl Hospital {
+impl DemoHospital {
     pub(super) fn notes_by_class(&self, classes: &[String]) -> Vec<usize> {
         classes.iter().map(|class| self.notes.iter().filter(|note| note.label == *class).count()).collect()
     }
@@ -66,7 +66,7 @@ pub(super) fn prepare(arguments: &DemoArguments) -> Result<Text, Failure> {
 }
 
 /// A hospital with a house style and two specialties that make up most of its notes.
-fn synthetic_hospital(arguments: &DemoArguments, party: u32) -> Hospital {
+fn synthetic_hospital(arguments: &DemoArguments, party: u32) -> DemoHospital {
     let index = party as usize - 1;
     let style = Style::ALL[index % Style::ALL.len()];
     let mut weights = [0.5; CLASSES.len()];
@@ -75,7 +75,7 @@ fn synthetic_hospital(arguments: &DemoArguments, party: u32) -> Hospital {
     // Each hospital has its own stream, so that one more hospital does not change the notes of the others.
     let seed = arguments.seed ^ (u64::from(party) << 32);
     let notes = generate(arguments.notes_per_member, &weights, style, seed);
-    Hospital { party, name: name_of(party), style: Some(format!("{style:?}").to_lowercase()), notes }
+    DemoHospital { party, name: name_of(party), style: Some(format!("{style:?}").to_lowercase()), notes }
 }
 
 fn synthetic(arguments: &DemoArguments) -> Text {
@@ -117,7 +117,7 @@ fn from_file(arguments: &DemoArguments, path: &std::path::Path) -> Result<Text, 
     let mut hospitals = Vec::new();
     for (party, part) in (1..).zip(parts) {
         let notes = part.into_iter().map(|index| notes[kept[index]].clone()).collect();
-        hospitals.push(Hospital { party, name: name_of(party), style: None, notes });
+        hospitals.push(DemoHospital { party, name: name_of(party), style: None, notes });
     }
     Ok(Text {
         description: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),

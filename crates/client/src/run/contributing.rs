@@ -61,7 +61,8 @@ impl Client<'_> {
     pub(super) fn train(&mut self, digest: Digest, plan: Box<RoundPlan>) -> Result<(), ClientError> {
         // A new plan ends whatever an earlier one began: its result would be for another round.
         self.phase = ContributionPhase::WaitingForPlan;
-        let (Some(member), Some(account)) = (self.member.as_ref(), self.records.account.as_mut()) else {
+        let (Some(member), Some(account)) = (self.hospital.member.as_ref(), self.records.account.as_mut())
+        else {
             return Ok(());
         };
         // Asked before training, which takes long and would be for nothing. The charge itself comes after it.
@@ -79,7 +80,8 @@ impl Client<'_> {
 
     /// Lets the contribution of an aborted round go out again, if policy and budget still admit it (`ROUND-03`).
     pub(super) fn send_again(&mut self, digest: Digest, plan: &RoundPlan) -> Result<(), ClientError> {
-        let (Some(member), Some(account)) = (self.member.as_mut(), self.records.account.as_mut()) else {
+        let (Some(member), Some(account)) = (self.hospital.member.as_mut(), self.records.account.as_mut())
+        else {
             return Ok(());
         };
         if let Some(reason) = account.refusal_to_repeat(plan, Date::from_time(SystemTime::now()))? {
@@ -131,7 +133,7 @@ impl Client<'_> {
     /// under another (`PRIV-14`).
     fn take_training(&mut self, digest: Digest) -> Option<PlannedTraining> {
         let training = self.phase.take_training(digest)?;
-        self.member.as_ref().filter(|member| member.awaits_contribution(digest)).map(|_| training)
+        self.hospital.member.as_ref().filter(|member| member.awaits_contribution(digest)).map(|_| training)
     }
 
     /// Sends a `Refusal` with a fixed reason. The real one stays here, because a trainer's message may quote a patient's
@@ -146,7 +148,8 @@ impl Client<'_> {
     /// Charges the ledger, makes the contribution from a training result, and gives it to the member, in this order: nothing
     /// is made that is not charged.
     fn contribute(&mut self, training: PlannedTraining, trained: TrainedRound) -> Result<(), ClientError> {
-        let (Some(member), Some(account)) = (self.member.as_mut(), self.records.account.as_mut()) else {
+        let (Some(member), Some(account)) = (self.hospital.member.as_mut(), self.records.account.as_mut())
+        else {
             return Ok(());
         };
         let PlannedTraining { digest, plan, seed } = training;

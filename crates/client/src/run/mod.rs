@@ -19,6 +19,7 @@ use cloister_params::id::{BlockId, Round};
 use cloister_params::plan::TrainingPlan;
 use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
+use cloister_protocol::hospital::{Hospital, HospitalOutput};
 use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
 use cloister_transport::Link;
 use cloister_wire::frame::{Frame, LAST_ROUND_ENDED};
@@ -43,8 +44,7 @@ use phase::ContributionPhase;
 /// A hospital between its link, its disk and its training thread.
 struct Client<'a> {
     config: &'a ClientConfig,
-    member: Option<Member>,
-    custodian: Option<Custodian>,
+    hospital: Hospital,
     records: Records,
     /// The first contribution that the account refused.
     privacy_refusal: Option<(Round, String)>,
@@ -195,8 +195,7 @@ impl<'a> Client<'a> {
         });
         Self {
             config,
-            member,
-            custodian,
+            hospital: Hospital { member, custodian },
             records,
             privacy_refusal: None,
             training_failure: None,
@@ -292,17 +291,7 @@ impl<'a> Client<'a> {
     }
 
     fn handle_frame(&mut self, frame: &Frame) -> Result<(), ClientError> {
-        let mut random = UnwrapErr(SysRng);
-        let member = self.member.as_mut().filter(|_| frame.is_for_members());
-        let member_fault = member.and_then(|member| member.handle_frame(frame.clone(), &mut random).err());
-        let custodian = self.custodian.as_mut().filter(|_| frame.is_for_custodians());
-        let custodian_fault =
-            custodian.and_then(|custodian| custodian.handle_frame(frame.clone(), &mut random).err());
-        // A fault that both roles report is shown once.
-        let custodian_fault = custodian_fault.filter(|fault| Some(fault) != member_fault.as_ref());
-        // The member's refusal of a plan comes again as an output, with its reason.
-        let member_fault = member_fault.filter(|fault| !matches!(fault, Fault::PlanRefused { .. }));
-        for fault in [member_fault, custodian_fault].into_iter().flatten() {
+        for fault in self.hospital.handle_frame(frame, &mut UnwrapErr(SysRng)) {
             (self.events)(match fault {
                 Fault::Unexpected { .. } => ClientEvent::Unexpected(fault.to_string()),
                 Fault::PlanRefused { round, why } => ClientEvent::Refused(round, why.to_string()),
@@ -313,22 +302,27 @@ impl<'a> Client<'a> {
     }
 
     /// Does what the member and the custodian ask for. Records are on disk before the frames that depend on them are queued
-    /// (`ROUND-04`), because a party gives them out in that order.
+    /// (`ROUND-04`), because each role gives them out in that order.
     fn carry_out(&mut self) -> Result<(), ClientError> {
-        while let Some(output) = self.custodian.as_mut().and_then(Custodian::poll_output) {
+        while let Some(output) = self.hospital.poll_output() {
             match output {
-                CustodianOutput::Keep(record) => self.records.journal.keep_signed(record)?,
-                CustodianOutput::KeepOpening(record) => self.records.openings.keep(record)?,
-                CustodianOutput::Send(frame) => self.to_send.push(frame),
-                // If the party is a member too, its member reports the same refusal.
-                CustodianOutput::Declined { round, reason } if self.member.is_none() => {
-                    (self.events)(ClientEvent::Refused(round, reason));
-                }
-                CustodianOutput::Declined { .. } => {}
+                HospitalOutput::Custodian(output) => self.carry_out_custodians(output)?,
+                HospitalOutput::Member(output) => self.carry_out_members(output)?,
             }
         }
-        while let Some(output) = self.member.as_mut().and_then(Member::poll_output) {
-            self.carry_out_members(output)?;
+        Ok(())
+    }
+
+    fn carry_out_custodians(&mut self, output: CustodianOutput) -> Result<(), ClientError> {
+        match output {
+            CustodianOutput::Keep(record) => self.records.journal.keep_signed(record)?,
+            CustodianOutput::KeepOpening(record) => self.records.openings.keep(record)?,
+            CustodianOutput::Send(frame) => self.to_send.push(frame),
+            // If the party is a member too, its member reports the same refusal.
+            CustodianOutput::Declined { round, reason } if self.hospital.member.is_none() => {
+                (self.events)(ClientEvent::Refused(round, reason));
+            }
+            CustodianOutput::Declined { .. } => {}
         }
         Ok(())
     }
@@ -363,7 +357,7 @@ impl<'a> Client<'a> {
         mut self,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     ) -> Result<(), ClientError> {
-        if self.member.as_ref().is_some_and(|member| !member.is_current()) {
+        if self.hospital.member.as_ref().is_some_and(|member| !member.is_current()) {
             return Err(ClientError::Behind);
         }
         let (refused, failed) = (self.privacy_refusal.take(), self.training_failure.take());
@@ -379,7 +373,7 @@ impl<'a> Client<'a> {
         mut self,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     ) -> Result<(), ClientError> {
-        let Some(member) = &self.member else { return Ok(()) };
+        let Some(member) = &self.hospital.member else { return Ok(()) };
         let model = Box::new(member.model().clone());
         let trained = std::mem::take(&mut self.trained);
         self.give(Job::Finish { model, trained })?;
