@@ -138,11 +138,13 @@ pub enum ConnectError {
     },
     /// The server does not speak this protocol.
     #[error(
-        "the server at {route} does not speak cloister/1: it runs another version, or is another program"
+        "the server at {route} does not speak {protocol}: it runs another version, or is another program"
     )]
     OtherProtocol {
         /// How the server was reached.
         route: Route,
+        /// The protocol name (ALPN) that was asked for.
+        protocol: &'static str,
     },
     /// The handshake failed in another way.
     #[error("the handshake with {route} failed: {detail}")]

@@ -35,17 +35,22 @@ pub(crate) async fn write_party(stream: &mut SendHalf, party: PartyId) -> Result
 
 /// Reads a party's number. It is not safe to cancel.
 pub(crate) async fn read_party(stream: &mut ReceiveHalf) -> Result<PartyId, GreetingFailure> {
-    let mut number = [0; 4];
+    Ok(PartyId(u32::from_be_bytes(read_array(stream).await?)))
+}
+
+/// Reads exactly so many bytes. It is not safe to cancel.
+pub(crate) async fn read_array<const N: usize>(stream: &mut ReceiveHalf) -> Result<[u8; N], GreetingFailure> {
+    let mut array = [0; N];
     let mut length = 0;
-    while length < number.len() {
-        let bytes = stream.read(number.len() - length).await?;
+    while length < array.len() {
+        let bytes = stream.read(array.len() - length).await?;
         if bytes.is_empty() {
             return Err(StreamFault::Dropped.into());
         }
-        number[length..][..bytes.len()].copy_from_slice(&bytes);
+        array[length..][..bytes.len()].copy_from_slice(&bytes);
         length += bytes.len();
     }
-    Ok(PartyId(u32::from_be_bytes(number)))
+    Ok(array)
 }
 
 impl From<Loss> for GreetingFailure {

@@ -22,6 +22,10 @@
 //! link. TLS protects frames from everyone but the coordinator; what the coordinator must not read is masked
 //! or sealed before it gets here.
 //!
+//! # Probes
+//! [`probe`] asks the coordinator for its time, version and edition over each way that leads to it. A probe has a protocol
+//! name of its own, `cloister-probe/1`, so that it is never a link, and replaces none (`WIRE-09`).
+//!
 //! # Limits
 //! A frame has at most [`MAX_FRAME`] bytes, and memory for it grows only with the bytes that have arrived. A
 //! link buffers at most 8 MiB in each direction. Only a limited number of peers from one source may shake
@@ -86,7 +90,9 @@ mod listener;
 mod listener_error;
 mod loss;
 mod pinning;
+mod probe_answer;
 mod proxy;
+mod purpose;
 mod reception;
 mod roster;
 mod route;
@@ -100,7 +106,7 @@ pub use cloister_identity::{Fingerprint, FingerprintError, Identity, IdentityErr
 
 pub use address::{HostPort, HostPortError};
 pub use carrier::Carrier;
-pub use connect::connect;
+pub use connect::{ProbeAttempt, ProbeReport, connect, probe};
 pub use connect_error::ConnectError;
 pub use counters::LinkCounters;
 pub use frame::MAX_FRAME;
@@ -108,6 +114,7 @@ pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
 pub use link_error::{LinkError, commands_terminals, printable};
 pub use listener::Listener;
 pub use listener_error::{AcceptError, BindError};
+pub use probe_answer::{ProbeAnswer, ProgramVersion};
 pub use proxy::{Proxy, ProxyPassword, ProxyPasswordError};
 pub use roster::{Roster, RosterError};
 pub use route::Route;

@@ -16,7 +16,7 @@ use crate::carrier::Carrier;
 use crate::doorway::{Doorway, PeerSource};
 use crate::link::Link;
 use crate::listener_error::{AcceptError, BindError};
-use crate::reception::Reception;
+use crate::reception::{Admitted, Reception};
 use crate::roster::Roster;
 use crate::settings::TransportSettings;
 use crate::socket;
@@ -34,7 +34,7 @@ pub struct Listener {
     tcp: Option<TcpListener>,
     reception: Arc<Reception>,
     doorway: Doorway,
-    handshakes: JoinSet<(PeerSource, Result<Link, AcceptError>)>,
+    handshakes: JoinSet<(PeerSource, Result<Admitted, AcceptError>)>,
 }
 
 impl Listener {
@@ -107,7 +107,10 @@ impl Listener {
                 Some(outcome) = self.handshakes.join_next() => {
                     let (source, outcome) = outcome.expect("a handshake neither panics nor is cancelled");
                     self.doorway.leave(source);
-                    return outcome;
+                    match outcome? {
+                        Admitted::Link(link) => return Ok(*link),
+                        Admitted::Probed => {}
+                    }
                 }
                 incoming = accept_quic(self.quic.as_ref()), if room => {
                     self.shake_hands_quic(incoming.ok_or(AcceptError::Stopped)?);
@@ -152,7 +155,7 @@ impl Listener {
     fn spawn(
         &mut self,
         source: PeerSource,
-        receiving: impl Future<Output = Result<Link, AcceptError>> + Send + 'static,
+        receiving: impl Future<Output = Result<Admitted, AcceptError>> + Send + 'static,
     ) {
         self.handshakes.spawn(async move { (source, receiving.await) });
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cloister_identity::{Fingerprint, Identity, Validity, ValidityError};
 use cloister_params::rule;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
@@ -24,9 +24,8 @@ use rustls::{
 };
 
 use crate::loss::Loss;
+use crate::purpose::ConnectionPurpose;
 use crate::roster::Roster;
-
-const PROTOCOL_NAME: &[u8] = b"cloister/1";
 
 /// The certificate that the peer presented in one handshake.
 #[derive(Clone, Copy, Debug)]
@@ -170,15 +169,19 @@ pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> Pinning<S
         .expect("the provider has TLS 1.3")
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
-    config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
+    config.alpn_protocols = ConnectionPurpose::ALL.map(|purpose| purpose.name().into()).to_vec();
     // A resumed session would skip the check of the certificate.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Pinning { config, presented }
 }
 
-/// For a link at a party.
-pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> Pinning<ClientConfig> {
+/// For a connection of a party, which wants this.
+pub(crate) fn client_side(
+    identity: &Identity,
+    roster: Arc<Roster>,
+    purpose: ConnectionPurpose,
+) -> Pinning<ClientConfig> {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
     let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -188,7 +191,7 @@ pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> Pinning<C
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
-    config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
+    config.alpn_protocols = vec![purpose.name().into()];
     // As at the server: each link checks the certificate.
     config.resumption = Resumption::disabled();
     Pinning { config, presented }
@@ -204,10 +207,18 @@ pub(crate) fn quic_client(config: ClientConfig) -> Arc<QuicClientConfig> {
     Arc::new(QuicClientConfig::try_from(config).expect("the provider has QUIC's initial cipher suite"))
 }
 
-/// Checks that the peer of a connection over TCP speaks this protocol: TLS, unlike QUIC, goes on without any name.
-pub(crate) fn check_protocol_name(connection: &CommonState) -> Result<(), Loss> {
-    match connection.alpn_protocol() == Some(PROTOCOL_NAME) {
-        true => Ok(()),
-        false => Err(Loss::OtherProtocol("the peer named no protocol".to_owned())),
-    }
+/// What a connection over TCP is for: TLS, unlike QUIC, goes on without any protocol name.
+pub(crate) fn purpose_over_tcp(connection: &CommonState) -> Result<ConnectionPurpose, Loss> {
+    purpose(connection.alpn_protocol())
+}
+
+/// What a connection over QUIC is for.
+pub(crate) fn purpose_over_quic(connection: &quinn::Connection) -> Result<ConnectionPurpose, Loss> {
+    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    purpose(data.and_then(|data| data.protocol).as_deref())
+}
+
+fn purpose(name: Option<&[u8]>) -> Result<ConnectionPurpose, Loss> {
+    name.and_then(ConnectionPurpose::named)
+        .ok_or_else(|| Loss::OtherProtocol("the peer named no protocol".to_owned()))
 }

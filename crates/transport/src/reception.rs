@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cloister_identity::Identity;
 use cloister_params::id::PartyId;
@@ -11,6 +11,7 @@ use quinn::{Incoming, ServerConfig};
 use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
@@ -21,11 +22,25 @@ use crate::link_error::{REFUSED, printable};
 use crate::listener_error::AcceptError;
 use crate::loss::Loss;
 use crate::pinning::{self, Pinning, Presented, PresentedCertificate};
+use crate::probe_answer::{ProbeAnswer, ProgramVersion};
+use crate::purpose::ConnectionPurpose;
 use crate::roster::Roster;
 use crate::settings::TransportSettings;
 
 /// How long a rejected peer may take to read the TLS alert with the reason, before its TCP connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How many probes are answered at a time. Others are sent away with a reason.
+const MOST_PROBES: usize = 16;
+
+/// What came of a peer that was let in.
+#[derive(Debug)]
+pub(crate) enum Admitted {
+    /// A party has a link.
+    Link(Box<Link>),
+    /// A party has its answer, and its connection is closed.
+    Probed,
+}
 
 /// What is needed to accept a peer.
 #[derive(Debug)]
@@ -34,6 +49,7 @@ pub(crate) struct Reception {
     roster: Arc<Roster>,
     settings: TransportSettings,
     quic: ServerConfig,
+    probes: Semaphore,
 }
 
 impl Reception {
@@ -44,7 +60,7 @@ impl Reception {
         let mut quic = ServerConfig::with_crypto(pinning::quic_server(tls));
         // One stream, which the party opens: a second one could only waste memory.
         quic.transport_config(settings.transport(1));
-        Self { identity, roster, settings, quic }
+        Self { identity, roster, settings, quic, probes: Semaphore::new(MOST_PROBES) }
     }
 
     /// The same with another roster.
@@ -63,13 +79,14 @@ impl Reception {
     }
 
     /// Accepts a peer that comes over QUIC.
-    pub(crate) async fn receive_quic(self: Arc<Self>, incoming: Incoming) -> Result<Link, AcceptError> {
+    pub(crate) async fn receive_quic(self: Arc<Self>, incoming: Incoming) -> Result<Admitted, AcceptError> {
         let (arrival, tls) = self.arrival(incoming.remote_address());
         let mut config = self.quic.clone();
         config.crypto = pinning::quic_server(tls);
         let establishing = async {
             let connecting = incoming.accept_with(Arc::new(config))?;
-            Ok(Established::Quic(connecting.await?))
+            let connection = connecting.await?;
+            Ok((pinning::purpose_over_quic(&connection)?, Established::Quic(connection)))
         };
         // WIRE-05: a stranger holds a place for a short time only.
         let establishing = timeout(self.settings.certificate_timeout, establishing);
@@ -81,13 +98,14 @@ impl Reception {
         self: Arc<Self>,
         stream: TcpStream,
         address: SocketAddr,
-    ) -> Result<Link, AcceptError> {
+    ) -> Result<Admitted, AcceptError> {
         let (arrival, tls) = self.arrival(address);
         let establishing = async {
             // WIRE-05
             let deadline = Instant::now() + self.settings.certificate_timeout;
             let stream = shake_hands(stream, tls, deadline).await?;
-            Ok(Established::Tcp(LinkStreams::tcp(stream, address, &self.settings)))
+            let purpose = pinning::purpose_over_tcp(stream.get_ref().1)?;
+            Ok((purpose, Established::Tcp(LinkStreams::tcp(stream, address, &self.settings))))
         };
         self.admit(&arrival, establishing).await
     }
@@ -98,19 +116,46 @@ impl Reception {
         (Arrival { address, roster: &self.roster, presented }, config)
     }
 
-    /// Waits for TLS and for the greeting.
+    /// Waits for TLS and for the greeting, and does what the peer wants.
     async fn admit(
         &self,
         arrival: &Arrival<'_>,
-        establishing: impl Future<Output = Result<Established, Loss>>,
-    ) -> Result<Link, AcceptError> {
+        establishing: impl Future<Output = Result<(ConnectionPurpose, Established), Loss>>,
+    ) -> Result<Admitted, AcceptError> {
         let admitting = async {
-            let established = establishing.await.map_err(|loss| arrival.lost(&loss))?;
-            arrival.greet(established).await
+            let (purpose, established) = establishing.await.map_err(|loss| arrival.lost(&loss))?;
+            let (streams, peer) = arrival.greet(established).await?;
+            match purpose {
+                ConnectionPurpose::Rounds => {
+                    Ok(Admitted::Link(Box::new(Link::new(streams, peer, &self.settings))))
+                }
+                ConnectionPurpose::Probe => {
+                    self.answer_probe(arrival, streams).await.map(|()| Admitted::Probed)
+                }
+            }
         };
         let admitted = timeout(self.settings.handshake_timeout, admitting).await;
-        let (streams, peer) = admitted.unwrap_or(Err(AcceptError::TooSlow { address: arrival.address }))?;
-        Ok(Link::new(streams, peer, &self.settings))
+        admitted.unwrap_or(Err(AcceptError::TooSlow { address: arrival.address }))
+    }
+
+    /// `WIRE-09`: one answer. It keeps its place in the doorway until the peer has it, and never becomes a link.
+    async fn answer_probe(&self, arrival: &Arrival<'_>, mut streams: LinkStreams) -> Result<(), AcceptError> {
+        let Ok(_place) = self.probes.try_acquire() else {
+            streams.connection.close(REFUSED, "too many probes at this time; try again in ten seconds");
+            return Ok(());
+        };
+        let answer = ProbeAnswer {
+            time: SystemTime::now(),
+            edition: self.roster.edition(),
+            version: ProgramVersion::current(),
+            seen_from: arrival.address,
+        };
+        let written = streams.send.write_all(&answer.to_bytes()).await;
+        written.map_err(|fault| arrival.failed(fault.into()))?;
+        streams.send.finish();
+        // The peer may close as soon as it has the answer, which is no fault.
+        let _ = streams.send.acknowledged().await;
+        Ok(())
     }
 }
 
@@ -131,10 +176,7 @@ async fn shake_hands(
             }
             Err(loss)
         }
-        Ok(Ok(stream)) => {
-            pinning::check_protocol_name(stream.get_ref().1)?;
-            Ok(stream.into())
-        }
+        Ok(Ok(stream)) => Ok(stream.into()),
     }
 }
 

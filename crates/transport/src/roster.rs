@@ -11,6 +11,7 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Roster {
     parties: BTreeMap<Fingerprint, PartyId>,
+    edition: u32,
 }
 
 /// Why pins do not make a roster.
@@ -49,9 +50,20 @@ impl Roster {
         Ok(roster)
     }
 
+    /// The same roster, as that of this edition of the consortium file.
+    #[must_use]
+    pub fn with_edition(self, edition: u32) -> Self {
+        Self { edition, ..self }
+    }
+
+    /// The number of the edition that lists these certificates; 0 if none was given.
+    pub(crate) fn edition(&self) -> u32 {
+        self.edition
+    }
+
     /// The roster of one certificate.
     pub(crate) fn single(fingerprint: Fingerprint, party: PartyId) -> Self {
-        Self { parties: BTreeMap::from([(fingerprint, party)]) }
+        Self { parties: BTreeMap::from([(fingerprint, party)]), edition: 0 }
     }
 
     /// The party to which a certificate belongs; `None` if it is not pinned.

@@ -13,6 +13,13 @@ pub struct Route {
     pub(crate) proxy: Option<HostPort>,
 }
 
+impl Route {
+    /// What carries it.
+    pub fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, carrier, proxy } = self;

@@ -101,7 +101,8 @@ fn ending_soon(config: &ServerConfig) -> Vec<String> {
 /// The certificates of the parties of the edition in force.
 fn roster(config: &ServerConfig) -> Result<Roster, ServerError> {
     let parties = config.epoch.consortium().parties();
-    Ok(Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?)
+    let roster = Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?;
+    Ok(roster.with_edition(config.epoch.consortium().epoch_number()))
 }
 
 impl<'a> Server<'a> {

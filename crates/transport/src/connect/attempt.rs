@@ -1,5 +1,6 @@
 //! One attempt to connect.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::link_error::{REFUSED, printable};
 use crate::loss::Loss;
 use crate::pinning::{self, Pinning, Presented, PresentedCertificate};
 use crate::proxy;
+use crate::purpose::ConnectionPurpose;
 use crate::roster::Roster;
 use crate::route::Route;
 use crate::settings::TransportSettings;
@@ -45,6 +47,7 @@ pub(super) struct Dialer {
     pub(super) identity: Identity,
     pub(super) coordinator: Fingerprint,
     pub(super) party: PartyId,
+    pub(super) purpose: ConnectionPurpose,
     pub(super) settings: TransportSettings,
 }
 
@@ -55,6 +58,29 @@ pub(super) struct Handshaken {
     deadline: Instant,
 }
 
+impl Handshaken {
+    /// Opens the streams and talks to the coordinator, as long as there is time.
+    pub(super) async fn converse<T, Talk>(
+        self,
+        talk: impl FnOnce(LinkStreams) -> Talk,
+    ) -> Result<T, ConnectError>
+    where
+        Talk: Future<Output = Result<T, GreetingFailure>>,
+    {
+        let Self { attempt, established, deadline } = self;
+        let talking = async { talk(established.open().await?).await };
+        // A server that answers packets only must not hold this party.
+        match timeout_at(deadline, talking).await {
+            Err(_) => Err(attempt.silent()),
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(GreetingFailure::Lost(loss))) => Err(attempt.lost(&loss)),
+            Ok(Err(GreetingFailure::Broken(detail))) => {
+                Err(ConnectError::Handshake { route: attempt.route, detail: detail.to_owned() })
+            }
+        }
+    }
+}
+
 impl Dialer {
     /// Connects and shakes hands in TLS.
     pub(super) async fn shake_hands(
@@ -63,9 +89,10 @@ impl Dialer {
     ) -> Result<Handshaken, ConnectError> {
         let deadline = Instant::now() + self.settings.handshake_timeout;
         let roster = Roster::single(self.coordinator, PartyId::COORDINATOR);
-        let Pinning { config, presented } = pinning::client_side(&self.identity, Arc::new(roster));
+        let Pinning { config, presented } =
+            pinning::client_side(&self.identity, Arc::new(roster), self.purpose);
         let (coordinator, ours) = (self.coordinator, self.identity.fingerprint());
-        let attempt = Attempt { route: candidate.route, coordinator, ours, presented };
+        let attempt = Attempt { route: candidate.route, coordinator, ours, purpose: self.purpose, presented };
         let establishing = async {
             match attempt.route.carrier {
                 Carrier::Quic => self.establish_quic(&attempt, candidate.address, config).await,
@@ -82,21 +109,11 @@ impl Dialer {
         &self,
         outcome: Result<Handshaken, ConnectError>,
     ) -> Result<Link, ConnectError> {
-        let Handshaken { attempt, established, deadline } = outcome?;
-        let greeting = async {
-            let mut streams = established.open().await?;
+        let streams = outcome?.converse(|mut streams| async {
             greeting::introduce(&mut streams, self.party).await?;
             Ok(streams)
-        };
-        // A server that answers packets only must not hold this party.
-        match timeout_at(deadline, greeting).await {
-            Err(_) => Err(attempt.silent()),
-            Ok(Ok(streams)) => Ok(Link::new(streams, PartyId::COORDINATOR, &self.settings)),
-            Ok(Err(GreetingFailure::Lost(loss))) => Err(attempt.lost(&loss)),
-            Ok(Err(GreetingFailure::Broken(detail))) => {
-                Err(ConnectError::Handshake { route: attempt.route, detail: detail.to_owned() })
-            }
-        }
+        });
+        Ok(Link::new(streams.await?, PartyId::COORDINATOR, &self.settings))
     }
 
     async fn establish_quic(
@@ -134,7 +151,8 @@ impl Dialer {
         }
         let connecting = TlsConnector::from(Arc::new(config)).connect(self.server_name(), stream);
         let stream = connecting.await.map_err(|error| attempt.lost(&error.into()))?;
-        pinning::check_protocol_name(stream.get_ref().1).map_err(|loss| attempt.lost(&loss))?;
+        // Without a name in its answer, the server speaks another protocol over TLS.
+        pinning::purpose_over_tcp(stream.get_ref().1).map_err(|loss| attempt.lost(&loss))?;
         Ok(Established::Tcp(LinkStreams::tcp(stream.into(), address, &self.settings)))
     }
 
@@ -156,6 +174,7 @@ struct Attempt {
     route: Route,
     coordinator: Fingerprint,
     ours: Fingerprint,
+    purpose: ConnectionPurpose,
     presented: Presented,
 }
 
@@ -206,7 +225,7 @@ impl Attempt {
                 AlertDescription::NoApplicationProtocol | AlertDescription::ProtocolVersion,
                 _,
             )
-            | Loss::OtherProtocol(_) => ConnectError::OtherProtocol { route },
+            | Loss::OtherProtocol(_) => ConnectError::OtherProtocol { route, protocol: self.purpose.name() },
             Loss::ClosedByPeer { code, reason } if *code == REFUSED.into() => {
                 ConnectError::Refused { route, reason: printable(reason) }
             }

@@ -4,6 +4,7 @@
 //! party greets on one of them only, so that the coordinator has one link.
 
 mod attempt;
+mod probe;
 mod race;
 
 use cloister_identity::{Fingerprint, Identity};
@@ -13,9 +14,12 @@ use crate::address::HostPort;
 use crate::carrier::Carrier;
 use crate::connect_error::ConnectError;
 use crate::link::Link;
+use crate::purpose::ConnectionPurpose;
 use crate::route::Route;
 use crate::settings::{Carriers, TransportSettings};
 use attempt::{Candidate, Dialer};
+
+pub use probe::{ProbeAttempt, ProbeReport, probe};
 
 /// How many of a name's addresses are tried.
 const MOST_ADDRESSES: usize = 8;
@@ -36,8 +40,9 @@ pub async fn connect(
 ) -> Result<Link, ConnectError> {
     let target = target.into();
     let candidates = candidates(&target, settings).await?;
-    let identity = identity.clone();
-    let dialer = Dialer { target, identity, coordinator, party, settings: settings.clone() };
+    let (identity, settings) = (identity.clone(), settings.clone());
+    let dialer =
+        Dialer { target, identity, coordinator, party, purpose: ConnectionPurpose::Rounds, settings };
     race::connect_to_first(dialer, candidates).await
 }
 
