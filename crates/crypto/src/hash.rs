@@ -32,6 +32,10 @@ pub enum Domain {
     Enrolment,
     /// The governance key; people compare a part of the digest.
     GovernanceKey,
+    /// The text of an invitation; a part of the digest is its checksum.
+    Invitation,
+    /// An invitation's token; the coordinator stores the digest alone.
+    InvitationToken,
 }
 
 impl Domain {
@@ -50,6 +54,8 @@ impl Domain {
             Self::Projection => b"cloister/v1/projection",
             Self::Enrolment => b"cloister/v1/enrolment",
             Self::GovernanceKey => b"cloister/v1/governance-key",
+            Self::Invitation => b"cloister/v1/invitation",
+            Self::InvitationToken => b"cloister/v1/invitation-token",
         }
     }
 }

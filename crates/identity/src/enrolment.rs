@@ -228,6 +228,11 @@ impl Enrolment {
         self.validity
     }
 
+    /// The digest of what both keys signed: two files with one digest enrol the same party with the same keys.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// What people on both sides compare.
     pub fn fingerprint(&self) -> ShortFingerprint {
         ShortFingerprint::new(self.digest)

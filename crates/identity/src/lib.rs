@@ -6,6 +6,8 @@
 //! - [`edition_path`], [`keep_edition`]: the newest edition of the consortium file that a party knows.
 //! - [`enrolment`]: the public file that a party hands to the consortium, with proofs that it holds both
 //!   private keys, and the short fingerprint that people compare.
+//! - [`online`]: how a party that was invited hands this file over the network to the coordinator, and what the
+//!   coordinator keeps.
 //!
 //! # What it is not
 //! It opens no connection, and does not decide who belongs to a consortium: the governance key does, by
@@ -51,6 +53,7 @@ mod ending_soon;
 pub mod enrolment;
 mod fingerprint;
 mod key_file;
+pub mod online;
 mod proof;
 mod short_fingerprint;
 mod signing_file;

@@ -1,0 +1,315 @@
+//! What a coordinator keeps of invitations and enrolment files, in its data folder.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::SystemTime;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::{Consortium, PublicBytes};
+use thiserror::Error;
+
+use super::book::{Book, Entry, InvitationState, MAX_INVITATIONS, Use};
+use super::exchange::{
+    EnrolmentAnswer, EnrolmentRefusal, EnrolmentRequest, Receipt, RequestError, SignedEdition,
+};
+use super::invitation::{InvitationToken, roles_text, seconds};
+use crate::enrolment::{Enrolment, EnrolmentRole};
+use crate::fingerprint::Fingerprint;
+use crate::short_fingerprint::ShortFingerprint;
+
+/// The file of invitations in a coordinator's data folder.
+pub const INVITATIONS: &str = "invitations.toml";
+/// The folder of enrolment files in a coordinator's data folder.
+pub const ENROLMENTS: &str = "enrolments";
+/// The longest part of a party's name in a file's name, in bytes.
+const MAX_FILE_NAME: usize = 40;
+
+/// Invitations and enrolment files of one coordinator.
+#[derive(Debug)]
+pub struct EnrolmentDesk {
+    folder: PathBuf,
+    governance_key: PublicBytes,
+    book: Mutex<Book>,
+}
+
+/// Why the list of invitations was not read or changed.
+#[derive(Debug, Error)]
+pub enum DeskError {
+    /// The system's error.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Something else has written the file.
+    #[error(
+        "{} is not a list of invitations: {detail}; restore it, or remove it, which cancels all invitations",
+        path.display()
+    )]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// There are too many invitations.
+    #[error(
+        "there are {MAX_INVITATIONS} invitations, and no more are kept; cancel some with `cloister run uninvite`"
+    )]
+    TooMany,
+    /// No invitation has the number.
+    #[error("there is no invitation {number}; `cloister run invitations` lists all")]
+    NoSuch {
+        /// The number that was given.
+        number: u32,
+    },
+}
+
+/// An enrolment file that was kept just now, for the coordinator's operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptEnrolment {
+    /// The party's name.
+    pub name: String,
+    /// The fingerprint that the holder of the governance key compares with the party.
+    pub fingerprint: ShortFingerprint,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct DeskOutcome {
+    /// For the party.
+    pub answer: EnrolmentAnswer,
+    /// The file, if it was kept just now.
+    pub kept: Option<KeptEnrolment>,
+    /// Why this machine could not keep it, if that is the reason of the refusal.
+    pub fault: Option<DeskError>,
+}
+
+/// Who hands in a request, and when.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    presented: Fingerprint,
+    now: SystemTime,
+}
+
+impl EnrolmentDesk {
+    /// Opens the desk in a coordinator's data folder. `governance_key` is the one that the coordinator's policy pins.
+    ///
+    /// # Errors
+    /// [`DeskError::Io`] or [`DeskError::Syntax`].
+    pub fn open(folder: &Path, governance_key: PublicBytes) -> Result<Self, DeskError> {
+        let path = folder.join(INVITATIONS);
+        let book = match std::fs::read_to_string(&path) {
+            Ok(text) => Book::parse(&text).map_err(|detail| DeskError::Syntax { path, detail })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Book::default(),
+            Err(source) => return Err(DeskError::Io { what: "read", path, source }),
+        };
+        Ok(Self { folder: folder.to_owned(), governance_key, book: Mutex::new(book) })
+    }
+
+    /// Adds an invitation, and returns its number.
+    ///
+    /// # Errors
+    /// [`DeskError::TooMany`], or [`DeskError::Io`], after which there is no new invitation.
+    pub fn invite(
+        &self,
+        token: &InvitationToken,
+        roles: Vec<EnrolmentRole>,
+        expires: SystemTime,
+        now: SystemTime,
+    ) -> Result<u32, DeskError> {
+        let mut book = self.book();
+        let mut next = book.clone();
+        let number = next.add(token.digest(), roles, expires, now).ok_or(DeskError::TooMany)?;
+        self.write_book(&next)?;
+        *book = next;
+        Ok(number)
+    }
+
+    /// All invitations.
+    pub fn invitations(&self) -> Vec<InvitationState> {
+        self.book().states()
+    }
+
+    /// Cancels an invitation. An enrolment file that was handed in with it stays.
+    ///
+    /// # Errors
+    /// [`DeskError::NoSuch`] or [`DeskError::Io`].
+    pub fn cancel(&self, number: u32) -> Result<(), DeskError> {
+        let mut book = self.book();
+        let mut next = book.clone();
+        if !next.remove(number) {
+            return Err(DeskError::NoSuch { number });
+        }
+        self.write_book(&next)?;
+        *book = next;
+        Ok(())
+    }
+
+    /// Answers a request. `presented` is the certificate with which the party connected, and `epoch` the edition in
+    /// force.
+    ///
+    /// # Errors
+    /// [`RequestError`] for bytes that are not a request. They have no answer.
+    pub fn answer(
+        &self,
+        request: &[u8],
+        presented: Fingerprint,
+        epoch: &Epoch,
+        now: SystemTime,
+    ) -> Result<DeskOutcome, RequestError> {
+        let request = EnrolmentRequest::decode(request)?;
+        let refused = |why| DeskOutcome { answer: EnrolmentAnswer::Refused(why), kept: None, fault: None };
+        let mut book = self.book();
+        let mut next = book.clone();
+        // CONS-13: before anything that costs more than a hash.
+        let Some(entry) = next.find(request.token.digest()) else {
+            return Ok(refused(EnrolmentRefusal::Unknown));
+        };
+        let checked = check(entry, &request.enrolment, Visit { presented, now }, epoch.consortium());
+        let enrolment = match checked {
+            Ok(enrolment) => enrolment,
+            Err(why) => return Ok(refused(why)),
+        };
+        let mut kept = None;
+        if entry.used.is_none() {
+            match self.keep(entry, &enrolment, &request.enrolment, now) {
+                Ok(file) => kept = Some(file),
+                Err(fault) => {
+                    return Ok(DeskOutcome { fault: Some(fault), ..refused(EnrolmentRefusal::Unavailable) });
+                }
+            }
+        }
+        let kept_at = entry.used.as_ref().map_or(0, |used| used.at);
+        if kept.is_some() {
+            // Before the answer, or a restart would accept the token again.
+            if let Err(fault) = self.write_book(&next) {
+                return Ok(DeskOutcome { fault: Some(fault), ..refused(EnrolmentRefusal::Unavailable) });
+            }
+            *book = next;
+        }
+        let answer = match is_listed(&enrolment, epoch.consortium()) {
+            true => {
+                let (text, signature) = (epoch.text().to_owned(), epoch.signature());
+                EnrolmentAnswer::Listed(SignedEdition::new(self.governance_key.0, text, signature))
+            }
+            false => EnrolmentAnswer::Kept(Receipt {
+                enrolment: enrolment.digest(),
+                kept_at,
+                consortium: epoch.consortium().name().to_owned(),
+            }),
+        };
+        Ok(DeskOutcome { answer, kept, fault: None })
+    }
+
+    /// Writes the enrolment file, and notes it in the invitation.
+    fn keep(
+        &self,
+        entry: &mut Entry,
+        enrolment: &Enrolment,
+        text: &str,
+        now: SystemTime,
+    ) -> Result<KeptEnrolment, DeskError> {
+        let name = enrolment.applicant().name.clone();
+        let folder = self.folder.join(ENROLMENTS);
+        let file = format!("{}-{}.toml", for_file_name(&name), entry.number);
+        let path = folder.join(&file);
+        let written = cloister_storage::create_folder(&folder).and_then(|()| write(&path, text));
+        written.map_err(|source| DeskError::Io { what: "write", path: path.clone(), source })?;
+        let digest = PublicBytes(enrolment.digest().0);
+        entry.used = Some(Use { name: name.clone(), enrolment: digest, file, at: seconds(now) });
+        Ok(KeptEnrolment { name, fingerprint: enrolment.fingerprint(), path })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("nothing panics while it holds the lock")
+    }
+
+    fn write_book(&self, book: &Book) -> Result<(), DeskError> {
+        let path = self.folder.join(INVITATIONS);
+        let written = book.to_toml().map_err(io::Error::other).and_then(|text| {
+            cloister_storage::create_folder(&self.folder)?;
+            write(&path, &text)
+        });
+        written.map_err(|source| DeskError::Io { what: "write", path, source })
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    cloister_storage::replace(path, |file| file.write_all(text.as_bytes())).map(|_| ())
+}
+
+/// Checks an enrolment file that is handed in with this invitation (`CONS-13`, `CONS-15`).
+fn check(
+    entry: &Entry,
+    text: &str,
+    visit: Visit,
+    consortium: &Consortium,
+) -> Result<Enrolment, EnrolmentRefusal> {
+    // CONS-13: an invitation that was used answers its own party for as long as it is listed here.
+    if entry.used.is_none() && entry.has_expired(visit.now) {
+        return Err(EnrolmentRefusal::Expired);
+    }
+    let enrolment = Enrolment::read(text).map_err(|error| EnrolmentRefusal::File(error.to_string()))?;
+    if let Some(used) = &entry.used {
+        return match used.enrolment.0 == enrolment.digest().0 && visit.presented == enrolment.certificate() {
+            true => Ok(enrolment),
+            false => Err(EnrolmentRefusal::Used),
+        };
+    }
+    // CONS-15
+    if visit.presented != enrolment.certificate() {
+        return Err(EnrolmentRefusal::Certificate);
+    }
+    enrolment.validity().check(visit.now).map_err(|error| EnrolmentRefusal::File(error.to_string()))?;
+    if enrolment.applicant().roles != entry.roles {
+        let invited = roles_text(&entry.roles).unwrap_or_default().to_owned();
+        return Err(EnrolmentRefusal::Roles { invited });
+    }
+    if is_listed(&enrolment, consortium) {
+        return Ok(enrolment);
+    }
+    check_free(&enrolment, consortium)?;
+    Ok(enrolment)
+}
+
+/// Whether the roster has the party, with its name and keys.
+fn is_listed(enrolment: &Enrolment, consortium: &Consortium) -> bool {
+    consortium.parties().any(|party| {
+        party.name == enrolment.applicant().name
+            && party.certificate.0 == enrolment.certificate().0
+            && party.signing_key == enrolment.signing_key()
+    })
+}
+
+/// Checks that no party of the roster, nor the coordinator, has the name or a key (`CONS-15`).
+fn check_free(enrolment: &Enrolment, consortium: &Consortium) -> Result<(), EnrolmentRefusal> {
+    let coordinator = consortium.coordinator();
+    let parties = consortium.parties().map(|party| (&party.name, party.certificate, party.signing_key));
+    let all = parties.chain([(&coordinator.name, coordinator.certificate, coordinator.signing_key)]);
+    for (name, certificate, signing_key) in all {
+        if *name == enrolment.applicant().name {
+            return Err(EnrolmentRefusal::NameTaken { name: name.clone() });
+        }
+        if certificate.0 == enrolment.certificate().0 || signing_key == enrolment.signing_key() {
+            return Err(EnrolmentRefusal::KeyTaken);
+        }
+    }
+    Ok(())
+}
+
+/// A party's name as a part of a file's name: letters, digits and hyphens.
+fn for_file_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    name.chars().map(plain).take(MAX_FILE_NAME).collect()
+}
+
+#[cfg(test)]
+mod tests;
