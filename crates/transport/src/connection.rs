@@ -9,7 +9,8 @@ use tokio_rustls::TlsStream;
 
 use crate::carrier::Carrier;
 use crate::loss::{Loss, StreamFault};
-use crate::settings::TransportSettings;
+use crate::purpose::ConnectionPurpose;
+use crate::settings::{TransportSettings, WINDOW};
 use crate::tcp::{self, TcpConnection, TcpReceiveHalf, TcpSendHalf};
 
 /// An open connection. Clones stand for the same one.
@@ -40,6 +41,14 @@ impl Connection {
         match self {
             Self::Quic(connection) => connection.close(VarInt::from_u32(code), reason.as_bytes()),
             Self::Tcp(connection) => connection.close(code, reason),
+        }
+    }
+
+    /// Lets the peer have as much in flight as a party may. Over TCP it may from the beginning, as its purpose is known
+    /// before.
+    pub(crate) fn widen(&self) {
+        if let Self::Quic(connection) = self {
+            connection.set_receive_window(VarInt::from_u32(WINDOW));
         }
     }
 
@@ -130,9 +139,10 @@ impl LinkStreams {
     pub(crate) fn tcp(
         stream: TlsStream<TcpStream>,
         address: SocketAddr,
+        purpose: ConnectionPurpose,
         settings: &TransportSettings,
     ) -> Self {
-        let (connection, send, receive) = tcp::start(stream, address, settings);
+        let (connection, send, receive) = tcp::start(stream, address, purpose.window(), settings);
         Self {
             connection: Connection::Tcp(connection),
             send: SendHalf::Tcp(send),
@@ -156,6 +166,14 @@ impl Established {
                 Ok(LinkStreams::quic(connection, send, receive))
             }
             Self::Tcp(streams) => Ok(streams),
+        }
+    }
+
+    /// Ends the connection at once, with one of the codes in `link_error`.
+    pub(crate) fn close(&self, code: u32, reason: &str) {
+        match self {
+            Self::Quic(connection) => Connection::Quic(connection.clone()).close(code, reason),
+            Self::Tcp(streams) => streams.connection.close(code, reason),
         }
     }
 

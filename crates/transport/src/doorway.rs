@@ -1,10 +1,8 @@
-//! How many peers are shaking hands, altogether and from each source (`WIRE-05`).
+//! How many peers are there at a time, altogether and from each source: in their handshake (`WIRE-05`), and in an
+//! enrolment (`WIRE-10`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
-
-/// How many peers may shake hands at a time. Others wait.
-const MOST: usize = 256;
 
 /// Where a peer comes from: an IPv4 address, or an IPv6 network of 64 bits, which usually has one owner. An
 /// owner with all addresses of its network counts once.
@@ -21,30 +19,31 @@ impl PeerSource {
     }
 }
 
-/// The peers that are shaking hands.
+/// The peers that have a place.
 #[derive(Debug)]
 pub(crate) struct Doorway {
+    most: usize,
     most_per_source: usize,
     count: usize,
     by_source: BTreeMap<PeerSource, usize>,
 }
 
 impl Doorway {
-    pub(crate) fn new(most_per_source: usize) -> Self {
-        Self { most_per_source, count: 0, by_source: BTreeMap::new() }
+    pub(crate) fn new(most: usize, most_per_source: usize) -> Self {
+        Self { most, most_per_source, count: 0, by_source: BTreeMap::new() }
     }
 
-    /// Whether another peer may start its handshake.
+    /// Whether another peer may come.
     pub(crate) fn has_room(&self) -> bool {
-        self.count < MOST
+        self.count < self.most
     }
 
-    /// How many peers are shaking hands.
+    /// How many peers there are.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Counts a peer from this source if it may start its handshake; returns whether it may.
+    /// Counts a peer from this source if it may come; returns whether it may.
     pub(crate) fn enter(&mut self, source: PeerSource) -> bool {
         let from_source = self.by_source.get(&source).copied().unwrap_or(0);
         if !self.has_room() || from_source >= self.most_per_source {
@@ -55,7 +54,7 @@ impl Doorway {
         true
     }
 
-    /// Gives a peer's place back after its handshake, whether it succeeded or failed.
+    /// Gives a peer's place back, whatever came of it.
     pub(crate) fn leave(&mut self, source: PeerSource) {
         let Some(from_source) = self.by_source.get_mut(&source) else { return };
         self.count -= 1;
@@ -80,15 +79,15 @@ mod tests {
     fn one_source_does_not_take_every_place() {
         for (strangers, party) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8:0:1::1")] {
             let (strangers, party) = (source(strangers), source(party));
-            let mut doorway = Doorway::new(16);
+            let mut doorway = Doorway::new(256, 16);
             let taken = (0..300).filter(|_| doorway.enter(strangers)).count();
             assert_eq!((taken, doorway.count()), (16, 16));
             assert!(doorway.enter(party));
             doorway.leave(strangers);
             assert!(doorway.enter(strangers) && !doorway.enter(strangers), "a place that was left is free");
             // Control: without the limit the strangers take all places, and the party has none.
-            let mut unlimited = Doorway::new(usize::MAX);
-            assert_eq!((0..300).filter(|_| unlimited.enter(strangers)).count(), MOST);
+            let mut unlimited = Doorway::new(256, usize::MAX);
+            assert_eq!((0..300).filter(|_| unlimited.enter(strangers)).count(), 256);
             assert!(!unlimited.enter(party));
         }
     }

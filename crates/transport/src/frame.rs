@@ -16,8 +16,10 @@ pub(crate) const HEADER: usize = 4;
 
 /// A frame that is being received. It holds everything received so far, so that a receive can be cancelled
 /// and continued.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Assembly {
+    /// The most bytes of a frame.
+    most: usize,
     header: Vec<u8>,
     body: Vec<u8>,
 }
@@ -33,11 +35,16 @@ pub(crate) enum AssemblyStep {
     End,
 }
 
-/// The peer announced a frame of this many bytes, which is more than [`MAX_FRAME`].
+/// The peer announced a frame of this many bytes, which is more than it may send.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct TooLong(pub(crate) usize);
 
 impl Assembly {
+    /// For frames of at most so many bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, header: Vec::new(), body: Vec::new() }
+    }
+
     /// What to do next.
     pub(crate) fn step(&mut self) -> Result<AssemblyStep, TooLong> {
         let Ok(header) = <[u8; HEADER]>::try_from(self.header.as_slice()) else {
@@ -47,7 +54,7 @@ impl Assembly {
             return Ok(AssemblyStep::End);
         }
         match u32::from_be_bytes(header) as usize {
-            length if length > MAX_FRAME => Err(TooLong(length)),
+            length if length > self.most => Err(TooLong(length)),
             length if length == self.body.len() => Ok(AssemblyStep::Frame(self.take())),
             length => Ok(AssemblyStep::Read(length - self.body.len())),
         }
@@ -77,7 +84,7 @@ mod tests {
 
     #[test]
     fn assembles_byte_by_byte() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(MAX_FRAME);
         let stream = [0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, b'o', b'k'];
         let mut frames = Vec::new();
         for byte in stream {
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn refuses_an_announced_length_before_any_memory_is_taken() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(MAX_FRAME);
         assembly.extend(&(MAX_FRAME as u32 + 1).to_be_bytes());
         assert_eq!(assembly.step(), Err(TooLong(MAX_FRAME + 1)));
         assert_eq!(assembly.body.capacity(), 0);
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn memory_grows_with_what_came_and_not_with_what_was_announced() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(MAX_FRAME);
         assembly.extend(&(MAX_FRAME as u32).to_be_bytes());
         assert_eq!(assembly.step(), Ok(AssemblyStep::Read(MAX_FRAME)));
         assembly.extend(&[1; 1000]);

@@ -26,6 +26,11 @@
 //! [`probe`] asks the coordinator for its time, version and edition over each way that leads to it. A probe has a protocol
 //! name of its own, `cloister-probe/1`, so that it is never a link, and replaces none (`WIRE-09`).
 //!
+//! # Enrolment
+//! [`hand_in`] gives an enrolment request to a coordinator that does not know the party yet, and
+//! [`Listener::serve_enrolments`] is where such requests come. They have the protocol name `cloister-enrolment/1`: any
+//! certificate is admitted whose key the peer holds, for one request and one answer, and never for a link (`WIRE-10`).
+//!
 //! # Limits
 //! A frame has at most [`MAX_FRAME`] bytes, and memory for it grows only with the bytes that have arrived. A
 //! link buffers at most 8 MiB in each direction. Only a limited number of peers from one source may shake
@@ -82,6 +87,8 @@ mod connect_error;
 mod connection;
 mod counters;
 mod doorway;
+mod enrolling;
+mod exchange;
 mod frame;
 mod greeting;
 mod link;
@@ -106,9 +113,10 @@ pub use cloister_identity::{Fingerprint, FingerprintError, Identity, IdentityErr
 
 pub use address::{HostPort, HostPortError};
 pub use carrier::Carrier;
-pub use connect::{ProbeAttempt, ProbeReport, connect, probe};
+pub use connect::{ProbeAttempt, ProbeReport, connect, hand_in, probe};
 pub use connect_error::ConnectError;
 pub use counters::LinkCounters;
+pub use enrolling::EnrolmentVisit;
 pub use frame::MAX_FRAME;
 pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
 pub use link_error::{LinkError, commands_terminals, printable};

@@ -31,7 +31,7 @@ impl Link {
         let uplink = settings.uplink_bytes_per_second.map(UplinkCap::new);
         let receiver = FrameReceiver {
             stream: receive,
-            assembly: Assembly::default(),
+            assembly: Assembly::new(MAX_FRAME),
             closing_reason: None,
             handle: handle.clone(),
         };

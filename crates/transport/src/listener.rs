@@ -9,11 +9,13 @@ use std::time::Duration;
 use cloister_identity::Identity;
 use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::carrier::Carrier;
 use crate::doorway::{Doorway, PeerSource};
+use crate::enrolling::EnrolmentVisit;
 use crate::link::Link;
 use crate::listener_error::{AcceptError, BindError};
 use crate::reception::{Admitted, Reception};
@@ -23,6 +25,9 @@ use crate::socket;
 
 /// How often another free port is tried, if the one that UDP got is taken for TCP.
 const TRIES: usize = 16;
+
+/// How many peers may shake hands at a time (`WIRE-05`). Others wait.
+const MOST_HANDSHAKES: usize = 256;
 
 /// How long to wait after the system gave no connection: usually all of its file descriptors are in use.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -60,7 +65,7 @@ impl Listener {
             bound = bind_both(address, settings, &reception);
         }
         let (quic, tcp) = bound?;
-        let doorway = Doorway::new(settings.handshakes_per_source);
+        let doorway = Doorway::new(MOST_HANDSHAKES, settings.handshakes_per_source);
         Ok(Self { quic, tcp, reception: Arc::new(reception), doorway, handshakes: JoinSet::new() })
     }
 
@@ -69,10 +74,18 @@ impl Listener {
         self.reception = Arc::new(self.reception.with_roster(roster));
         // Handshakes that began with the old roster must not end with a link. Dropping the set ends them.
         self.handshakes = JoinSet::new();
-        self.doorway = Doorway::new(self.reception.handshakes_per_source());
+        self.doorway = Doorway::new(MOST_HANDSHAKES, self.reception.handshakes_per_source());
         if let Some(endpoint) = &self.quic {
             endpoint.set_server_config(Some(self.reception.quic()));
         }
+    }
+
+    /// Lets parties that are in no roster hand in one request each (`WIRE-10`), and returns where the requests come.
+    /// Without this, a listener does not speak the protocol of enrolment.
+    pub fn serve_enrolments(&mut self) -> mpsc::Receiver<EnrolmentVisit> {
+        let (visits, incoming) = mpsc::channel(1);
+        self.reception = Arc::new(self.reception.with_enrolments(visits));
+        incoming
     }
 
     /// How many peers are shaking hands.
@@ -109,7 +122,7 @@ impl Listener {
                     self.doorway.leave(source);
                     match outcome? {
                         Admitted::Link(link) => return Ok(*link),
-                        Admitted::Probed => {}
+                        Admitted::Answered => {}
                     }
                 }
                 incoming = accept_quic(self.quic.as_ref()), if room => {

@@ -16,8 +16,8 @@ use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ServerConfig};
-use rustls::sign::SingleCertAndKey;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, CommonState, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
     SignatureScheme,
@@ -38,11 +38,16 @@ pub(crate) struct PresentedCertificate {
 /// What was presented is noted for the error message if the handshake fails.
 pub(crate) type Presented = Arc<OnceLock<PresentedCertificate>>;
 
+/// What the peer of one handshake asks for, once its first message has come.
+pub(crate) type AskedFor = Arc<OnceLock<ConnectionPurpose>>;
+
 /// Accepts the certificates of a roster, in one handshake.
 #[derive(Debug)]
 struct PinnedVerifier {
     roster: Arc<Roster>,
     presented: Presented,
+    /// At a party it stays empty: the coordinator's certificate is always pinned.
+    asked_for: AskedFor,
     provider: Arc<CryptoProvider>,
 }
 
@@ -57,6 +62,10 @@ impl PinnedVerifier {
             fingerprint: Fingerprint::from_certificate(certificate),
             dates: validity.check(now).err(),
         });
+        // WIRE-10: a party that enrols is in no roster yet. Its key is checked as anybody's.
+        if self.asked_for.get() == Some(&ConnectionPurpose::Enrolment) {
+            return Ok(());
+        }
         // The pin first: dates of a stranger's certificate are of no interest.
         match (self.roster.party(presented.fingerprint), presented.dates) {
             (None, _) => Err(CertificateError::ApplicationVerificationFailure.into()),
@@ -154,26 +163,55 @@ impl ClientCertVerifier for PinnedVerifier {
     }
 }
 
-/// A TLS configuration of one link, and where the peer's certificate will be noted.
+/// Presents one certificate to everybody, and notes what the peer asks for. This comes before the peer's certificate.
+#[derive(Debug)]
+struct NotingResolver {
+    certified: Arc<CertifiedKey>,
+    asked_for: AskedFor,
+}
+
+impl ResolvesServerCert for NotingResolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // A peer that names another protocol in a second attempt keeps what it asked for first, and is rejected.
+        if let Some(purpose) = hello.alpn().and_then(ConnectionPurpose::first_named) {
+            self.asked_for.get_or_init(|| purpose);
+        }
+        Some(self.certified.clone())
+    }
+}
+
+/// A TLS configuration of one link, and where the peer's certificate will be noted, and what it asks for.
 pub(crate) struct Pinning<Config> {
     pub(crate) config: Config,
     pub(crate) presented: Presented,
+    pub(crate) asked_for: AskedFor,
 }
 
-/// For a link at the coordinator.
-pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> Pinning<ServerConfig> {
+/// For a connection at the coordinator, which serves these purposes.
+pub(crate) fn server_side(
+    identity: &Identity,
+    roster: Arc<Roster>,
+    purposes: impl Iterator<Item = ConnectionPurpose>,
+) -> Pinning<ServerConfig> {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
-    let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
+    let asked_for = AskedFor::default();
+    let verifier = PinnedVerifier {
+        roster,
+        presented: presented.clone(),
+        asked_for: asked_for.clone(),
+        provider: provider.clone(),
+    };
+    let resolver = NotingResolver { certified: identity.certified_key(), asked_for: asked_for.clone() };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
-    config.alpn_protocols = ConnectionPurpose::ALL.map(|purpose| purpose.name().into()).to_vec();
+        .with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = purposes.map(|purpose| purpose.name().into()).collect();
     // A resumed session would skip the check of the certificate.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Pinning { config, presented }
+    Pinning { config, presented, asked_for }
 }
 
 /// For a connection of a party, which wants this.
@@ -183,7 +221,13 @@ pub(crate) fn client_side(
     purpose: ConnectionPurpose,
 ) -> Pinning<ClientConfig> {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
-    let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
+    let asked_for = AskedFor::default();
+    let verifier = PinnedVerifier {
+        roster,
+        presented: presented.clone(),
+        asked_for: asked_for.clone(),
+        provider: provider.clone(),
+    };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
@@ -194,7 +238,7 @@ pub(crate) fn client_side(
     config.alpn_protocols = vec![purpose.name().into()];
     // As at the server: each link checks the certificate.
     config.resumption = Resumption::disabled();
-    Pinning { config, presented }
+    Pinning { config, presented, asked_for }
 }
 
 /// A server's configuration in QUIC.

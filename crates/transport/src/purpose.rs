@@ -1,5 +1,7 @@
 //! What a peer wants of a coordinator, by the protocol name (ALPN) of its TLS handshake.
 
+use crate::settings::{STRANGERS_WINDOW, WINDOW};
+
 /// What a connection is for. Its name is all that decides what the coordinator does after the TLS handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ConnectionPurpose {
@@ -7,23 +9,40 @@ pub(crate) enum ConnectionPurpose {
     Rounds,
     /// One answer of the coordinator about itself, and nothing else (`WIRE-09`).
     Probe,
+    /// One request and one answer, of a party that is in no roster yet (`WIRE-10`).
+    Enrolment,
 }
 
 impl ConnectionPurpose {
     /// All of them. A peer that names several gets the first.
-    pub(crate) const ALL: [Self; 2] = [Self::Rounds, Self::Probe];
+    pub(crate) const ALL: [Self; 3] = [Self::Rounds, Self::Probe, Self::Enrolment];
 
     /// The protocol name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rounds => "cloister/1",
             Self::Probe => "cloister-probe/1",
+            Self::Enrolment => "cloister-enrolment/1",
         }
     }
 
     /// The purpose that a name stands for.
     pub(crate) fn named(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|purpose| purpose.name().as_bytes() == name)
+    }
+
+    /// What a peer that names these protocols gets.
+    pub(crate) fn first_named<'a>(names: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let named: Vec<Self> = names.filter_map(Self::named).collect();
+        Self::ALL.into_iter().find(|purpose| named.contains(purpose))
+    }
+
+    /// How many bytes of a connection may have arrived without having been read.
+    pub(crate) fn window(self) -> u32 {
+        match self {
+            Self::Rounds | Self::Probe => WINDOW,
+            Self::Enrolment => STRANGERS_WINDOW,
+        }
     }
 }
 
@@ -37,5 +56,15 @@ mod tests {
             assert_eq!(ConnectionPurpose::named(purpose.name().as_bytes()), Some(purpose));
         }
         assert_eq!(ConnectionPurpose::named(b"cloister/2"), None);
+    }
+
+    /// WIRE-10: otherwise a stranger could name both, and be let in as one and served as the other.
+    #[test]
+    fn who_names_several_purposes_gets_the_one_that_checks_the_roster() {
+        let first = |names: &[&str]| ConnectionPurpose::first_named(names.iter().map(|name| name.as_bytes()));
+        let (rounds, enrolment) = ("cloister/1", "cloister-enrolment/1");
+        assert_eq!(first(&[enrolment, rounds]), Some(ConnectionPurpose::Rounds));
+        assert_eq!(first(&["h3", enrolment]), Some(ConnectionPurpose::Enrolment), "control");
+        assert_eq!(first(&["h3"]), None);
     }
 }

@@ -11,21 +11,22 @@ use quinn::{Incoming, ServerConfig};
 use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::connection::{Established, LinkStreams};
+use crate::enrolling::{EnrolmentVisit, Enrolments};
 use crate::greeting::{self, GreetingFailure};
 use crate::link::Link;
 use crate::link_error::{REFUSED, printable};
 use crate::listener_error::AcceptError;
 use crate::loss::Loss;
-use crate::pinning::{self, Pinning, Presented, PresentedCertificate};
+use crate::pinning::{self, AskedFor, Pinning, Presented, PresentedCertificate};
 use crate::probe_answer::{ProbeAnswer, ProgramVersion};
 use crate::purpose::ConnectionPurpose;
 use crate::roster::Roster;
-use crate::settings::TransportSettings;
+use crate::settings::{STRANGERS_WINDOW, TransportSettings};
 
 /// How long a rejected peer may take to read the TLS alert with the reason, before its TCP connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
@@ -38,8 +39,8 @@ const MOST_PROBES: usize = 16;
 pub(crate) enum Admitted {
     /// A party has a link.
     Link(Box<Link>),
-    /// A party has its answer, and its connection is closed.
-    Probed,
+    /// A peer has its answer, and its connection is closed.
+    Answered,
 }
 
 /// What is needed to accept a peer.
@@ -50,22 +51,33 @@ pub(crate) struct Reception {
     settings: TransportSettings,
     quic: ServerConfig,
     probes: Semaphore,
+    /// Where enrolment requests go, if this coordinator takes any.
+    enrolments: Option<Enrolments>,
 }
 
 impl Reception {
     pub(crate) fn new(identity: Identity, roster: Roster, settings: TransportSettings) -> Self {
         let roster = Arc::new(roster);
         // For the endpoint, which needs a configuration. Each handshake replaces it by one of its own.
-        let tls = pinning::server_side(&identity, roster.clone()).config;
+        let tls = pinning::server_side(&identity, roster.clone(), ConnectionPurpose::ALL.into_iter()).config;
         let mut quic = ServerConfig::with_crypto(pinning::quic_server(tls));
         // One stream, which the party opens: a second one could only waste memory.
-        quic.transport_config(settings.transport(1));
-        Self { identity, roster, settings, quic, probes: Semaphore::new(MOST_PROBES) }
+        quic.transport_config(settings.transport(1, STRANGERS_WINDOW));
+        let probes = Semaphore::new(MOST_PROBES);
+        Self { identity, roster, settings, quic, probes, enrolments: None }
     }
 
     /// The same with another roster.
     pub(crate) fn with_roster(&self, roster: Roster) -> Self {
-        Self::new(self.identity.clone(), roster, self.settings.clone())
+        let enrolments = self.enrolments.clone();
+        Self { enrolments, ..Self::new(self.identity.clone(), roster, self.settings.clone()) }
+    }
+
+    /// The same, with enrolment requests going there.
+    pub(crate) fn with_enrolments(&self, visits: mpsc::Sender<EnrolmentVisit>) -> Self {
+        let enrolments = Some(Enrolments::new(visits));
+        let roster = Roster::clone(&self.roster);
+        Self { enrolments, ..Self::new(self.identity.clone(), roster, self.settings.clone()) }
     }
 
     /// How many peers of one source may shake hands at a time.
@@ -105,15 +117,20 @@ impl Reception {
             let deadline = Instant::now() + self.settings.certificate_timeout;
             let stream = shake_hands(stream, tls, deadline).await?;
             let purpose = pinning::purpose_over_tcp(stream.get_ref().1)?;
-            Ok((purpose, Established::Tcp(LinkStreams::tcp(stream, address, &self.settings))))
+            Ok((purpose, Established::Tcp(LinkStreams::tcp(stream, address, purpose, &self.settings))))
         };
         self.admit(&arrival, establishing).await
     }
 
     /// Each handshake has a TLS configuration of its own, which notes the certificate that this peer presents.
     fn arrival(&self, address: SocketAddr) -> (Arrival<'_>, rustls::ServerConfig) {
-        let Pinning { config, presented } = pinning::server_side(&self.identity, self.roster.clone());
-        (Arrival { address, roster: &self.roster, presented }, config)
+        let is_served = |purpose: &ConnectionPurpose| {
+            *purpose != ConnectionPurpose::Enrolment || self.enrolments.is_some()
+        };
+        let purposes = ConnectionPurpose::ALL.into_iter().filter(is_served);
+        let Pinning { config, presented, asked_for } =
+            pinning::server_side(&self.identity, self.roster.clone(), purposes);
+        (Arrival { address, roster: &self.roster, presented, asked_for }, config)
     }
 
     /// Waits for TLS and for the greeting, and does what the peer wants.
@@ -124,18 +141,42 @@ impl Reception {
     ) -> Result<Admitted, AcceptError> {
         let admitting = async {
             let (purpose, established) = establishing.await.map_err(|loss| arrival.lost(&loss))?;
-            let (streams, peer) = arrival.greet(established).await?;
+            // WIRE-10: what the certificate was accepted for is what the peer gets.
+            if arrival.asked_for.get() != Some(&purpose) {
+                return Err(arrival.handshake("the peer named another protocol than before"));
+            }
             match purpose {
                 ConnectionPurpose::Rounds => {
+                    let (streams, peer) = arrival.greet(established).await?;
+                    streams.connection.widen();
                     Ok(Admitted::Link(Box::new(Link::new(streams, peer, &self.settings))))
                 }
                 ConnectionPurpose::Probe => {
-                    self.answer_probe(arrival, streams).await.map(|()| Admitted::Probed)
+                    let (streams, _) = arrival.greet(established).await?;
+                    self.answer_probe(arrival, streams).await.map(|()| Admitted::Answered)
+                }
+                ConnectionPurpose::Enrolment => {
+                    self.serve_enrolment(arrival, established).await.map(|()| Admitted::Answered)
                 }
             }
         };
         let admitted = timeout(self.settings.handshake_timeout, admitting).await;
         admitted.unwrap_or(Err(AcceptError::TooSlow { address: arrival.address }))
+    }
+
+    /// `WIRE-10`: one request and one answer, without a greeting and without a link.
+    async fn serve_enrolment(
+        &self,
+        arrival: &Arrival<'_>,
+        established: Established,
+    ) -> Result<(), AcceptError> {
+        let address = arrival.address;
+        let presented = arrival.presented.get().ok_or(AcceptError::NoCertificate { address })?;
+        let Some(enrolments) = &self.enrolments else {
+            return Err(arrival.handshake("the peer enrols, and this coordinator takes no enrolments"));
+        };
+        let serving = enrolments.serve(established, address, presented.fingerprint);
+        serving.await.map_err(|failure| arrival.failed(failure))
     }
 
     /// `WIRE-09`: one answer. It keeps its place in the doorway until the peer has it, and never becomes a link.
@@ -194,6 +235,7 @@ struct Arrival<'a> {
     address: SocketAddr,
     roster: &'a Roster,
     presented: Presented,
+    asked_for: AskedFor,
 }
 
 impl Arrival<'_> {
@@ -235,6 +277,10 @@ impl Arrival<'_> {
             self.presented.get().map(|presented| (presented, self.roster.party(presented.fingerprint)));
         match (loss, presented) {
             (Loss::Silent, _) => AcceptError::TooSlow { address },
+            // Its certificate need not be in the roster.
+            (loss, Some(_)) if self.asked_for.get() == Some(&ConnectionPurpose::Enrolment) => {
+                self.handshake(&loss.to_string())
+            }
             (Loss::AlertHere(AlertDescription::CertificateRequired, _), None) => {
                 AcceptError::NoCertificate { address }
             }

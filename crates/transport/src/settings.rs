@@ -17,6 +17,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// and a long delay.
 pub(crate) const WINDOW: u32 = 8 << 20;
 
+/// The same before a peer is known to be a party, and while it enrols: an enrolment request, and as much again.
+pub(crate) const STRANGERS_WINDOW: u32 = 128 << 10;
+
 /// Over what links go.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Carriers {
@@ -79,15 +82,16 @@ impl Default for TransportSettings {
 }
 
 impl TransportSettings {
-    /// The QUIC parameters of a side that lets the peer open at most this many streams.
-    pub(crate) fn transport(&self, streams: u32) -> Arc<TransportConfig> {
+    /// The QUIC parameters of a side that lets the peer open at most this many streams, and send so many bytes before
+    /// they are read.
+    pub(crate) fn transport(&self, streams: u32, window: u32) -> Arc<TransportConfig> {
         let idle_timeout = VarInt::from_u32(milliseconds(self.idle_timeout));
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(Some(IdleTimeout::from(idle_timeout)))
             .keep_alive_interval(Some(keep_alive_interval(self.idle_timeout)))
             .stream_receive_window(VarInt::from_u32(WINDOW))
-            .receive_window(VarInt::from_u32(WINDOW))
+            .receive_window(VarInt::from_u32(window))
             .send_window(u64::from(WINDOW))
             .max_concurrent_bidi_streams(VarInt::from_u32(streams))
             // The protocol uses one stream. What else QUIC offers is closed: a peer could fill memory by it.

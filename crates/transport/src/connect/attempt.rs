@@ -46,7 +46,6 @@ pub(super) struct Dialer {
     pub(super) target: HostPort,
     pub(super) identity: Identity,
     pub(super) coordinator: Fingerprint,
-    pub(super) party: PartyId,
     pub(super) purpose: ConnectionPurpose,
     pub(super) settings: TransportSettings,
 }
@@ -89,7 +88,7 @@ impl Dialer {
     ) -> Result<Handshaken, ConnectError> {
         let deadline = Instant::now() + self.settings.handshake_timeout;
         let roster = Roster::single(self.coordinator, PartyId::COORDINATOR);
-        let Pinning { config, presented } =
+        let Pinning { config, presented, .. } =
             pinning::client_side(&self.identity, Arc::new(roster), self.purpose);
         let (coordinator, ours) = (self.coordinator, self.identity.fingerprint());
         let attempt = Attempt { route: candidate.route, coordinator, ours, purpose: self.purpose, presented };
@@ -105,12 +104,9 @@ impl Dialer {
     }
 
     /// Greets the coordinator, which accepts or rejects this party.
-    pub(super) async fn greet(
-        &self,
-        outcome: Result<Handshaken, ConnectError>,
-    ) -> Result<Link, ConnectError> {
-        let streams = outcome?.converse(|mut streams| async {
-            greeting::introduce(&mut streams, self.party).await?;
+    pub(super) async fn greet(&self, handshaken: Handshaken, party: PartyId) -> Result<Link, ConnectError> {
+        let streams = handshaken.converse(|mut streams| async {
+            greeting::introduce(&mut streams, party).await?;
             Ok(streams)
         });
         Ok(Link::new(streams.await?, PartyId::COORDINATOR, &self.settings))
@@ -125,7 +121,7 @@ impl Dialer {
         let endpoint = local_endpoint(address).map_err(|error| attempt.no_socket(error.to_string()))?;
         let mut config = ClientConfig::new(pinning::quic_client(config));
         // A coordinator opens no streams to a party.
-        config.transport_config(self.settings.transport(0));
+        config.transport_config(self.settings.transport(0, self.purpose.window()));
         let name = self.server_name();
         // The endpoint may be dropped when this returns: its driver runs until its connections have ended.
         let connecting = endpoint
@@ -153,7 +149,7 @@ impl Dialer {
         let stream = connecting.await.map_err(|error| attempt.lost(&error.into()))?;
         // Without a name in its answer, the server speaks another protocol over TLS.
         pinning::purpose_over_tcp(stream.get_ref().1).map_err(|loss| attempt.lost(&loss))?;
-        Ok(Established::Tcp(LinkStreams::tcp(stream.into(), address, &self.settings)))
+        Ok(Established::Tcp(LinkStreams::tcp(stream.into(), address, self.purpose, &self.settings)))
     }
 
     /// The name that TLS sends. The certificate is pinned, so that it proves nothing. It is the coordinator's, because

@@ -4,8 +4,11 @@
 //! party greets on one of them only, so that the coordinator has one link.
 
 mod attempt;
+mod enrolment;
 mod probe;
 mod race;
+
+use std::sync::Arc;
 
 use cloister_identity::{Fingerprint, Identity};
 use cloister_params::id::PartyId;
@@ -19,6 +22,7 @@ use crate::route::Route;
 use crate::settings::{Carriers, TransportSettings};
 use attempt::{Candidate, Dialer};
 
+pub use enrolment::hand_in;
 pub use probe::{ProbeAttempt, ProbeReport, probe};
 
 /// How many of a name's addresses are tried.
@@ -41,9 +45,9 @@ pub async fn connect(
     let target = target.into();
     let candidates = candidates(&target, settings).await?;
     let (identity, settings) = (identity.clone(), settings.clone());
-    let dialer =
-        Dialer { target, identity, coordinator, party, purpose: ConnectionPurpose::Rounds, settings };
-    race::connect_to_first(dialer, candidates).await
+    let purpose = ConnectionPurpose::Rounds;
+    let dialer = Arc::new(Dialer { target, identity, coordinator, purpose, settings });
+    race::connect_to_first(&dialer, candidates, |handshaken| dialer.greet(handshaken, party)).await
 }
 
 /// All ways to the coordinator, in the order in which they are tried.

@@ -57,18 +57,12 @@ pub async fn probe(
     let target = target.into();
     let candidates = candidates(&target, settings).await?;
     let (identity, settings) = (identity.clone(), settings.clone());
-    let dialer = Arc::new(Dialer {
-        target,
-        identity,
-        coordinator,
-        party,
-        purpose: ConnectionPurpose::Probe,
-        settings,
-    });
+    let purpose = ConnectionPurpose::Probe;
+    let dialer = Arc::new(Dialer { target, identity, coordinator, purpose, settings });
     let mut running = JoinSet::new();
     for (place, candidate) in candidates.into_iter().enumerate() {
         let dialer = dialer.clone();
-        running.spawn(async move { (place, dialer.probe(candidate).await) });
+        running.spawn(async move { (place, dialer.probe(candidate, party).await) });
     }
     let mut attempts = running.join_all().await;
     attempts.sort_unstable_by_key(|(place, _)| *place);
@@ -76,14 +70,13 @@ pub async fn probe(
 }
 
 impl Dialer {
-    async fn probe(self: Arc<Self>, candidate: Candidate) -> ProbeAttempt {
+    async fn probe(self: Arc<Self>, candidate: Candidate, party: PartyId) -> ProbeAttempt {
         let route = candidate.route.clone();
-        ProbeAttempt { route, outcome: self.ask(candidate).await }
+        ProbeAttempt { route, outcome: self.ask(candidate, party).await }
     }
 
-    async fn ask(self: Arc<Self>, candidate: Candidate) -> Result<ProbeReport, ConnectError> {
+    async fn ask(self: Arc<Self>, candidate: Candidate, party: PartyId) -> Result<ProbeReport, ConnectError> {
         let started = Instant::now();
-        let party = self.party;
         let handshaken = self.shake_hands(candidate).await?;
         let handshake = started.elapsed();
         let (asked_at, asked) = (SystemTime::now(), Instant::now());

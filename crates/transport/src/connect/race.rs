@@ -1,17 +1,17 @@
 //! The order and the times at which ways to the coordinator are tried.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Candidate, Dialer};
+use super::attempt::{Candidate, Dialer, Handshaken};
 use crate::address::HostPort;
 use crate::carrier::Carrier;
 use crate::connect_error::ConnectError;
-use crate::link::Link;
 
 /// How long QUIC is tried alone. A handshake takes two round trips, and QUIC repeats a lost packet after one second.
 const QUIC_ALONE: Duration = Duration::from_secs(2);
@@ -19,12 +19,15 @@ const QUIC_ALONE: Duration = Duration::from_secs(2);
 /// How long an address is tried alone before the next one of the same carrier (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// Tries the candidates, and greets on the first one that answers.
-pub(super) async fn connect_to_first(
-    dialer: Dialer,
+/// Tries the candidates, and goes on with the first one that answers.
+pub(super) async fn connect_to_first<T, Going>(
+    dialer: &Arc<Dialer>,
     candidates: Vec<Candidate>,
-) -> Result<Link, ConnectError> {
-    let dialer = Arc::new(dialer);
+    go_on: impl Fn(Handshaken) -> Going,
+) -> Result<T, ConnectError>
+where
+    Going: Future<Output = Result<T, ConnectError>>,
+{
     let mut waiting = VecDeque::from(candidates);
     // Dropped on return, which ends the attempts that are still running.
     let mut running = JoinSet::new();
@@ -35,7 +38,11 @@ pub(super) async fn connect_to_first(
         tokio::select! {
             Some(handshaken) = running.join_next() => {
                 let handshaken = handshaken.expect("an attempt neither panics nor is cancelled");
-                match dialer.greet(handshaken).await {
+                let outcome = match handshaken {
+                    Ok(handshaken) => go_on(handshaken).await,
+                    Err(failure) => Err(failure),
+                };
+                match outcome {
                     Err(failure) if failure.is_network_fault() => failures.push(failure),
                     // A coordinator that rejects this party does so over the other carrier too.
                     outcome => return outcome,

@@ -89,14 +89,15 @@ pub(crate) struct TcpReceiveHalf {
     connection: TcpConnection,
 }
 
-/// Starts the link's task on a stream whose TLS handshake is done.
+/// Starts the link's task on a stream whose TLS handshake is done. Each side starts with credits for `window` bytes.
 pub(crate) fn start(
     stream: TlsStream<TcpStream>,
     address: SocketAddr,
+    window: u32,
     settings: &TransportSettings,
 ) -> (TcpConnection, TcpSendHalf, TcpReceiveHalf) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State::new()),
+        state: Mutex::new(State::new(window)),
         work: Notify::new(),
         writable: Notify::new(),
         readable: Notify::new(),

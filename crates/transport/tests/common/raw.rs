@@ -26,17 +26,17 @@ pub(crate) fn certificate_with_key_of(certificate: &Identity, key: &Identity) ->
     Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)))
 }
 
-/// A client that believes any server, and presents the certificate that it is given, or none.
+/// A client that believes any server, names these protocols, and presents the certificate that it is given, or none.
 pub(crate) struct Client {
     carrier: Carrier,
     tls: Arc<rustls::ClientConfig>,
     endpoint: Endpoint,
 }
 
-pub(crate) fn client(
+pub(crate) fn client<'a>(
     carrier: Carrier,
     certificate: Option<Arc<SingleCertAndKey>>,
-    protocol_name: Option<&str>,
+    protocol_names: impl IntoIterator<Item = &'a str>,
 ) -> Client {
     let builder = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -47,7 +47,7 @@ pub(crate) fn client(
         Some(certificate) => builder.with_client_cert_resolver(certificate),
         None => builder.with_no_client_auth(),
     };
-    tls.alpn_protocols = protocol_name.iter().map(|name| name.as_bytes().to_vec()).collect();
+    tls.alpn_protocols = protocol_names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
     let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let quic = QuicClientConfig::try_from(tls.clone()).expect("TLS 1.3");
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(quic)));

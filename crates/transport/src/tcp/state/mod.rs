@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use crate::loss::{Loss, StreamFault};
-use crate::settings::WINDOW;
 use crate::tcp::record::{MOST_DATA, Record, RecordFault};
 
 /// How many bytes of the stream may wait here for the network. What the peer has not read waits there.
@@ -14,8 +13,8 @@ const MOST_OUTGOING: usize = 256 << 10;
 /// How many bytes of memory a direction keeps while nothing waits in it, at most.
 const MOST_IDLE: usize = 1 << 20;
 
-/// The peer gets credits again whenever it has used up so many.
-const CREDIT_STEP: usize = WINDOW as usize / 32;
+/// The peer gets credits again whenever it has used up this part of them.
+const CREDIT_STEPS: usize = 32;
 
 /// How far a sign is that this side sends once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +59,8 @@ struct Incoming {
     bytes: VecDeque<u8>,
     /// How many bytes the peer may still send.
     allowance: usize,
+    /// After how many bytes that the program has read the peer gets credits.
+    credit_step: usize,
     /// How many bytes the program has read since the peer last got credits.
     read: usize,
     ended: bool,
@@ -80,8 +81,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
-        let window = WINDOW as usize;
+    /// A new link, on which each side starts with credits for so many bytes.
+    pub(super) fn new(window: u32) -> Self {
+        let window = window as usize;
         let outgoing = Outgoing {
             bytes: VecDeque::new(),
             credit: window,
@@ -92,6 +94,7 @@ impl State {
         let incoming = Incoming {
             bytes: VecDeque::new(),
             allowance: window,
+            credit_step: window / CREDIT_STEPS,
             read: 0,
             ended: false,
             receipt: Sign::NotDue,
@@ -239,7 +242,7 @@ impl State {
         if incoming.stop.take() {
             Record::Stop.encode(out);
         }
-        if incoming.read >= CREDIT_STEP {
+        if incoming.read >= incoming.credit_step {
             Record::Credit(incoming.read as u32).encode(out);
             incoming.allowance += std::mem::take(&mut incoming.read);
         }

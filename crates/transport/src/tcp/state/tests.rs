@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::settings::WINDOW;
 
 /// Hands over what one side has to send.
 fn deliver(from: &mut State, to: &mut State) -> Result<usize, RecordFault> {
@@ -17,7 +18,7 @@ fn deliver(from: &mut State, to: &mut State) -> Result<usize, RecordFault> {
 
 #[test]
 fn a_sender_waits_when_its_credits_are_used_up() {
-    let (mut sender, mut receiver) = (State::new(), State::new());
+    let (mut sender, mut receiver) = (State::new(WINDOW), State::new(WINDOW));
     let (mut sent, piece) = (0, vec![7; MOST_DATA]);
     for _ in 0..2000 {
         sent += sender.send(&piece).expect("open");
@@ -36,7 +37,7 @@ fn a_sender_waits_when_its_credits_are_used_up() {
 /// WIRE-07
 #[test]
 fn more_data_than_credits_is_a_fault() {
-    let mut receiver = State::new();
+    let mut receiver = State::new(WINDOW);
     let piece = Record::Data(BytesMut::from(&[7; MOST_DATA][..]));
     for _ in 0..WINDOW as usize / MOST_DATA {
         receiver.receive(piece.clone()).expect("within the window");
@@ -54,7 +55,7 @@ fn records_in_a_wrong_place_are_faults() {
         vec![Record::Received],
         vec![Record::Open(1)],
     ] {
-        let mut state = State::new();
+        let mut state = State::new(WINDOW);
         let (last, before) = records.split_last().expect("at least one");
         for record in before {
             state.receive(record.clone()).expect("in its place");
@@ -83,7 +84,7 @@ proptest! {
         pieces in proptest::collection::vec(some_bytes(), 1..1000),
         reads in any::<bool>(),
     ) {
-        let (mut state, mut arrived, mut out) = (State::new(), BytesMut::new(), BytesMut::new());
+        let (mut state, mut arrived, mut out) = (State::new(WINDOW), BytesMut::new(), BytesMut::new());
         'arriving: for piece in pieces {
             arrived.extend_from_slice(&piece);
             loop {
@@ -111,7 +112,7 @@ proptest! {
 
 #[test]
 fn the_end_is_acknowledged_although_nothing_was_read() {
-    let (mut sender, mut receiver) = (State::new(), State::new());
+    let (mut sender, mut receiver) = (State::new(WINDOW), State::new(WINDOW));
     sender.send(b"last").expect("open");
     sender.finish();
     deliver(&mut sender, &mut receiver).expect("records");
@@ -120,7 +121,7 @@ fn the_end_is_acknowledged_although_nothing_was_read() {
     assert_eq!(sender.is_acknowledged(), Ok(true));
     assert_eq!(receiver.read(MOST_DATA), Ok(Some(b"last".to_vec())), "what arrived is read");
     assert_eq!(receiver.read(MOST_DATA), Ok(None), "the receipt may still be here");
-    let mut lost = State::new();
+    let mut lost = State::new(WINDOW);
     lost.receive(Record::End).expect("in its place");
     lost.lose(Loss::Cut);
     assert_eq!(lost.read(MOST_DATA), Ok(Some(Vec::new())), "no receipt will be sent any more");
