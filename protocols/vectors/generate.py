@@ -12,7 +12,8 @@ import json
 import sys
 from pathlib import Path
 
-from cloister_vectors import bar_files, crypto_files, enrolment_files, examples, number_files, round_files, scoring_files, self_test
+from cloister_vectors import bar_files, crypto_files, enrolment_files, examples, invitation_files, number_files, round_files
+from cloister_vectors import scoring_files, self_test
 from cloister_vectors import sharing_files, verifying, wire_files
 from cloister_vectors import refused_announcements, refused_bars, refused_blame, refused_by_coordinator, refused_late
 from cloister_vectors import refused_plans, refused_repeats, refused_reveals, refused_seals
@@ -49,6 +50,7 @@ FILES = {
     "frames": wire_files.frames,
     "consortium": round_files.consortium,
     "enrolments": enrolment_files.enrolments,
+    "invitations": invitation_files.invitations,
 }
 
 

@@ -12,6 +12,7 @@ mod dealing;
 mod enrolments;
 mod exposure;
 mod hashes;
+mod invitations;
 mod made;
 mod masks;
 mod numbers;
@@ -52,6 +53,7 @@ files! {
     floors: consortium::floors,
     frames: wire::frames,
     group: dealing::group,
+    invitations: invitations::check,
     knowledge: dealing::knowledge,
     late: numbers::late,
     late_round: replay::rounds,

@@ -10,6 +10,7 @@ use cloister_cluster::plan::{contribution, template};
 use cloister_crypto::group::{AgreedSecret, ScalarSecret};
 use cloister_crypto::keystream::StreamSecret;
 use cloister_crypto::mask::MaskKey;
+use cloister_identity::online::InvitationToken;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::dealing::{HeldShares, RoundSecrets};
 use rand_chacha::ChaCha20Rng;
@@ -21,9 +22,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 const ENDINGS: [&str; 8] = ["Secret", "Secrets", "Seed", "Seeds", "Key", "Keys", "Shares", "Password"];
 
 /// Types that hold secrets.
-const SECRET: [&str; 11] = [
+const SECRET: [&str; 12] = [
     "AgreedSecret",
     "HeldShares",
+    "InvitationToken",
     "LocalSeed",
     "MaskKey",
     "ProxyPassword",
@@ -125,6 +127,7 @@ fn secrets_erase_themselves() {
     fn erases_itself<T: ZeroizeOnDrop>() {}
     erases_itself::<AgreedSecret>();
     erases_itself::<HeldShares>();
+    erases_itself::<InvitationToken>();
     erases_itself::<MaskKey>();
     erases_itself::<RoundSecrets>();
     erases_itself::<ScalarSecret>();

@@ -7,6 +7,7 @@ use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::letter::{self, LetterEvidence};
 use cloister_crypto::merkle;
 use cloister_identity::enrolment::Enrolment;
+use cloister_identity::online::{EnrolmentAnswer, EnrolmentRequest, Invitation};
 use cloister_params::consortium::Consortium;
 use cloister_params::id::Digest;
 use cloister_params::plan::{CheckedPlan, RoundPlan, RoundSettings};
@@ -45,6 +46,9 @@ pub(crate) const DECODERS: &[Target] = &[
     Target::new("path", path),
     Target::new("consortium", consortium),
     Target::new("enrolment", enrolment),
+    Target::new("enrolment-request", enrolment_request),
+    Target::new("enrolment-answer", canonical::<EnrolmentAnswer>),
+    Target::new("invitation", invitation),
     Target::new("policy", policy),
     Target::new("settings", settings),
     Target::new("model", model),
@@ -142,6 +146,23 @@ fn consortium(bytes: &[u8]) {
 fn enrolment(bytes: &[u8]) {
     if let Some(enrolment) = std::str::from_utf8(bytes).ok().and_then(|text| Enrolment::read(text).ok()) {
         assert!(!enrolment.applicant().roles.is_empty(), "an enrolment has roles");
+    }
+}
+
+/// What a stranger sends to a coordinator. Tokens are not compared, so the bytes are.
+fn enrolment_request(bytes: &[u8]) {
+    if let Ok(request) = EnrolmentRequest::decode(bytes) {
+        let again = request.encode().expect("what was read can be written");
+        assert!(*again == bytes, "another encoding was taken");
+    }
+}
+
+/// One invitation has one text, however it was wrapped.
+fn invitation(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(invitation) = Invitation::parse(text) {
+        let joined: String = text.split_whitespace().collect();
+        assert!(*invitation.to_text() == joined, "another spelling was taken");
     }
 }
 
