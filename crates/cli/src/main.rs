@@ -13,7 +13,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
 use service::config_command::ConfigArguments;
 use service::config_file;
+use training_command::TrainingCommand;
 
+mod byte_count;
 #[cfg(feature = "training")]
 mod classes;
 #[cfg(feature = "training")]
@@ -22,6 +24,7 @@ mod client;
 mod compute_flags;
 mod consortium;
 mod create;
+mod custodian;
 #[cfg(feature = "training")]
 mod data;
 #[cfg(feature = "training")]
@@ -35,13 +38,17 @@ mod generate;
 mod identity;
 #[cfg(feature = "training")]
 mod lab;
+#[cfg(not(feature = "training"))]
+mod launcher;
+#[cfg(any(test, not(feature = "training")))]
+mod libtorch;
 mod link_flags;
 mod output;
+mod party;
 mod policy;
 #[cfg(feature = "training")]
 mod predict;
 mod privacy;
-#[cfg(feature = "training")]
 mod progress;
 #[cfg(feature = "training")]
 mod round_settings;
@@ -50,6 +57,7 @@ mod server;
 mod service;
 #[cfg(feature = "training")]
 mod task;
+mod training_command;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
 #[derive(Debug, Parser)]
@@ -65,10 +73,9 @@ struct Cli {
 enum Command {
     /// Run a coordinator.
     Server(server::ServerArguments),
-    /// Run a hospital: a member, a custodian, or both, as the consortium file says.
-    #[cfg(feature = "training")]
-    Client(client::ClientArguments),
-    /// Check the configuration file of a coordinator or a hospital.
+    /// Run a custodian that is no member: it holds shares and signs seals, and needs no notes and no libtorch.
+    Custodian(custodian::CustodianArguments),
+    /// Check the configuration file of a coordinator, a hospital or a custodian.
     Config(ConfigArguments),
     /// Write man pages, or the completions of a shell.
     Generate(generate::GenerateArguments),
@@ -78,32 +85,16 @@ enum Command {
     Identity(identity::IdentityArguments),
     /// Found a consortium, change its roster, and sign its file.
     Consortium(consortium::ConsortiumArguments),
-    /// Write what a consortium agrees on before it trains: task, initial parameters, round settings, and a policy.
-    #[cfg(feature = "training")]
-    Task(task::TaskArguments),
-    /// Check a hospital's files before it trains on them.
-    #[cfg(feature = "training")]
-    Data(data::DataArguments),
-    /// Sort new notes with a trained model. Nothing leaves this machine.
-    #[cfg(feature = "training")]
-    Predict(Box<predict::PredictArguments>),
-    /// Check, convert and export Mixture-of-Experts models and adapters, and prepare tasks.
-    #[cfg(feature = "training")]
-    Experts(experts::ExpertsArguments),
     /// Explain and check a party's policy.
     Policy(policy::PolicyArguments),
     /// Plan noise for a privacy budget, and report what was spent.
     Privacy(privacy::PrivacyArguments),
-    /// Run a coordinator and several hospitals on this machine, with synthetic notes or a file of yours.
-    #[cfg(feature = "training")]
-    Demo(demo::DemoArguments),
-    /// Compare strategies of federated training on public data, in one process.
-    #[cfg(feature = "training")]
-    Lab(lab::LabArguments),
+    #[command(flatten)]
+    Training(TrainingCommand),
 }
 
 fn main() -> ExitCode {
-    let result = parse().and_then(carry_out);
+    let result = expect_version().and_then(|()| carry_out(std::env::args_os().collect()));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -115,24 +106,33 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line, with the defaults of a configuration file if one is given.
-fn parse() -> Result<Command, Failure> {
-    parse_from(std::env::args_os().collect())
+/// Set by the program without libtorch to its version when it starts the one with libtorch.
+const EXPECTED_VERSION: &str = "CLOISTER_EXPECTED_VERSION";
+
+/// Refuses to take the place of a program of another version, whose flags and files may be others.
+fn expect_version() -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    match std::env::var(EXPECTED_VERSION) {
+        Ok(expected) if expected != version => Err(Failure::config(format!(
+            "the installation has `cloister` {expected} and the training program {version}; install both in one version"
+        ))),
+        _ => Ok(()),
+    }
 }
 
-fn parse_from(arguments: Vec<OsString>) -> Result<Command, Failure> {
-    let command = config_file::with_defaults(Cli::command(), &arguments)?;
+/// The command line, with the defaults of a configuration file if one is given.
+fn parse(arguments: &[OsString]) -> Result<Command, Failure> {
+    let command = config_file::with_defaults(Cli::command(), arguments)?;
     let matches = command.get_matches_from(arguments);
     // Cannot fail: the matches come from this very command.
     Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(Failure::error)
 }
 
-fn carry_out(command: Command) -> Result<(), Failure> {
-    match command {
+fn carry_out(arguments: Vec<OsString>) -> Result<(), Failure> {
+    match parse(&arguments)? {
         Command::Server(arguments) => server::run(arguments),
-        #[cfg(feature = "training")]
-        Command::Client(arguments) => client::run(arguments),
-        Command::Config(arguments) => parse_from(arguments.service_command()).and_then(carry_out),
+        Command::Custodian(arguments) => custodian::run(arguments),
+        Command::Config(arguments) => carry_out(arguments.service_command()),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments),
@@ -140,16 +140,22 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
         #[cfg(feature = "training")]
-        Command::Task(arguments) => task::run(&arguments),
-        #[cfg(feature = "training")]
-        Command::Data(arguments) => data::run(&arguments),
-        #[cfg(feature = "training")]
-        Command::Predict(arguments) => predict::run(&arguments),
-        #[cfg(feature = "training")]
-        Command::Experts(arguments) => experts::run(arguments),
-        #[cfg(feature = "training")]
-        Command::Demo(arguments) => demo::run(arguments),
-        #[cfg(feature = "training")]
-        Command::Lab(arguments) => lab::run(arguments),
+        Command::Training(command) => train(command),
+        // Their flags are for the training program to read.
+        #[cfg(not(feature = "training"))]
+        Command::Training(_) => launcher::run(&arguments),
+    }
+}
+
+#[cfg(feature = "training")]
+fn train(command: TrainingCommand) -> Result<(), Failure> {
+    match command {
+        TrainingCommand::Client(arguments) => client::run(arguments),
+        TrainingCommand::Task(arguments) => task::run(&arguments),
+        TrainingCommand::Data(arguments) => data::run(&arguments),
+        TrainingCommand::Predict(arguments) => predict::run(&arguments),
+        TrainingCommand::Experts(arguments) => experts::run(arguments),
+        TrainingCommand::Demo(arguments) => demo::run(arguments),
+        TrainingCommand::Lab(arguments) => lab::run(arguments),
     }
 }

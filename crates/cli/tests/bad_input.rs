@@ -82,11 +82,8 @@ mod hospital {
     use std::path::PathBuf;
     use std::process::{Command, Output};
 
-    use cloister_crypto::sign::SigningKey;
-    use cloister_params::consortium::PublicBytes;
-    use cloister_transport::{Identity, Validity};
+    use cloister_params::consortium::{PublicBytes, Role};
 
-    use super::site::write_key;
     use super::*;
 
     fn join(site: &Site, identity: &Path, notes: &str) -> Output {
@@ -135,16 +132,8 @@ mod hospital {
 
     const NOTE: &str = "{\"text\": \"a note\", \"label\": \"a\"}\n";
 
-    /// Writes a hospital's folder and enters it into the consortium file as party 1.
     fn enrol(site: &mut Site) -> PathBuf {
-        let hospital = site.folder.join("hospital");
-        let identity = Identity::generate("hospital 1", Validity::unlimited()).unwrap();
-        identity.save(&hospital).unwrap();
-        std::fs::copy(site.folder.join("policy.toml"), hospital.join("policy.toml")).unwrap();
-        write_key(&hospital, [9; 32]);
-        site.file.parties[0].certificate = PublicBytes(identity.fingerprint().0);
-        site.file.parties[0].signing_key = SigningKey::from_seed(&[9; 32]).public();
-        hospital
+        site.enrol(&[Role::Member, Role::Custodian])
     }
 
     #[test]

@@ -18,7 +18,7 @@ fn systemd_finds_no_fault_in_the_units() {
     }
     let scratch = std::env::temp_dir().join(format!("cloister-units-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).unwrap();
-    for name in ["cloister-coordinator.service", "cloister-hospital.service"] {
+    for name in ["cloister-coordinator.service", "cloister-custodian.service", "cloister-hospital.service"] {
         // The program is not installed here, and the check looks for it.
         let unit = std::fs::read_to_string(deployed().join(name)).unwrap();
         assert!(unit.contains("ExecStart=/usr/bin/cloister "), "{name}");
@@ -40,8 +40,10 @@ fn systemd_finds_no_fault_in_the_units() {
 
 #[test]
 fn the_configurations_are_whole_and_name_files_that_are_missing_here() {
-    let commands: &[&str] = if cfg!(feature = "training") { &["server", "client"] } else { &["server"] };
-    for command in commands {
+    for command in ["server", "custodian", "client"] {
+        if command == "client" && cfg!(not(feature = "training")) {
+            continue;
+        }
         let mut program = Command::new(env!("CARGO_BIN_EXE_cloister"));
         program.args([command, "--config"]).arg(deployed().join(format!("{command}.toml")));
         let output = program.output().unwrap();

@@ -41,7 +41,7 @@ impl ReleaseAccount {
     pub(crate) fn open(config: &ClientConfig, journal: &Journal) -> Result<Option<Self>, LedgerError> {
         let party = config.epoch.consortium().party(config.party);
         let Some(member) = party.filter(|party| party.roles.contains(&Role::Member)) else { return Ok(None) };
-        let group_by = config.training.notes.group_by.clone();
+        let group_by = config.member_part().and_then(|part| part.training.group_by());
         let mut account =
             Self::with_ledger(&config.ledger(), member.name.clone(), config.policy.clone(), group_by)?;
         account.require(journal)?;

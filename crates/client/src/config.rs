@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
 use cloister_transport::{HostPort, Identity, StopSignal, TransportSettings};
 
+use crate::events::ClientError;
 use crate::training::TrainingConfig;
 
 /// When a hospital's program ends.
@@ -38,10 +40,6 @@ pub struct ClientConfig {
     pub identity: Identity,
     /// What it accepts of a plan, and its privacy budget.
     pub policy: Policy,
-    /// Digest of its task file. A plan for another task is refused.
-    pub task: Digest,
-    /// The model that the epoch starts from.
-    pub model: Model,
     /// Where the coordinator listens.
     pub coordinator: HostPort,
     /// Limits of the link.
@@ -54,11 +52,59 @@ pub struct ClientConfig {
     pub folder: PathBuf,
     /// Whether the data folder was restored from a backup: the custodian then signs nothing until a round that the others ended.
     pub restored: bool,
-    /// How and on what a member trains.
+    /// Whether it trains.
+    pub participation: Participation,
+}
+
+/// What a party does in rounds.
+#[derive(Debug)]
+pub enum Participation {
+    /// It trains as a member. It is a custodian too if the consortium file lists it as one.
+    Member(Box<MemberPart>),
+    /// It is a custodian alone.
+    Custodian {
+        /// Digest of the model that the epoch starts from. A custodian must know it, because members act on what a quorum of
+        /// custodians signs, and the model is part of that.
+        model: Digest,
+    },
+}
+
+/// What a member needs beyond what every party needs.
+#[derive(Debug)]
+pub struct MemberPart {
+    /// Digest of its task file. A plan for another task is refused.
+    pub task: Digest,
+    /// The model that the epoch starts from.
+    pub model: Model,
+    /// How and on what it trains.
     pub training: TrainingConfig,
 }
 
 impl ClientConfig {
+    /// Checks that a party which the consortium file lists as a member was not started as a custodian alone.
+    pub(crate) fn check_roles(&self) -> Result<(), ClientError> {
+        match self.member_part() {
+            None if self.epoch.consortium().has_role(self.party, Role::Member) => Err(ClientError::IsMember),
+            _ => Ok(()),
+        }
+    }
+
+    /// What this party trains, if it may be a member.
+    pub(crate) fn member_part(&self) -> Option<&MemberPart> {
+        match &self.participation {
+            Participation::Member(part) => Some(part),
+            Participation::Custodian { .. } => None,
+        }
+    }
+
+    /// Digest of the model that the epoch starts from.
+    pub(crate) fn initial_model(&self) -> Digest {
+        match &self.participation {
+            Participation::Member(part) => part.model.digest(),
+            Participation::Custodian { model } => *model,
+        }
+    }
+
     /// The journal's file: one for each epoch.
     pub(crate) fn journal(&self) -> PathBuf {
         self.folder.join(format!("journal-{}", &self.epoch.digest().to_string()[..16]))

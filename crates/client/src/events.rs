@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use cloister_experts::PrivateReport;
 use cloister_params::id::{BlockId, Round};
 use cloister_privacy::ledger::LedgerError;
 use cloister_transport::{Carrier, ConnectError, LinkError};
+use cloister_updates::PrivateReport;
 use thiserror::Error;
 
+use crate::jobs::{Accuracy, FinalResult, RowCounts};
 use crate::openings::OpeningsError;
 use crate::record_file::JournalError;
-use crate::training::{Accuracy, FinalResult, RowCounts, TrainingError};
+use crate::training_error::TrainingError;
 
 /// What happened, for the operator and for programs that watch. Nothing of it is sent to anybody.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,6 +33,8 @@ pub enum ClientEvent {
     /// Everything is loaded; the client connects next. There are no counts if a training program of the hospital's own reads
     /// the notes.
     Ready(Option<RowCounts>),
+    /// This party is only a custodian, and connects next.
+    CustodianReady,
     /// Something that the hospital should consider before it goes on.
     Warning(String),
     /// The link is open over this carrier, and the coordinator has accepted this party.
@@ -128,6 +131,12 @@ pub enum ClientError {
     /// An edition of the consortium file cannot be written.
     #[error("cannot keep the new edition of the consortium file: {0}; check the data folder")]
     Edition(std::io::Error),
+    /// The consortium file lists this party as a member, and it was started as a custodian alone.
+    #[error(
+        "the consortium file lists this party as a member, which `cloister custodian` cannot be; run `cloister client`, with \
+         the task and this hospital's notes"
+    )]
+    IsMember,
     /// The hospital's policy did not let its data be released. The party went on as a custodian until the end.
     #[error("no contribution to {round}: {reason}")]
     PrivacyRefused {

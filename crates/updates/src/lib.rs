@@ -2,6 +2,7 @@
 //!
 //! - [`BlockVectors`]: one vector for each block of a round's block table, a model or an update of it.
 //! - [`LocalResult`]: what a training yields, with the regions and margins that scoring needs.
+//! - [`PrivateReport`]: counts over a private training, for the hospital alone.
 //! - [`RecordAverages`]: averages that no single record moves far, for rounds with private training; [`Averaging`] says how a
 //!   trainer must form them.
 //!
@@ -42,4 +43,4 @@ mod result;
 
 pub use averages::{Averaging, RecordAverages};
 pub use blocks::{BlockError, BlockVectors};
-pub use result::{ExpertRegion, LocalResult};
+pub use result::{ExpertRegion, LocalResult, PrivateReport};

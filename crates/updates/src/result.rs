@@ -55,3 +55,16 @@ impl std::fmt::Debug for LocalResult {
         write!(f, "LocalResult({} regions)", self.regions.len())
     }
 }
+
+/// Counts over a private training. They are not covered by its noise, so they stay with the member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PrivateReport {
+    /// Steps taken.
+    pub steps: usize,
+    /// Records drawn in all steps.
+    pub drawn: usize,
+    /// Those whose gradient was clipped.
+    pub clipped: usize,
+    /// Those whose gradient was not finite, and counted as 0.
+    pub not_finite: usize,
+}

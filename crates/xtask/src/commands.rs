@@ -1,11 +1,12 @@
 //! The commands that build and run.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::python::Python;
 use crate::setup::Installed;
-use crate::workspace::{cargo, root, run, run_checked, target_dir};
+use crate::workspace::{cargo, io_failure, root, run, run_checked, target_dir};
 use crate::{Failure, bench_train, fence, fixtures, setup, trace, vetting};
 
 /// Builds the program and runs one of its subcommands.
@@ -31,6 +32,21 @@ pub(crate) fn build_program(installed: &Installed) -> Result<(), Failure> {
     build.args(["build", "--package", "cloister-cli"]).envs(installed.environment());
     eprintln!("building cloister (minutes the first time)");
     run_checked(&mut build, "cargo build")
+}
+
+/// Builds the program without libtorch in the development profile. The result is a copy, because the next build of the whole
+/// program takes its place.
+fn build_without_training(installed: &Installed) -> Result<PathBuf, Failure> {
+    let mut build = cargo();
+    build.args(["build", "--no-default-features", "--bin", "cloister", "--package", "cloister-cli"]);
+    // Beside the crates of training, all dependencies have the features that they have in the whole program, so none of them is
+    // compiled again.
+    build.args(["experts", "lab", "trainer"].map(|name| format!("--package=cloister-{name}")));
+    eprintln!("building cloister without libtorch");
+    run_checked(build.envs(installed.environment()), "cargo build without training")?;
+    let copy = target_dir().join("without-training");
+    fs::copy(target_dir().join("debug/cloister"), &copy).map_err(io_failure("write", &copy))?;
+    Ok(copy)
 }
 
 /// `model smollm2`: SmolLM2-135M as a Mixture of Experts under `target/models/smollm2-moe`, for the lab.
@@ -63,6 +79,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     command.args(["test", "--no-fail-fast"]).envs(installed.environment());
     if matches!(arguments.first().map(String::as_str), None | Some("cli" | "lab")) {
         command.envs(trainer_python()?.environment());
+        command.env("CLOISTER_WITHOUT_TRAINING", build_without_training(&installed)?);
         command.envs(fixtures::installed_python().map(|python| ("CLOISTER_TORCH_PYTHON", python)));
     }
     match arguments.split_first() {
@@ -164,10 +181,10 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
     let documentation = &mut cargo();
     documentation.args(["doc", "--workspace", "--no-deps", "--quiet"]).envs(installed.environment());
     run_checked(documentation.env("RUSTDOCFLAGS", "-D warnings"), "cargo doc")?;
-    // The coordinator must build on a machine without libtorch.
-    let coordinator = &mut cargo();
-    coordinator.args(["clippy", "--package", "cloister-cli", "--no-default-features"]).args(lints);
-    run_checked(coordinator.env_remove("LIBTORCH"), "cargo clippy without libtorch")?;
+    // Coordinators and custodians must build on a machine without libtorch.
+    let without_training = &mut cargo();
+    without_training.args(["clippy", "--package", "cloister-cli", "--no-default-features"]).args(lints);
+    run_checked(without_training.env_remove("LIBTORCH"), "cargo clippy without libtorch")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -55,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "experts",
             "gate",
             "trainer",
+            "updates",
         ],
     ),
     ("cluster", &["params", "crypto", "alignment", "wire", "protocol"]),
@@ -146,6 +147,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     for (from, to, meaning) in FORBIDDEN_CHAINS {
         faults.extend(path_between(&edges, from, to).map(|path| format!("{meaning}: {}", path.join(" -> "))));
     }
+    faults.extend(libtorch_fault(&dependencies(&["--no-default-features"])?, &dependencies(&[])?));
     faults.extend(switchers(&metadata).iter().map(|name| format!("{name} may not switch rules off")));
     if faults.is_empty() {
         return Ok(());
@@ -155,6 +157,37 @@ pub(crate) fn check() -> Result<(), Failure> {
          crates/xtask/src/fence.rs and say why in protocols/decisions/.",
         faults.join("\n  ")
     ))
+}
+
+/// The names of the packages that the program is built from, with these flags of cargo.
+fn dependencies(flags: &[&str]) -> Result<BTreeSet<String>, Failure> {
+    let tree = [
+        "tree",
+        "--package",
+        "cloister-cli",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ];
+    let output = cargo().args(tree).args(flags).output();
+    let output = output.map_err(|error| format!("cannot start cargo tree: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // A line is a name, a version, and more.
+    Ok(text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+}
+
+/// The fault of a program for coordinators and custodians that links libtorch. A member's program is the control: if libtorch
+/// is not found in it, the check finds nothing anywhere.
+fn libtorch_fault(without_training: &BTreeSet<String>, with_training: &BTreeSet<String>) -> Option<String> {
+    const LIBTORCH: &str = "torch-sys";
+    if without_training.contains(LIBTORCH) {
+        return Some("the program for coordinators and custodians links libtorch".to_owned());
+    }
+    let is_found = with_training.contains(LIBTORCH);
+    (!is_found).then(|| "cargo tree lists no libtorch for members, so its names have changed".to_owned())
 }
 
 /// Each crate of the workspace, by short name, with its normal and build dependencies. The two crates of
@@ -339,6 +372,15 @@ mod tests {
         let path = path_between(&edges, "client", "tch");
         assert_eq!(path, Some(["client", "experts", "tch"].map(str::to_owned).to_vec()));
         assert_eq!(path_between(&edges, "gate", "tch"), None);
+    }
+
+    #[test]
+    fn libtorch_is_found_where_it_must_not_be() {
+        let without: BTreeSet<String> = ["tokio".to_owned()].into();
+        let with: BTreeSet<String> = ["tokio".to_owned(), "torch-sys".to_owned()].into();
+        assert_eq!(libtorch_fault(&without, &with), None);
+        assert!(libtorch_fault(&with, &with).is_some_and(|fault| fault.contains("custodians")));
+        assert!(libtorch_fault(&without, &without).is_some_and(|fault| fault.contains("have changed")));
     }
 
     #[test]

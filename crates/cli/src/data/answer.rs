@@ -8,7 +8,8 @@ use cloister_params::block::BlockKind;
 use cloister_transport::printable;
 use serde::Serialize;
 
-use crate::demo::format::{bytes, counted, percent, seconds, whole};
+use crate::byte_count::bytes;
+use crate::demo::format::{counted, percent, seconds, whole};
 use crate::failure::Failure;
 
 /// A class with fewer rows than this is pointed out.

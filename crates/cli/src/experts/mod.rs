@@ -13,7 +13,8 @@ use cloister_experts::training::memory::available;
 use cloister_experts::{Device, ExpertsError, Precision, device};
 use serde_json::{Value, json};
 
-use crate::demo::format::{NONE, bytes, counted, whole};
+use crate::byte_count::bytes;
+use crate::demo::format::{NONE, counted, whole};
 use crate::failure::Failure;
 use crate::output;
 use crate::task::AdapterFlags;

@@ -29,8 +29,9 @@ enum ServiceName {
     /// A coordinator.
     Server,
     /// A hospital.
-    #[cfg(feature = "training")]
     Client,
+    /// A party that is only a custodian.
+    Custodian,
 }
 
 impl ConfigArguments {
@@ -39,8 +40,8 @@ impl ConfigArguments {
         let ConfigCommand::Check { command, file } = &self.command;
         let name = match command {
             ServiceName::Server => "server",
-            #[cfg(feature = "training")]
             ServiceName::Client => "client",
+            ServiceName::Custodian => "custodian",
         };
         vec!["cloister".into(), name.into(), "--config".into(), file.into(), "--check".into()]
     }

@@ -12,8 +12,9 @@ use toml::{Table, Value};
 use crate::failure::Failure;
 use crate::folder::read_text;
 
-/// The commands that read a configuration file.
-pub(crate) const COMMANDS: &[&str] = &["server", "client"];
+/// The commands of this program that read a configuration file. The program without training passes `client` on as it is.
+const COMMANDS: &[&str] =
+    if cfg!(feature = "training") { &["server", "client", "custodian"] } else { &["server", "custodian"] };
 
 /// A command whose defaults are those of the configuration file that the arguments name, if they name one.
 pub(crate) fn with_defaults(command: Command, arguments: &[OsString]) -> Result<Command, Failure> {

@@ -20,7 +20,7 @@ pub(crate) struct Site {
     governance: SigningKey,
 }
 
-pub(crate) fn write_key(folder: &Path, seed: [u8; 32]) {
+fn write_key(folder: &Path, seed: [u8; 32]) {
     let path = folder.join("signing.key");
     std::fs::write(&path, hex::encode(seed)).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -80,6 +80,20 @@ impl Site {
         std::fs::write(path.with_added_extension("sig"), hex::encode(sign_file(&text, &self.governance)))
             .unwrap();
         std::fs::write(path, text).unwrap();
+    }
+
+    /// Writes the folder of party 1, and enters its keys and these roles into the consortium file.
+    pub(crate) fn enrol(&mut self, roles: &[Role]) -> PathBuf {
+        let folder = self.folder.join("party");
+        let identity = Identity::generate("hospital 1", Validity::unlimited()).unwrap();
+        identity.save(&folder).unwrap();
+        std::fs::copy(self.folder.join("policy.toml"), folder.join("policy.toml")).unwrap();
+        write_key(&folder, [9; 32]);
+        let party = &mut self.file.parties[0];
+        party.certificate = PublicBytes(identity.fingerprint().0);
+        party.signing_key = SigningKey::from_seed(&[9; 32]).public();
+        party.roles = roles.to_vec();
+        folder
     }
 
     pub(crate) fn path(&self, name: &str) -> String {

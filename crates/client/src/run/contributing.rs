@@ -18,15 +18,21 @@ use tokio::sync::mpsc;
 
 use super::Client;
 use super::phase::{ContributionPhase, PlannedTraining};
+use crate::config::ClientConfig;
 use crate::events::{ClientError, ClientEvent};
-use crate::training::{Job, LocalSeed, RowCounts, TrainedRound, WorkerReport};
+use crate::jobs::{Job, LocalSeed, RowCounts, TrainedRound, WorkerReport};
 
 /// Waits until the thread has loaded its notes and its model. Returns the numbers of rows, which a training program of the
-/// hospital's own does not tell, and the blocks of the task.
+/// hospital's own does not tell, and the blocks of the task. A party that is only a custodian has neither, and is ready at once.
 pub(super) async fn wait_until_ready(
+    config: &ClientConfig,
     reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<(Option<RowCounts>, Vec<BlockShape>), ClientError> {
+    if config.member_part().is_none() {
+        events(ClientEvent::CustodianReady);
+        return Ok((None, Vec::new()));
+    }
     while let Some(report) = reports.recv().await {
         match report {
             WorkerReport::Ready { rows, table } => {

@@ -5,7 +5,8 @@ mod contributing;
 mod editions;
 mod life_cycle;
 mod phase;
-#[cfg(test)]
+mod starting;
+#[cfg(all(test, feature = "training"))]
 mod tests;
 
 use std::sync::{Arc, mpsc as blocking};
@@ -13,14 +14,12 @@ use std::time::SystemTime;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_identity::ending_soon;
-use cloister_params::block::BlockShape;
-use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Round};
 use cloister_params::plan::TrainingPlan;
-use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
+use cloister_protocol::custodian::CustodianOutput;
 use cloister_protocol::fault::Fault;
 use cloister_protocol::hospital::{Hospital, HospitalOutput};
-use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
+use cloister_protocol::member::MemberOutput;
 use cloister_transport::Link;
 use cloister_wire::frame::{Frame, LAST_ROUND_ENDED};
 use cloister_wire::message::Message;
@@ -28,24 +27,23 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::sync::mpsc;
 
-use crate::account::{ReleaseAccount, warning_about_delta};
+use crate::account::warning_about_delta;
 use crate::config::{ClientConfig, ClientLifetime};
 use crate::events::{ClientError, ClientEvent};
-use crate::journal::Journal;
-use crate::openings::OpeningsFile;
+use crate::jobs::{Job, LocalSeed, TrainingThread, WorkerReport};
 use crate::outgoing::{Outgoing, write_frames};
-use crate::training::{Job, LocalSeed, TrainingThread, WorkerReport, spawn};
 
 use connecting::RETRY_AFTER;
 use contributing::wait_until_ready;
 use life_cycle::LifeCycle;
 use phase::ContributionPhase;
+use starting::PartyRecords;
 
 /// A hospital between its link, its disk and its training thread.
 struct Client<'a> {
     config: &'a ClientConfig,
     hospital: Hospital,
-    records: Records,
+    records: PartyRecords,
     /// The first contribution that the account refused.
     privacy_refusal: Option<(Round, String)>,
     /// The first training that failed.
@@ -58,25 +56,6 @@ struct Client<'a> {
     /// Whether the end of the edition in force was reported.
     has_reported_end: bool,
     events: &'a mut (dyn FnMut(ClientEvent) + Send),
-}
-
-/// What a party has on its disk.
-struct Records {
-    journal: Journal,
-    openings: OpeningsFile,
-    /// What members release is charged here first.
-    account: Option<ReleaseAccount>,
-}
-
-impl Records {
-    fn open(config: &ClientConfig) -> Result<Self, ClientError> {
-        let journal = Journal::open(&config.journal())?;
-        let mut openings = OpeningsFile::open(&config.openings())?;
-        // CONS-06
-        openings.begin(&config.epoch)?;
-        let account = ReleaseAccount::open(config, &journal)?;
-        Ok(Self { journal, openings, account })
-    }
 }
 
 /// Runs a hospital until the coordinator says that the last round has ended, or until it is told to stop
@@ -101,12 +80,15 @@ async fn run_epoch(
     config: &ClientConfig,
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<Option<Arc<Epoch>>, ClientError> {
+    // An edition may make a custodian a member.
+    config.check_roles()?;
     // The files first: a second program on them ends here, before it loads a model or connects.
-    let records = Records::open(config)?;
-    let TrainingThread { jobs, mut reports, halt } = spawn(config.training.clone());
+    let records = PartyRecords::open(config)?;
+    let thread = config.member_part().map(|part| part.training.clone().spawn());
+    let TrainingThread { jobs, mut reports, halt } = thread.unwrap_or_else(TrainingThread::idle);
     let mut stop = config.stop.clone();
     let (rows, blocks) = tokio::select! {
-        ready = wait_until_ready(&mut reports, events) => ready?,
+        ready = wait_until_ready(config, &mut reports, events) => ready?,
         () = stop.requested() => {
             halt.request().await;
             return Ok(None);
@@ -159,55 +141,7 @@ async fn ended(reports: &mut mpsc::UnboundedReceiver<WorkerReport>) {
     while reports.recv().await.is_some() {}
 }
 
-impl<'a> Client<'a> {
-    fn new(
-        config: &'a ClientConfig,
-        records: Records,
-        (jobs, blocks): (blocking::Sender<Job>, Vec<BlockShape>),
-        events: &'a mut (dyn FnMut(ClientEvent) + Send),
-    ) -> Self {
-        let roster = config.epoch.consortium();
-        let (key, epoch, policy) = (&config.signing_key, &config.epoch, &config.policy);
-        let member = roster.has_role(config.party, Role::Member).then(|| {
-            let member = Member::new(MemberConfig {
-                id: config.party,
-                key: key.clone(),
-                epoch: epoch.clone(),
-                policy: policy.clone(),
-                task: MemberTask { digest: config.task, blocks },
-                model: config.model.clone(),
-                last_announced: records.journal.last_announced(),
-                openings: records.openings.openings().clone(),
-            });
-            if config.restored { member.restored_from_backup() } else { member }
-        });
-        let custodian = roster.has_role(config.party, Role::Custodian).then(|| {
-            let custodian = Custodian::new(CustodianConfig {
-                id: config.party,
-                key: key.clone(),
-                epoch: epoch.clone(),
-                policy: policy.clone(),
-                model: config.model.digest(),
-                signed: records.journal.signed().to_vec(),
-                openings: records.openings.openings().clone(),
-            });
-            if config.restored { custodian.restored_from_backup() } else { custodian }
-        });
-        Self {
-            config,
-            hospital: Hospital { member, custodian },
-            records,
-            privacy_refusal: None,
-            training_failure: None,
-            jobs,
-            phase: ContributionPhase::default(),
-            trained: Vec::new(),
-            to_send: Outgoing::default(),
-            has_reported_end: false,
-            events,
-        }
-    }
-
+impl Client<'_> {
     /// Does what a stage is for. Returns the next one.
     async fn advance(
         &mut self,

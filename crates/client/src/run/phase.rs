@@ -5,7 +5,7 @@ use std::mem;
 use cloister_params::id::Digest;
 use cloister_params::plan::RoundPlan;
 
-use crate::training::LocalSeed;
+use crate::jobs::LocalSeed;
 
 /// A training that the thread was asked for.
 pub(super) struct PlannedTraining {

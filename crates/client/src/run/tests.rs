@@ -9,6 +9,7 @@ use cloister_cluster::plan::{model, task, template};
 use cloister_cluster::policy;
 use cloister_experts::task::Task;
 use cloister_experts::{BlockVectors, Device, ExpertRegion, LocalResult, ModelConfig, Precision, Windows};
+use cloister_params::consortium::Role;
 use cloister_params::id::PartyId;
 use cloister_params::plan::{PrivateTrainingPlan, RoundSettings};
 use cloister_privacy::ledger::History;
@@ -17,7 +18,9 @@ use cloister_transport::{ConnectError, Identity, StopSignal, TransportSettings, 
 use cloister_wire::message::Message;
 
 use super::*;
-use crate::training::{Accuracy, Counted, FinalResult, TrainedRound, TrainingConfig};
+use crate::config::{MemberPart, Participation};
+use crate::jobs::{Accuracy, Counted, FinalResult, TrainedRound};
+use crate::training::TrainingConfig;
 use cloister_params::id::Digest;
 use cloister_params::limits::Date;
 use cloister_params::plan::RoundPlan;
@@ -105,15 +108,17 @@ fn site_config(world: &World, settings: &RoundSettings, folder: &std::path::Path
         signing_key: world.consortium.keys[&HOSPITAL].clone(),
         identity: Identity::generate("hospital 1", Validity::unlimited()).expect("an identity"),
         policy: policy(&world.consortium),
-        task: settings.task,
-        model: model(settings),
         coordinator: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
         transport: TransportSettings::default(),
         lifetime: ClientLifetime::UntilFinished { reach_within: Duration::ZERO },
         stop: StopSignal::never(),
         folder: folder.to_path_buf(),
         restored: false,
-        training,
+        participation: Participation::Member(Box::new(MemberPart {
+            task: settings.task,
+            model: model(settings),
+            training,
+        })),
     }
 }
 
@@ -123,7 +128,7 @@ fn client<'a>(
     settings: &RoundSettings,
     events: &'a mut (dyn FnMut(ClientEvent) + Send),
 ) -> (Client<'a>, blocking::Receiver<Job>) {
-    let records = Records::open(config).expect("new files");
+    let records = PartyRecords::open(config).expect("new files");
     let (jobs, given) = blocking::channel();
     (Client::new(config, records, (jobs, task(settings).blocks), events), given)
 }
@@ -363,7 +368,7 @@ fn an_edition_counts_only_if_it_is_signed_and_later_and_lists_this_hospital() {
     let mut reported = Vec::new();
     let mut events = |event| reported.push(event);
     let (mut client, _jobs) = client(&config, &settings, &mut events);
-    let next = next_epoch(&world.consortium, config.model.digest(), None);
+    let next = next_epoch(&world.consortium, config.initial_model(), None);
     let mut sound = next.epoch.consortium().to_file();
     let entry = sound.parties.iter_mut().find(|party| party.id == HOSPITAL).expect("it is listed");
     entry.certificate.0 = config.identity.fingerprint().0;

@@ -12,10 +12,9 @@ use getrandom::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 
-use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, TrainedRound, TrainingConfig,
-    TrainingError, losses,
-};
+use super::{HeldOut, LocalTrainer, Private, Steps, TrainingConfig, losses};
+use crate::jobs::{Accuracy, Counted, RowCounts, TrainedRound};
+use crate::training_error::TrainingError;
 
 /// The model with the hospital's notes.
 pub(super) struct Classifier {

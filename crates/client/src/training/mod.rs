@@ -6,9 +6,8 @@
 
 mod adapter;
 mod classifier;
-mod halt;
 mod program;
-mod seed;
+mod reporter;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -22,21 +21,17 @@ use cloister_experts::Precision;
 use cloister_experts::files::notes::NotesFile;
 use cloister_experts::task::{Objective, Task};
 use cloister_experts::{
-    Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, PrivateReport,
-    PrivateTraining, Windows,
+    Averaging, BlockVectors, Device, LocalResult, LocalTraining, PrivateTraining, Windows,
 };
 use cloister_gate::averaging;
-use cloister_params::block::BlockShape;
-use cloister_params::id::{Digest, Round};
-use cloister_params::plan::{RoundPlan, RoundSettings, TrainingPlan};
-use cloister_protocol::model::Model;
-use cloister_trainer::{Steps, TrainerError, TrainerProgram};
-use thiserror::Error;
+use cloister_params::plan::RoundSettings;
+use cloister_trainer::{Steps, TrainerProgram};
 use tokio::sync::mpsc;
 
-pub(crate) use self::halt::Halt;
-use self::halt::Reporter;
-pub(crate) use self::seed::LocalSeed;
+use crate::jobs::{Accuracy, Counted, Halt, RowCounts, TrainedRound, TrainingThread, WorkerReport};
+use crate::training_error::TrainingError;
+
+use self::reporter::Reporter;
 pub use self::trial::{Memory, Trial, UpdateNorm, block_table, training_memory, try_round};
 
 /// What a hospital trains on and with.
@@ -76,132 +71,6 @@ pub struct TrainingConfig {
     pub program: Option<TrainerProgram>,
 }
 
-/// How many evaluated items were answered correctly.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Accuracy {
-    /// How many were answered correctly.
-    pub correct: usize,
-    /// How many were evaluated.
-    pub total: usize,
-    /// What the items are.
-    pub counted: Counted,
-    /// Mean loss in nats per item, for published models that predict tokens or classes.
-    pub loss: Option<f64>,
-}
-
-/// What an evaluation counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Counted {
-    /// Notes, of which the class is predicted.
-    Notes,
-    /// Questions, of which the right choice is predicted.
-    Questions,
-    /// Tokens: the likeliest one is compared with the one that follows.
-    Tokens,
-}
-
-impl Counted {
-    /// What a published model with this objective is evaluated on.
-    fn for_objective(objective: Objective) -> Self {
-        match objective {
-            Objective::LanguageModel => Self::Tokens,
-            Objective::MultipleChoice => Self::Questions,
-            Objective::Classification => Self::Notes,
-        }
-    }
-
-    /// The noun in the singular.
-    pub fn one(self) -> &'static str {
-        match self {
-            Self::Notes => "note",
-            Self::Questions => "question",
-            Self::Tokens => "token",
-        }
-    }
-
-    /// The noun in the plural.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Notes => "notes",
-            Self::Questions => "questions",
-            Self::Tokens => "tokens",
-        }
-    }
-}
-
-/// What a hospital knows at the end.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct FinalResult {
-    /// The federated model on all held-out notes.
-    pub federated: Accuracy,
-    /// A model that was trained on this hospital's notes alone for as many epochs, if that was asked for.
-    pub local: Option<Accuracy>,
-}
-
-/// Why there is no training result.
-#[derive(Debug, Error)]
-pub enum TrainingError {
-    /// The built-in trainer failed, or its files or the hospital's notes cannot be used.
-    #[error(transparent)]
-    Experts(#[from] ExpertsError),
-    /// The hospital's training program failed, or wrote something that its contract does not allow.
-    #[error(transparent)]
-    Program(#[from] TrainerError),
-    /// The plan asks for DP-SGD, and nobody can check from outside that a program of the hospital's own does it.
-    #[error(
-        "the plan asks for training with DP-SGD, which a program given by --trainer-cmd cannot be checked for; leave \
-         --trainer-cmd out, or do not take part in these rounds"
-    )]
-    PrivateProgram,
-}
-
-/// What the thread is asked to do. Each job names its plan or round, and its report names the same.
-#[derive(Debug)]
-pub(crate) enum Job {
-    /// Train on a model as the plan of this digest says.
-    Train { digest: Digest, plan: Box<RoundPlan>, model: Box<Model>, seed: LocalSeed },
-    /// Evaluate the model after a round on this hospital's part of the held-out notes.
-    Evaluate { round: Round, model: Box<Model> },
-    /// Write the final model, evaluate it, and train alone for comparison with each round's plan and seed.
-    Finish { model: Box<Model>, trained: Vec<(TrainingPlan, LocalSeed)> },
-}
-
-/// The result of one round's training.
-#[derive(Debug)]
-pub(crate) struct TrainedRound {
-    /// What the privacy gate makes a contribution from.
-    pub(crate) result: LocalResult,
-    /// Losses and other metrics, which stay in this hospital.
-    pub(crate) metrics: BTreeMap<String, f64>,
-    /// What private training did, if the plan asks for it.
-    pub(crate) private: Option<PrivateReport>,
-}
-
-/// What the thread reports.
-#[derive(Debug)]
-pub(crate) enum WorkerReport {
-    /// Bytes that training takes, approximately, and bytes that are free, if the system says.
-    Memory { needed: usize, free: Option<usize> },
-    /// How much of the hospital's notes is read.
-    Reading { done: u64, total: u64 },
-    /// Everything is loaded, and the model has these blocks.
-    Ready { rows: Option<RowCounts>, table: Vec<BlockShape> },
-    /// A step of training is done. `local` is set for the training alone.
-    Progress { done: usize, total: usize, local: bool },
-    /// The training for the plan of this digest is done.
-    Trained(Digest, Box<TrainedRound>),
-    /// The training for the plan of this digest failed. Later rounds may go well.
-    NotTrained(Digest, String),
-    /// The evaluation of the model after this round is done.
-    Evaluated(Round, Accuracy),
-    /// The evaluation of the model after this round failed.
-    NotEvaluated(Round, String),
-    /// Everything is done.
-    Finished(FinalResult),
-    /// Something failed for good, and the thread has ended.
-    Failed(TrainingError),
-}
-
 /// DP-SGD with the settings of a plan.
 #[derive(Debug)]
 pub(crate) struct Private {
@@ -236,18 +105,6 @@ pub(crate) enum HeldOut {
     All,
 }
 
-/// How much a hospital trains on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RowCounts {
-    /// Notes.
-    pub notes: usize,
-    /// Records that the notes are grouped into. Private training draws and clips records, and the privacy unit `record` counts
-    /// them.
-    pub records: usize,
-    /// Notes that are cut because they are longer than the model reads.
-    pub truncated: usize,
-}
-
 /// What trains at a hospital.
 pub(crate) trait LocalTrainer {
     /// How many notes there are. None if that is not known before training.
@@ -266,31 +123,39 @@ pub(crate) trait LocalTrainer {
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError>;
 }
 
-/// The training thread, as the client's loop sees it.
-pub(crate) struct TrainingThread {
-    /// Jobs for the thread. It ends when this is dropped.
-    pub(crate) jobs: blocking::Sender<Job>,
-    /// What it reports.
-    pub(crate) reports: mpsc::UnboundedReceiver<WorkerReport>,
-    /// Brings it to rest when the program ends.
-    pub(crate) halt: Arc<Halt>,
+impl TrainingConfig {
+    /// The column by which the hospital's notes are grouped into records.
+    pub(crate) fn group_by(&self) -> Option<String> {
+        self.notes.group_by.clone()
+    }
+
+    /// Starts the thread.
+    pub(crate) fn spawn(self) -> TrainingThread {
+        let (jobs, incoming) = blocking::channel();
+        let (reports, outgoing) = mpsc::unbounded_channel();
+        let halt = Arc::new(Halt::default());
+        let in_thread = halt.clone();
+        // A thread of the system: training computes for minutes, which would hold up the tasks of a runtime.
+        std::thread::spawn(move || {
+            let reporter = Reporter::new(reports, in_thread.clone());
+            if let Err(error) = worker::work(&self, &incoming, &reporter) {
+                reporter.send(WorkerReport::Failed(error));
+            }
+            in_thread.rest();
+        });
+        TrainingThread { jobs, reports: outgoing, halt }
+    }
 }
 
-/// Starts the thread.
-pub(crate) fn spawn(config: TrainingConfig) -> TrainingThread {
-    let (jobs, incoming) = blocking::channel();
-    let (reports, outgoing) = mpsc::unbounded_channel();
-    let halt = Arc::new(Halt::default());
-    let in_thread = halt.clone();
-    // A thread of the system: training computes for minutes, which would hold up the tasks of a runtime.
-    std::thread::spawn(move || {
-        let reporter = Reporter::new(reports, in_thread.clone());
-        if let Err(error) = worker::work(&config, &incoming, &reporter) {
-            reporter.send(WorkerReport::Failed(error));
+impl Counted {
+    /// What a published model with this objective is evaluated on.
+    fn for_objective(objective: Objective) -> Self {
+        match objective {
+            Objective::LanguageModel => Self::Tokens,
+            Objective::MultipleChoice => Self::Questions,
+            Objective::Classification => Self::Notes,
         }
-        in_thread.rest();
-    });
-    TrainingThread { jobs, reports: outgoing, halt }
+    }
 }
 
 /// The losses of a training, by the names that operators see.

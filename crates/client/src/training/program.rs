@@ -5,10 +5,9 @@ use cloister_experts::task::Task;
 use cloister_experts::{BlockVectors, LocalTraining};
 use cloister_trainer::{JobInputs, ProgramTrainer, Steps, TrainerProgram};
 
-use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, TrainedRound, TrainingConfig,
-    TrainingError, losses,
-};
+use super::{HeldOut, LocalTrainer, Private, TrainingConfig, losses};
+use crate::jobs::{Accuracy, Counted, RowCounts, TrainedRound};
+use crate::training_error::TrainingError;
 
 /// The program, with what its evaluations count and which part of the held-out notes is this hospital's.
 pub(super) struct Program {

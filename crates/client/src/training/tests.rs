@@ -14,10 +14,9 @@ use cloister_params::block::BlockKind;
 use cloister_protocol::model::Model;
 
 use super::program::Program;
-use super::{
-    HeldOut, Job, LocalTrainer, Private, TrainedRound, TrainerProgram, TrainingConfig, TrainingError,
-    TrainingThread, WorkerReport, spawn,
-};
+use super::{HeldOut, LocalTrainer, Private, TrainerProgram, TrainingConfig};
+use crate::jobs::{Job, TrainedRound, TrainingThread, WorkerReport};
+use crate::training_error::TrainingError;
 
 fn model() -> ModelConfig {
     ModelConfig { rank: 1, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) }
@@ -188,7 +187,7 @@ fn the_federated_model_is_written_whatever_becomes_of_its_evaluation() {
         program: Some(program),
         ..config(Task::Classifier(model()), "minilm".into(), folder.clone())
     };
-    let TrainingThread { jobs, mut reports, .. } = spawn(config);
+    let TrainingThread { jobs, mut reports, .. } = config.spawn();
     let made = initial_blocks(&model()).map(|shape, values| match shape.kind {
         BlockKind::Shared => vec![0.5; values.len()],
         _ => values.to_vec(),

@@ -16,9 +16,11 @@ use tokio::sync::mpsc;
 
 use super::adapter::AdapterTrainer;
 use super::classifier::Classifier;
-use super::halt::Reporter;
+use super::reporter::Reporter;
 use super::worker::{local_training, open};
-use super::{LocalSeed, Private, Steps, TrainingConfig, TrainingError};
+use super::{Private, Steps, TrainingConfig};
+use crate::jobs::LocalSeed;
+use crate::training_error::TrainingError;
 
 /// Memory that training takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

@@ -13,12 +13,11 @@ use cloister_protocol::model::Model;
 
 use super::adapter::AdapterTrainer;
 use super::classifier::Classifier;
-use super::halt::Reporter;
 use super::program::Program;
-use super::{
-    Accuracy, FinalResult, HeldOut, Job, LocalSeed, LocalTrainer, Private, TrainingConfig, TrainingError,
-    WorkerReport,
-};
+use super::reporter::Reporter;
+use super::{HeldOut, LocalTrainer, Private, TrainingConfig};
+use crate::jobs::{Accuracy, FinalResult, Job, LocalSeed, WorkerReport};
+use crate::training_error::TrainingError;
 
 /// Opens the trainer, and does jobs until their sender is dropped.
 pub(super) fn work(

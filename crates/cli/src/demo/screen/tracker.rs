@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::demo::format::{bytes, counted};
+use crate::byte_count::bytes;
+use crate::demo::format::counted;
 
 /// What a hospital is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

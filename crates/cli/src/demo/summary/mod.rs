@@ -3,8 +3,9 @@
 #[cfg(test)]
 pub(crate) mod sample;
 
-use super::format::{NONE, bytes, percent_or_none, seconds, span};
+use super::format::{NONE, percent_or_none, seconds, span};
 use super::result::{DemoResult, ExpertResult, MemberResult, RoundResult};
+use crate::byte_count::bytes;
 
 /// The columns of the table of rounds.
 pub(crate) const ROUND_COLUMNS: [&str; 7] =

@@ -37,6 +37,7 @@ use tch::{Kind, Tensor};
 
 pub(crate) use averages::{LayerSums, finish_averages};
 pub use averages::{RoutedToken, planted_averages};
+pub use cloister_updates::PrivateReport;
 pub(crate) use noise::Grid;
 pub use planted_gradients::{PlantedGradients, ReleasedStep};
 pub(crate) use records::{RecordBatch, RecordSums, batches as record_batches, by_record};
@@ -87,19 +88,6 @@ impl PrivateTraining {
 /// Whether all values of each row `[…, width]` are finite, `[…, 1]`.
 fn are_finite(rows: &Tensor) -> Tensor {
     rows.isfinite().all_dim(-1, true)
-}
-
-/// Counts over a private training. They are not covered by its noise, so they stay with the member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PrivateReport {
-    /// Steps taken.
-    pub steps: usize,
-    /// Records drawn in all steps.
-    pub drawn: usize,
-    /// Those whose gradient was clipped.
-    pub clipped: usize,
-    /// Those whose gradient was not finite, and counted as 0.
-    pub not_finite: usize,
 }
 
 /// A step's sum of clipped gradients, to which one batch after another is added.

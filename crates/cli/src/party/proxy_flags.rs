@@ -1,4 +1,4 @@
-//! Flags of the proxy through which a hospital reaches the coordinator.
+//! Flags of the proxy through which a party reaches the coordinator.
 
 use std::path::PathBuf;
 

@@ -1,13 +1,10 @@
 //! How the training thread comes to rest when the program ends.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::timeout;
-
-use super::WorkerReport;
 
 /// How long to wait for the end of a step of training, or of an evaluation.
 const REST_WITHIN: Duration = Duration::from_secs(45);
@@ -29,7 +26,7 @@ impl Halt {
     }
 
     /// Called by the thread between two steps. If it is to rest, this never returns.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         if self.is_requested.load(Ordering::Acquire) {
             self.rest();
             loop {
@@ -39,32 +36,15 @@ impl Halt {
     }
 
     /// Called by the thread when it ends or rests.
-    pub(super) fn rest(&self) {
+    pub(crate) fn rest(&self) {
         self.at_rest.notify_one();
-    }
-}
-
-/// The thread's end of its reports. Each report is a place between two steps.
-pub(super) struct Reporter {
-    reports: mpsc::UnboundedSender<WorkerReport>,
-    halt: Arc<Halt>,
-}
-
-impl Reporter {
-    pub(super) fn new(reports: mpsc::UnboundedSender<WorkerReport>, halt: Arc<Halt>) -> Self {
-        Self { reports, halt }
-    }
-
-    /// Reports something; does not return if the program ends.
-    pub(super) fn send(&self, report: WorkerReport) {
-        self.halt.check();
-        // Nobody reads the reports of a trial.
-        let _ = self.reports.send(report);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]

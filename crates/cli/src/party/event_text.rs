@@ -1,11 +1,10 @@
-//! A hospital's events: as JSON, as progress, and as sentences.
+//! The events of a hospital or a custodian: as JSON, as progress, and as sentences.
 
-use cloister_client::{Accuracy, ClientEvent, RowCounts};
-use cloister_experts::PrivateReport;
+use cloister_client::{Accuracy, ClientEvent, PrivateReport, RowCounts};
 use cloister_params::id::Round;
 use serde_json::{Value, json};
 
-use crate::demo::format::bytes;
+use crate::byte_count::bytes;
 
 /// An event as an object, for programs that watch.
 pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
@@ -25,6 +24,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
             "event": "ready", "notes": rows.map(|rows| rows.notes), "records": rows.map(|rows| rows.records),
             "truncated": rows.map(|rows| rows.truncated),
         }),
+        ClientEvent::CustodianReady => json!({"event": "ready"}),
         ClientEvent::Warning(reason) => json!({"event": "warning", "reason": reason}),
         ClientEvent::Connected(carrier) => json!({"event": "connected", "carrier": carrier.name()}),
         ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
@@ -103,6 +103,7 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
             )
         }
         ClientEvent::Warning(reason) => format!("warning: {reason}"),
+        ClientEvent::CustodianReady => "ready; this party is a custodian alone".into(),
         ClientEvent::Ready(None) => "ready; the training program reads the notes itself".into(),
         ClientEvent::Trained { round, metrics } => {
             let metrics: Vec<String> =

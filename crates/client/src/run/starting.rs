@@ -1,0 +1,89 @@
+//! What a client starts from: its files, and the state machines of its roles.
+
+use std::sync::mpsc as blocking;
+
+use cloister_params::block::BlockShape;
+use cloister_params::consortium::Role;
+use cloister_protocol::custodian::{Custodian, CustodianConfig};
+use cloister_protocol::hospital::Hospital;
+use cloister_protocol::member::{Member, MemberConfig, MemberTask};
+
+use super::Client;
+use super::phase::ContributionPhase;
+use crate::account::ReleaseAccount;
+use crate::config::ClientConfig;
+use crate::events::{ClientError, ClientEvent};
+use crate::jobs::Job;
+use crate::journal::Journal;
+use crate::openings::OpeningsFile;
+use crate::outgoing::Outgoing;
+
+/// What a party has on its disk.
+pub(super) struct PartyRecords {
+    pub(super) journal: Journal,
+    pub(super) openings: OpeningsFile,
+    /// What members release is charged here first.
+    pub(super) account: Option<ReleaseAccount>,
+}
+
+impl PartyRecords {
+    pub(super) fn open(config: &ClientConfig) -> Result<Self, ClientError> {
+        let journal = Journal::open(&config.journal())?;
+        let mut openings = OpeningsFile::open(&config.openings())?;
+        // CONS-06
+        openings.begin(&config.epoch)?;
+        let account = ReleaseAccount::open(config, &journal)?;
+        Ok(Self { journal, openings, account })
+    }
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(
+        config: &'a ClientConfig,
+        records: PartyRecords,
+        (jobs, blocks): (blocking::Sender<Job>, Vec<BlockShape>),
+        events: &'a mut (dyn FnMut(ClientEvent) + Send),
+    ) -> Self {
+        let roster = config.epoch.consortium();
+        let (key, epoch, policy) = (&config.signing_key, &config.epoch, &config.policy);
+        let part = config.member_part().filter(|_| roster.has_role(config.party, Role::Member));
+        let member = part.map(|part| {
+            let member = Member::new(MemberConfig {
+                id: config.party,
+                key: key.clone(),
+                epoch: epoch.clone(),
+                policy: policy.clone(),
+                task: MemberTask { digest: part.task, blocks },
+                model: part.model.clone(),
+                last_announced: records.journal.last_announced(),
+                openings: records.openings.openings().clone(),
+            });
+            if config.restored { member.restored_from_backup() } else { member }
+        });
+        let custodian = roster.has_role(config.party, Role::Custodian).then(|| {
+            let custodian = Custodian::new(CustodianConfig {
+                id: config.party,
+                key: key.clone(),
+                epoch: epoch.clone(),
+                policy: policy.clone(),
+                model: config.initial_model(),
+                signed: records.journal.signed().to_vec(),
+                openings: records.openings.openings().clone(),
+            });
+            if config.restored { custodian.restored_from_backup() } else { custodian }
+        });
+        Self {
+            config,
+            hospital: Hospital { member, custodian },
+            records,
+            privacy_refusal: None,
+            training_failure: None,
+            jobs,
+            phase: ContributionPhase::default(),
+            trained: Vec::new(),
+            to_send: Outgoing::default(),
+            has_reported_end: false,
+            events,
+        }
+    }
+}
