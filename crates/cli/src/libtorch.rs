@@ -102,7 +102,8 @@ fn libraries(folder: &Path) -> Result<PathBuf, String> {
     }
     match version(folder) {
         Some(version) if version == VERSION || version.starts_with(&format!("{VERSION}.")) => {
-            Ok(folder.join("lib"))
+            // Where links lead: the libraries of CUDA are found beside those of libtorch.
+            folder.join("lib").canonicalize().map_err(|error| format!("cannot be read: {error}"))
         }
         Some(version) => Err(format!("is version {version}")),
         None => Err("does not say its version in build-version or version.py".to_owned()),
@@ -183,6 +184,15 @@ mod tests {
         assert_eq!(machine.places(None, &wheel).find(), Ok(installed.join("lib")));
         let named = machine.put("named", ARCHIVE);
         assert_eq!(machine.places(Some(&named), &wheel).find(), Ok(named.join("lib")));
+    }
+
+    /// The libraries of CUDA lie beside a wheel's torch, which loads them by a path relative to its own.
+    #[test]
+    fn a_link_to_pythons_torch_leads_to_where_it_is() {
+        let machine = Machine::new("link");
+        let wheel = machine.put("site-packages/torch", WHEEL);
+        std::os::unix::fs::symlink(&wheel, machine.0.join("installed")).expect("a link");
+        assert_eq!(machine.places(None, Path::new("")).find(), Ok(wheel.join("lib")));
     }
 
     #[test]

@@ -61,7 +61,7 @@ mod training_command;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
 #[derive(Debug, Parser)]
-#[command(version, about, propagate_version = true)]
+#[command(name = "cloister", version, about, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

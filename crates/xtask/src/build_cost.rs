@@ -9,7 +9,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use crate::Failure;
-use crate::commands::build_program;
+use crate::program::build;
 use crate::setup;
 use crate::workspace::{io_failure, run_checked, target_dir};
 
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     let calibration = calibrate()?;
     let before = children_seconds()?;
-    build_program(&installed)?;
+    build("dev", &installed)?;
     let seconds = children_seconds()? - before;
     let ratio = seconds / calibration;
     println!(

@@ -1,12 +1,11 @@
 //! The commands that build and run.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
+use crate::program::{build, build_without_training};
 use crate::python::Python;
-use crate::setup::Installed;
-use crate::workspace::{cargo, io_failure, root, run, run_checked, target_dir};
+use crate::workspace::{cargo, root, run, run_checked, target_dir};
 use crate::{Failure, bench_train, fence, fixtures, setup, trace, vetting};
 
 /// Builds the program and runs one of its subcommands.
@@ -20,33 +19,9 @@ pub(crate) fn cloister(subcommand: &str, rest: &[String]) -> Result<ExitCode, Fa
 /// build with the tests; what a hospital installs is built with `--release`.
 pub(crate) fn cloister_arguments(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
-    build_program(&installed)?;
-    let program = target_dir().join("debug/cloister");
+    let program = build("dev", &installed)?;
     let status = run(Command::new(program).args(arguments).envs(installed.environment()))?;
     Ok(exit_code(status))
-}
-
-/// Builds the program in the development profile.
-pub(crate) fn build_program(installed: &Installed) -> Result<(), Failure> {
-    let mut build = cargo();
-    build.args(["build", "--package", "cloister-cli"]).envs(installed.environment());
-    eprintln!("building cloister (minutes the first time)");
-    run_checked(&mut build, "cargo build")
-}
-
-/// Builds the program without libtorch in the development profile. The result is a copy, because the next build of the whole
-/// program takes its place.
-fn build_without_training(installed: &Installed) -> Result<PathBuf, Failure> {
-    let mut build = cargo();
-    build.args(["build", "--no-default-features", "--bin", "cloister", "--package", "cloister-cli"]);
-    // Beside the crates of training, all dependencies have the features that they have in the whole program, so none of them is
-    // compiled again.
-    build.args(["experts", "lab", "trainer"].map(|name| format!("--package=cloister-{name}")));
-    eprintln!("building cloister without libtorch");
-    run_checked(build.envs(installed.environment()), "cargo build without training")?;
-    let copy = target_dir().join("without-training");
-    fs::copy(target_dir().join("debug/cloister"), &copy).map_err(io_failure("write", &copy))?;
-    Ok(copy)
 }
 
 /// `model smollm2`: SmolLM2-135M as a Mixture of Experts under `target/models/smollm2-moe`, for the lab.
@@ -79,7 +54,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     command.args(["test", "--no-fail-fast"]).envs(installed.environment());
     if matches!(arguments.first().map(String::as_str), None | Some("cli" | "lab")) {
         command.envs(trainer_python()?.environment());
-        command.env("CLOISTER_WITHOUT_TRAINING", build_without_training(&installed)?);
+        command.env("CLOISTER_WITHOUT_TRAINING", build_without_training("dev", Some(&installed))?);
         command.envs(fixtures::installed_python().map(|python| ("CLOISTER_TORCH_PYTHON", python)));
     }
     match arguments.split_first() {

@@ -14,6 +14,8 @@ mod fence;
 mod fixtures;
 mod fuzz;
 mod hardening;
+mod package;
+mod program;
 mod python;
 mod setup;
 mod trace;
@@ -32,6 +34,8 @@ cargo xtask COMMAND
   test [SUITE]     set up, and pass every test, or those of one crate or suite
   cloister ARGS…   run the program with the environment that it needs
   model smollm2    fetch SmolLM2-135M and make it a Mixture of Experts under target/models, for the lab
+  package [--without-training] [--out DIR] [--binaries DIR] [--profile NAME]
+                   an archive and Debian packages, under target/package unless told otherwise
   env              print that environment as shell exports
   check            formatting, lints, style, documentation, the crate graph, the dependencies, the traces
   build-cost [--fresh]
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         "cloister" => commands::cloister_arguments(rest),
         "model" => commands::model(rest),
         "test" => commands::test(rest),
+        "package" => package::run(rest),
         "env" => commands::print_environment(),
         "check" => commands::check(),
         "trace" => trace::run(rest),
