@@ -50,7 +50,10 @@ impl Outgoing {
     }
 }
 
-/// Writes frames to the link until it fails. Each frame comes with the number of chunks behind it, from which `progress` is
+/// Why a hospital closes its link.
+pub(crate) const STOPPING: &str = "the hospital stops, and will be back";
+
+/// Writes frames to the link until it fails, and closes it when no more can come. Each frame comes with the number of chunks behind it, from which `progress` is
 /// told how many chunks of an upload the network has taken, and how many the upload has.
 pub(crate) async fn write_frames(
     mut sender: FrameSender,
@@ -71,6 +74,8 @@ pub(crate) async fn write_frames(
             Frame::Message(_) => sent = 0,
         }
     }
+    // The coordinator may be gone as well.
+    let _ = sender.close(STOPPING).await;
 }
 
 #[cfg(test)]

@@ -86,6 +86,13 @@ pub enum ServerEvent {
         /// All parties that are not connected.
         missing: Vec<PartyId>,
     },
+    /// The round in progress cannot continue before custodians are back.
+    RoundWaits {
+        /// What the round lacks.
+        reason: &'static str,
+        /// Custodians that are not connected.
+        missing: Vec<PartyId>,
+    },
     /// Several rounds in a row ended without a sum, so the next one starts later.
     Paused {
         /// Why they ended so.

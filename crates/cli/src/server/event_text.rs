@@ -21,6 +21,7 @@ pub(super) fn level(event: &ServerEvent) -> Level {
         | ServerEvent::EditionEnded(_)
         | ServerEvent::Warning(_)
         | ServerEvent::Waiting { .. }
+        | ServerEvent::RoundWaits { .. }
         | ServerEvent::Paused { .. }
         | ServerEvent::Round(Event::QuorumLost(_) | Event::Refused(..) | Event::Missing(_)) => Level::WARN,
         ServerEvent::Round(Event::BadLetter { .. } | Event::Blamed(..) | Event::Refuted(_)) => Level::ERROR,
@@ -37,6 +38,7 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
         ServerEvent::Waiting { connected, wanted, missing } => json!({
             "event": "waiting", "connected": connected, "wanted": wanted, "missing": numbers(missing)
         }),
+        ServerEvent::RoundWaits { reason, missing } => round_waits(reason, missing),
         ServerEvent::Paused { reason, pause } => {
             json!({"event": "paused", "reason": reason, "seconds": pause.as_secs()})
         }
@@ -67,6 +69,10 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
     }
 }
 
+fn round_waits(reason: &str, missing: &[PartyId]) -> Value {
+    json!({"event": "quorum_lost", "reason": reason, "missing": numbers(missing)})
+}
+
 fn round_event(event: &Event) -> Value {
     match event {
         Event::Planned(round) => json!({"event": "planned", "round": round.0}),
@@ -89,7 +95,7 @@ fn round_event(event: &Event) -> Value {
         Event::Outdated { custodians, round } => {
             json!({"event": "outdated", "custodians": custodians, "round": round.0})
         }
-        Event::QuorumLost(why) => json!({"event": "quorum_lost", "reason": why}),
+        Event::QuorumLost(why) => round_waits(why, &[]),
     }
 }
 
@@ -134,6 +140,12 @@ pub(super) fn to_text(event: &ServerEvent) -> String {
              missing: {}",
             names(missing)
         ),
+        ServerEvent::RoundWaits { reason, missing } => {
+            format!(
+                "the round waits without a sum: {reason}; custodians that are not connected: {}",
+                names(missing)
+            )
+        }
         ServerEvent::Paused { reason, pause } => {
             format!("{reason}; the next round starts in {} minutes", pause.as_secs() / 60)
         }
@@ -187,6 +199,9 @@ fn resumed_text(closed_rounds: u64, in_round: bool, torn: usize) -> String {
 }
 
 fn names(parties: &[PartyId]) -> String {
+    if parties.is_empty() {
+        return "none".into();
+    }
     let names: Vec<String> = parties.iter().map(PartyId::to_string).collect();
     names.join(", ")
 }

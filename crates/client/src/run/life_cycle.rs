@@ -22,6 +22,8 @@ pub(super) enum LifeCycle {
     Disconnected(String),
     /// The coordinator sent a later edition of the consortium file, whose epoch begins next.
     BeginningEdition(Arc<Epoch>),
+    /// The program was told to stop. The link, if there was one, is closed.
+    Stopping,
     /// The coordinator closed the link, because the last round has ended. Only the training thread's reports are awaited.
     Finishing,
 }

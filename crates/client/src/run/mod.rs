@@ -10,7 +10,7 @@ mod starting;
 mod tests;
 
 use std::sync::{Arc, mpsc as blocking};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_identity::ending_soon;
@@ -20,7 +20,7 @@ use cloister_protocol::custodian::CustodianOutput;
 use cloister_protocol::fault::Fault;
 use cloister_protocol::hospital::{Hospital, HospitalOutput};
 use cloister_protocol::member::MemberOutput;
-use cloister_transport::Link;
+use cloister_transport::{Link, StopSignal};
 use cloister_wire::frame::{Frame, LAST_ROUND_ENDED};
 use cloister_wire::message::Message;
 use getrandom::SysRng;
@@ -38,6 +38,9 @@ use contributing::wait_until_ready;
 use life_cycle::LifeCycle;
 use phase::ContributionPhase;
 use starting::PartyRecords;
+
+/// How long a hospital that stops waits until the coordinator knows that the link is closed.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A hospital between its link, its disk and its training thread.
 struct Client<'a> {
@@ -122,15 +125,18 @@ async fn run_epoch(
                     }
                 };
             }
-            stage => tokio::select! {
-                next = client.advance(stage, &mut reports) => next?,
+            LifeCycle::Stopping => {
+                (client.events)(ClientEvent::Stopping);
                 // What must be remembered is on disk, so the program may end at any time.
-                () = stop.requested() => {
-                    (client.events)(ClientEvent::Stopping);
-                    drop(client);
-                    halt.request().await;
-                    return Ok(None);
-                }
+                drop(client);
+                halt.request().await;
+                return Ok(None);
+            }
+            // Told to stop, it closes the link itself.
+            LifeCycle::Serving(link) => client.serve(*link, &mut reports, &mut stop).await?,
+            stage => tokio::select! {
+                next = client.advance(stage) => next?,
+                () = stop.requested() => LifeCycle::Stopping,
             },
         };
     }
@@ -142,21 +148,16 @@ async fn ended(reports: &mut mpsc::UnboundedReceiver<WorkerReport>) {
 }
 
 impl Client<'_> {
-    /// Does what a stage is for. Returns the next one.
-    async fn advance(
-        &mut self,
-        stage: LifeCycle,
-        reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
-    ) -> Result<LifeCycle, ClientError> {
+    /// Does what a stage without a link is for. Returns the next one.
+    async fn advance(&mut self, stage: LifeCycle) -> Result<LifeCycle, ClientError> {
         Ok(match stage {
             LifeCycle::Connecting => LifeCycle::Serving(Box::new(self.reach_coordinator().await?)),
-            LifeCycle::Serving(link) => self.serve(*link, reports).await?,
             LifeCycle::Disconnected(reason) => {
                 (self.events)(ClientEvent::Reconnecting(reason));
                 tokio::time::sleep(RETRY_AFTER).await;
                 LifeCycle::Connecting
             }
-            unchanged @ (LifeCycle::Finishing | LifeCycle::BeginningEdition(_)) => unchanged,
+            unchanged => unchanged,
         })
     }
 
@@ -174,6 +175,7 @@ impl Client<'_> {
         &mut self,
         link: Link,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
+        stop: &mut StopSignal,
     ) -> Result<LifeCycle, ClientError> {
         let (sender, mut receiver) = link.split();
         // One place: all other frames wait in `to_send`, which counts them.
@@ -203,8 +205,13 @@ impl Client<'_> {
                 Some(report) = reports.recv() => self.handle_report(report)?,
                 Some((sent, total)) = sent.recv() => (self.events)(ClientEvent::Uploading { sent, total }),
                 _ = &mut writer => return Ok(LifeCycle::Disconnected("the link cannot be written".into())),
+                () = stop.requested() => break,
             }
         }
+        // The writer closes the link when no more frames can come.
+        drop(frames);
+        let _ = tokio::time::timeout(CLOSE_WITHIN, writer).await;
+        Ok(LifeCycle::Stopping)
     }
 
     /// Handles a frame's bytes. The result is the epoch to begin, if the coordinator sent a later edition.

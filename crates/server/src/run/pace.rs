@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cloister_params::id::PartyId;
 use cloister_params::limits::Date;
-use cloister_protocol::coordinator::{Event, Input};
+use cloister_protocol::coordinator::Input;
 
 use super::Server;
 use crate::config::{ServerEvent, ServerLifetime};
@@ -166,7 +166,10 @@ impl Server<'_> {
         match self.config.lifetime {
             ServerLifetime::UntilFinished { .. } => Err(self.quorum_lost(why)),
             ServerLifetime::UntilStopped => {
-                (self.events)(ServerEvent::Round(Event::QuorumLost(why)));
+                let connected = self.coordinator.connected();
+                let custodians = self.config.epoch.consortium().custodians();
+                let missing = custodians.filter(|custodian| !connected.contains(custodian)).collect();
+                (self.events)(ServerEvent::RoundWaits { reason: why, missing });
                 self.pace.asks_again_at = Some(Instant::now() + ASK_AGAIN_AFTER);
                 Ok(())
             }
