@@ -65,6 +65,11 @@ impl Failure {
         self.kind != FailureKind::ReaderLeft
     }
 
+    /// The kind.
+    pub(crate) fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         // The variants' numbers are the documented codes, so no second table can differ from them.
         ExitCode::from(self.kind as u8)

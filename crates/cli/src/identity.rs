@@ -58,8 +58,9 @@ struct ShowArguments {
     json: bool,
 }
 
+/// A role, as a flag names it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RoleFlag {
+pub(crate) enum RoleFlag {
     /// Train and upload.
     Member,
     /// Hold shares and sign seals.
@@ -87,24 +88,24 @@ pub(crate) fn run(arguments: &IdentityArguments) -> Result<(), Failure> {
     }
 }
 
-fn new(arguments: &NewArguments) -> Result<(), Failure> {
-    let folder = &arguments.folder;
-    let mut roles: Vec<EnrolmentRole> = match arguments.roles.is_empty() {
+/// The roles that flags name, in the order of enrolment files: member and custodian if they name none.
+pub(crate) fn roles(flags: &[RoleFlag]) -> Vec<EnrolmentRole> {
+    let mut roles: Vec<EnrolmentRole> = match flags.is_empty() {
         true => vec![EnrolmentRole::Member, EnrolmentRole::Custodian],
-        false => arguments.roles.iter().map(|role| (*role).into()).collect(),
+        false => flags.iter().map(|role| (*role).into()).collect(),
     };
     roles.sort_unstable();
-    let applicant =
-        Applicant { name: arguments.name.clone(), organisation: arguments.organisation.clone(), roles };
-    let validity = Validity::starting(SystemTime::now(), arguments.valid_days);
-    let identity = Identity::generate(&arguments.name, validity).map_err(Failure::error)?;
-    let (key, seed) = SigningKey::generate(&mut UnwrapErr(SysRng));
-    // Before anything is written, so that a wrong name leaves no folder behind.
-    let enrolment = Enrolment::write(&applicant, &identity, &key).map_err(Failure::config)?;
-    create_folder(folder)?;
-    identity.save(folder).map_err(Failure::config)?;
-    write_signing_key(&folder.join(SIGNING_KEY), &seed).map_err(Failure::config)?;
-    write(&folder.join(ENROLMENT), enrolment.as_bytes())?;
+    roles
+}
+
+fn new(arguments: &NewArguments) -> Result<(), Failure> {
+    let folder = &arguments.folder;
+    let applicant = Applicant {
+        name: arguments.name.clone(),
+        organisation: arguments.organisation.clone(),
+        roles: roles(&arguments.roles),
+    };
+    make_keys(folder, &applicant, arguments.valid_days)?;
     output::line(format_args!(
         "wrote {}: send this file to the consortium",
         folder.join(ENROLMENT).display()
@@ -113,11 +114,24 @@ fn new(arguments: &NewArguments) -> Result<(), Failure> {
     show_text(folder)
 }
 
+/// Makes a party's keys and its enrolment file in a folder without keys.
+pub(crate) fn make_keys(folder: &Path, applicant: &Applicant, valid_days: u32) -> Result<(), Failure> {
+    let validity = Validity::starting(SystemTime::now(), valid_days);
+    let identity = Identity::generate(&applicant.name, validity).map_err(Failure::error)?;
+    let (key, seed) = SigningKey::generate(&mut UnwrapErr(SysRng));
+    // Before anything is written, so that a wrong name leaves no folder behind.
+    let enrolment = Enrolment::write(applicant, &identity, &key).map_err(Failure::config)?;
+    create_folder(folder)?;
+    identity.save(folder).map_err(Failure::config)?;
+    write_signing_key(&folder.join(SIGNING_KEY), &seed).map_err(Failure::config)?;
+    write(&folder.join(ENROLMENT), enrolment.as_bytes())
+}
+
 fn show(arguments: &ShowArguments) -> Result<(), Failure> {
     if !arguments.json {
         return show_text(&arguments.folder);
     }
-    let enrolment = read(&arguments.folder)?;
+    let Enrolled { enrolment, .. } = Enrolled::load(&arguments.folder)?;
     let applicant = enrolment.applicant();
     output::line(json!({
         "name": applicant.name,
@@ -131,23 +145,37 @@ fn show(arguments: &ShowArguments) -> Result<(), Failure> {
 }
 
 /// A folder's enrolment, whose keys are those of the folder.
-fn read(folder: &Path) -> Result<Enrolment, Failure> {
-    let path = folder.join(ENROLMENT);
-    let enrolment = Enrolment::read(&read_text(&path)?)
-        .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
-    let identity = Identity::load(folder).map_err(Failure::config)?;
-    let key = read_signing_key(&folder.join(SIGNING_KEY)).map_err(Failure::config)?;
-    if enrolment.certificate() != identity.fingerprint() || enrolment.signing_key() != key.public() {
-        return Err(Failure::config(format!(
-            "{} belongs to other keys than those in the folder; put the files of one identity together",
-            path.display()
-        )));
+#[derive(Debug)]
+pub(crate) struct Enrolled {
+    /// The TLS identity.
+    pub(crate) identity: Identity,
+    /// The enrolment file.
+    pub(crate) enrolment: Enrolment,
+    /// The enrolment file's text.
+    pub(crate) text: String,
+}
+
+impl Enrolled {
+    /// Reads them, and checks that they belong together.
+    pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join(ENROLMENT);
+        let text = read_text(&path)?;
+        let enrolment = Enrolment::read(&text)
+            .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+        let identity = Identity::load(folder).map_err(Failure::config)?;
+        let key = read_signing_key(&folder.join(SIGNING_KEY)).map_err(Failure::config)?;
+        if enrolment.certificate() != identity.fingerprint() || enrolment.signing_key() != key.public() {
+            return Err(Failure::config(format!(
+                "{} belongs to other keys than those in the folder; put the files of one identity together",
+                path.display()
+            )));
+        }
+        Ok(Self { identity, enrolment, text })
     }
-    Ok(enrolment)
 }
 
 fn show_text(folder: &Path) -> Result<(), Failure> {
-    let enrolment = read(folder)?;
+    let Enrolled { enrolment, .. } = Enrolled::load(folder)?;
     let (applicant, validity) = (enrolment.applicant(), enrolment.validity());
     output::line(format_args!("party        {} of {}", applicant.name, applicant.organisation))?;
     output::line(format_args!("signing key  {}", enrolment.signing_key()))?;

@@ -29,6 +29,7 @@ mod custodian;
 mod data;
 #[cfg(feature = "training")]
 mod demo;
+mod enroll;
 mod events;
 #[cfg(feature = "training")]
 mod experts;
@@ -58,6 +59,7 @@ mod service;
 #[cfg(feature = "training")]
 mod task;
 mod training_command;
+mod utc_time;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
 #[derive(Debug, Parser)]
@@ -83,6 +85,8 @@ enum Command {
     Run(run::RunArguments),
     /// Make and show a party's keys.
     Identity(identity::IdentityArguments),
+    /// Enrol by an invitation of the coordinator's operator, and get the consortium file.
+    Enroll(enroll::EnrollArguments),
     /// Found a consortium, change its roster, and sign its file.
     Consortium(consortium::ConsortiumArguments),
     /// Explain and check a party's policy.
@@ -136,6 +140,7 @@ fn carry_out(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments),
+        Command::Enroll(arguments) => enroll::run(arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
+use cloister_identity::online::{EnrolmentDesk, KeptEnrolment};
 use cloister_params::id::PartyId;
 use cloister_params::limits::Date;
 use cloister_params::plan::RoundSettings;
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub reconnect_within: Duration,
     /// Timeouts of links, and limits on peers that shake hands.
     pub transport: TransportSettings,
+    /// Invitations, and the enrolment files of invited parties, in the same folder.
+    pub desk: Arc<EnrolmentDesk>,
     /// The folder for journal, logs, ledgers and the model. No other coordinator may use it.
     pub folder: PathBuf,
 }
@@ -131,6 +134,15 @@ pub enum ServerEvent {
     Disconnected(PartyId, String),
     /// A peer was rejected during its handshake.
     PeerRefused(AcceptError),
+    /// An invited party handed in its enrolment file, which was kept. The party is not in the consortium.
+    EnrolmentKept(KeptEnrolment),
+    /// A party's enrolment was not kept.
+    EnrolmentRefused {
+        /// Where the party came from.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
     /// A party's frame broke a rule. It changed nothing.
     Fault(PartyId, String),
     /// A frame was unexpected: it came late, early or twice, as after a restart. It changed nothing, and is

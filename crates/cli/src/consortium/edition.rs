@@ -115,12 +115,16 @@ impl TrustArguments {
                 .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
             return Ok(policy.governance_key);
         }
-        let text = self.governance_key.as_deref().unwrap_or_default();
-        let mut key = [0; 32];
-        hex::decode_to_slice(text, &mut key)
-            .map_err(|_| Failure::config("--governance-key: expected 64 hexadecimal digits"))?;
-        Ok(PublicBytes(key))
+        parse_governance_key(self.governance_key.as_deref().unwrap_or_default())
     }
+}
+
+/// The key of a flag `--governance-key`.
+pub(crate) fn parse_governance_key(text: &str) -> Result<PublicBytes, Failure> {
+    let mut key = [0; 32];
+    hex::decode_to_slice(text, &mut key)
+        .map_err(|_| Failure::config("--governance-key: expected 64 hexadecimal digits"))?;
+    Ok(PublicBytes(key))
 }
 
 /// Shows a signed edition.

@@ -11,9 +11,8 @@ use clap::{Args, Subcommand};
 use cloister_identity::ShortFingerprint;
 use cloister_params::consortium::{MAX_WEIGHT, Role};
 
-pub(crate) use governance::governance_fingerprint;
-#[cfg(feature = "training")]
-pub(crate) use governance::read_edition;
+pub(crate) use edition::parse_governance_key;
+pub(crate) use governance::{governance_fingerprint, read_edition};
 
 use crate::failure::Failure;
 use crate::output;

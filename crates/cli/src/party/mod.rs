@@ -25,7 +25,7 @@ use crate::output;
 use crate::progress::ProgressDisplay;
 use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{steps_of, to_json, to_text};
-use proxy_flags::ProxyFlags;
+pub(crate) use proxy_flags::ProxyFlags;
 
 /// Flags of every party other than the coordinator.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 /// The hospital's HTTP proxy.
 #[derive(Clone, Debug, Args)]
-pub(super) struct ProxyFlags {
+pub(crate) struct ProxyFlags {
     /// The HTTP proxy to the outside, as in proxy.example.org:3128. The link then goes over TCP, unless --carrier is quic.
     #[arg(long, value_name = "HOST:PORT", env = "CLOISTER_PROXY")]
     proxy: Option<HostPort>,
@@ -21,7 +21,7 @@ pub(super) struct ProxyFlags {
 
 impl ProxyFlags {
     /// The proxy that they name, if any.
-    pub(super) fn proxy(self) -> Result<Option<Proxy>, Failure> {
+    pub(crate) fn proxy(self) -> Result<Option<Proxy>, Failure> {
         let Some(address) = self.proxy else { return Ok(None) };
         let Some(path) = self.proxy_password_file else { return Ok(Some(Proxy::new(address, None))) };
         let text = read_secret(&path)

@@ -1,15 +1,19 @@
 //! `cloister run`: what an operator asks of a running coordinator, by the control socket in its data folder.
 
+mod invitations;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use cloister_transport::HostPort;
 use serde_json::Value;
 
 use crate::failure::{Failure, FailureKind};
 use crate::folder::read_text;
+use crate::identity::{RoleFlag, roles};
 use crate::output;
 use crate::service::control_socket::{OperatorRequest, socket_path};
 
@@ -51,8 +55,30 @@ enum Command {
         #[arg(long)]
         settings: Option<PathBuf>,
     },
+    /// Invite a party: print one line of text, with which it enrols over the network.
+    Invite(InviteArguments),
+    /// List all invitations, and which parties have used them.
+    Invitations,
+    /// Cancel an invitation. An enrolment file that was handed in with it stays.
+    Uninvite {
+        /// The invitation's number.
+        number: u32,
+    },
     /// Stop the coordinator. A round in progress continues after the next start.
     Stop,
+}
+
+#[derive(Debug, Args)]
+struct InviteArguments {
+    /// The coordinator's name or address, and its port, as the party reaches it.
+    #[arg(long)]
+    address: HostPort,
+    /// For how many hours the invitation can be used.
+    #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..=8760))]
+    valid_hours: u32,
+    /// What the party does. May be repeated. By default member and custodian.
+    #[arg(long = "role", value_name = "ROLE", value_enum)]
+    roles: Vec<RoleFlag>,
 }
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
@@ -62,16 +88,30 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         Command::Resume => OperatorRequest::Resume,
         Command::Start { rounds } => OperatorRequest::Start { rounds: *rounds },
         Command::Stop => OperatorRequest::Stop,
+        Command::Invite(InviteArguments { address, valid_hours, roles: flags }) => OperatorRequest::Invite {
+            address: address.to_string(),
+            valid_hours: *valid_hours,
+            roles: roles(flags),
+        },
+        Command::Invitations => OperatorRequest::Invitations,
+        Command::Uninvite { number } => OperatorRequest::Uninvite { number: *number },
         Command::Edition { file, settings } => OperatorRequest::Edition {
             file: read_text(file)?,
             signature: read_text(&file.with_added_extension("sig"))?,
             settings: settings.as_deref().map(read_text).transpose()?,
         },
     };
-    let status = ask(&arguments.data, &request)?;
-    match arguments.json {
-        true => output::line(status),
-        false => output::print(to_text(&status)),
+    let answer = ask(&arguments.data, &request)?;
+    if arguments.json {
+        return output::line(answer);
+    }
+    match request {
+        OperatorRequest::Invite { .. } => invitations::print_invitation(&answer),
+        OperatorRequest::Invitations => invitations::print_list(&answer, &arguments.data),
+        OperatorRequest::Uninvite { number } => {
+            output::line(format_args!("invitation {number} is cancelled"))
+        }
+        _ => output::print(to_text(&answer)),
     }
 }
 

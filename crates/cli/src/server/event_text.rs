@@ -59,6 +59,13 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
         ServerEvent::Disconnected(party, reason) => {
             json!({"event": "disconnected", "party": party.0, "reason": reason})
         }
+        ServerEvent::EnrolmentKept(kept) => json!({
+            "event": "enrolment", "name": kept.name, "fingerprint": kept.fingerprint.to_string(),
+            "file": kept.path
+        }),
+        ServerEvent::EnrolmentRefused { address, reason } => {
+            json!({"event": "enrolment_refused", "address": address.to_string(), "reason": reason})
+        }
         ServerEvent::PeerRefused(why) => json!({"event": "peer_refused", "reason": why.to_string()}),
         ServerEvent::Fault(party, why) => json!({"event": "fault", "party": party.0, "reason": why}),
         ServerEvent::Unexpected(party, why) => {
@@ -172,6 +179,14 @@ pub(super) fn to_text(event: &ServerEvent) -> String {
         }
         ServerEvent::Connected(party, carrier) => format!("{party} is connected over {carrier}"),
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
+        ServerEvent::EnrolmentKept(kept) => format!(
+            "{} has enrolled: give {} to the holder of the governance key, who compares its fingerprint with the party",
+            kept.name,
+            kept.path.display()
+        ),
+        ServerEvent::EnrolmentRefused { address, reason } => {
+            format!("rejected an enrolment from {address}: {reason}")
+        }
         ServerEvent::PeerRefused(why) => why.to_string(),
         ServerEvent::Fault(party, why) => format!("rejected a frame of {party}: {why}"),
         ServerEvent::Unexpected(party, why) => format!("ignored a frame of {party}: {why}"),

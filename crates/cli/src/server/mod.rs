@@ -6,9 +6,11 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use cloister_identity::online::EnrolmentDesk;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
 use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime};
@@ -21,6 +23,7 @@ use crate::folder::{PartyFolder, load_consortium, load_model, newest_edition, re
 use crate::link_flags::LinkFlags;
 use crate::output;
 use crate::service::control_socket::{ControlSocket, socket_path};
+use crate::service::invitations::Invitations;
 use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{level, to_json, to_text};
 
@@ -75,12 +78,13 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let path = socket_path(&arguments.data);
     let only_checks = arguments.service.check;
     let (config, governance_key) = configure(arguments, stop)?;
+    let invitations = Invitations::new(config.desk.clone(), config.identity.fingerprint());
     if only_checks {
         return output::line(SOUND);
     }
     let (coordinator, control) = mpsc::channel(1);
     let settings = config.settings.clone();
-    let socket = ControlSocket { coordinator, stop: &switch, governance_key, settings };
+    let socket = ControlSocket { coordinator, stop: &switch, governance_key, invitations, settings };
     let mut show = |event: ServerEvent| {
         if let ServerEvent::Listening(address) = &event {
             notify_ready(&format!("listening at {address}"));
@@ -168,6 +172,9 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConf
         stop,
         reconnect_within: Duration::from_secs(arguments.reconnect_within_s),
         transport: arguments.link.settings(),
+        desk: Arc::new(
+            EnrolmentDesk::open(&arguments.data, folder.policy.governance_key).map_err(Failure::config)?,
+        ),
         folder: arguments.data,
         epoch,
     };

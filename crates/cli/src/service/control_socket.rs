@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_crypto::consortium::Epoch;
+use cloister_identity::enrolment::EnrolmentRole;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
 use cloister_server::{ControlCommand, ControlRequest, ControlSender, ServerStatus};
@@ -18,6 +19,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use super::invitations::Invitations;
 
 /// The longest request, in bytes: a consortium file and round settings.
 const MOST_REQUEST_BYTES: u64 = 16 << 20;
@@ -48,6 +51,19 @@ pub(crate) enum OperatorRequest {
         /// The round settings from now on, if they change.
         settings: Option<String>,
     },
+    /// Invite a party.
+    Invite {
+        /// The coordinator's address, as the party reaches it.
+        address: String,
+        /// For how many hours the invitation can be used.
+        valid_hours: u32,
+        /// The roles for which the party is invited.
+        roles: Vec<EnrolmentRole>,
+    },
+    /// List all invitations.
+    Invitations,
+    /// Cancel an invitation.
+    Uninvite { number: u32 },
 }
 
 /// The socket in a coordinator's data folder.
@@ -61,6 +77,8 @@ pub(crate) struct ControlSocket<'a> {
     pub(crate) stop: &'a StopSwitch,
     /// The governance key that the coordinator's policy pins.
     pub(crate) governance_key: PublicBytes,
+    /// Invitations and what came of them.
+    pub(crate) invitations: Invitations,
     /// The round settings until an edition brings others.
     pub(crate) settings: RoundSettings,
 }
@@ -115,6 +133,12 @@ impl ControlSocket<'_> {
             OperatorRequest::Edition { file, signature, settings } => {
                 self.begin_edition(&file, &signature, settings.as_deref()).await?
             }
+            // They are none of the rounds' business.
+            OperatorRequest::Invite { address, valid_hours, roles } => {
+                return self.invitations.invite(address, valid_hours, roles);
+            }
+            OperatorRequest::Invitations => return Ok(self.invitations.list()),
+            OperatorRequest::Uninvite { number } => return self.invitations.cancel(number),
         };
         Ok(status_json(&status))
     }

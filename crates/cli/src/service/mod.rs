@@ -3,6 +3,7 @@
 pub(crate) mod config_command;
 pub(crate) mod config_file;
 pub(crate) mod control_socket;
+pub(crate) mod invitations;
 pub(crate) mod log;
 mod systemd;
 

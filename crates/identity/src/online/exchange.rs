@@ -197,6 +197,14 @@ pub enum EnrolmentRefusal {
 }
 
 impl EnrolmentAnswer {
+    /// Why nothing was kept, if it was not.
+    pub fn refusal(&self) -> Option<&EnrolmentRefusal> {
+        match self {
+            Self::Refused(why) => Some(why),
+            Self::Kept(_) | Self::Listed(_) => None,
+        }
+    }
+
     /// The answer's bytes.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)

@@ -2,6 +2,7 @@
 
 mod control;
 mod ending;
+mod enrolment;
 mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
 
 use control::NextEdition;
 use ending::ASK_WITHIN;
+use enrolment::Entrance;
 use pace::{NextTask, Pace};
 
 pub use control::{ControlCommand, ControlRequest, ControlSender, ServerStatus};
@@ -62,26 +64,20 @@ pub async fn run(
     mut control: mpsc::Receiver<ControlRequest>,
     events: &mut (dyn FnMut(ServerEvent) + Send),
 ) -> Result<(), ServerError> {
-    let mut listener: Option<Listener> = None;
+    let mut entrance: Option<Entrance> = None;
     loop {
         let roster = roster(&config)?;
         let (links, mut reports) = Links::new(LinkLimits::new(&config));
         let mut server = Server::start(&config, links, events)?;
-        let listener = match &mut listener {
-            Some(listener) => {
-                listener.replace_roster(roster);
-                listener
+        let entrance = match &mut entrance {
+            Some(entrance) => {
+                entrance.listener.replace_roster(roster);
+                entrance
             }
-            None => {
-                let bound = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
-                let address =
-                    bound.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
-                (server.events)(ServerEvent::Listening(address));
-                listener.insert(bound)
-            }
+            None => entrance.insert(Entrance::open(&config, roster, server.events)?),
         };
         ending_soon(&config).into_iter().map(ServerEvent::Warning).for_each(&mut *server.events);
-        let Some(next) = server.serve(listener, &mut reports, &mut control).await? else { return Ok(()) };
+        let Some(next) = server.serve(entrance, &mut reports, &mut control).await? else { return Ok(()) };
         let num_rounds = server.num_rounds;
         // Before the journal goes on in the new epoch: a restart needs both files then.
         keep_next(&config.folder, &next.epoch, &next.settings)
@@ -176,10 +172,11 @@ impl Server<'_> {
     /// Serves the parties until the program ends, or until the next edition begins, which is the result.
     async fn serve(
         &mut self,
-        listener: &mut Listener,
+        entrance: &mut Entrance,
         reports: &mut mpsc::Receiver<LinkReport>,
         control: &mut mpsc::Receiver<ControlRequest>,
     ) -> Result<Option<NextEdition>, ServerError> {
+        let Entrance { listener, visits } = entrance;
         let mut stop = self.config.stop.clone();
         loop {
             let wake = match self.next_task()? {
@@ -203,6 +200,7 @@ impl Server<'_> {
                     self.stop().await;
                     return Ok(None);
                 }
+                Some(visit) = visits.recv() => self.answer_visit(visit),
                 Some(request) = control.recv() => {
                     if let Some(next) = self.answer(request) {
                         self.close_for_edition().await;

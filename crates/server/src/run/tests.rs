@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use cloister_cluster::consortium::{TestConsortium, party, with_parties};
 use cloister_cluster::plan::{model, template};
+use cloister_identity::online::EnrolmentDesk;
 use cloister_params::id::Digest;
 use cloister_transport::{
     FrameReceiver, FrameSender, Identity, LinkError, StopSignal, TransportSettings, Validity, connect,
@@ -35,7 +36,8 @@ impl Site {
             party.certificate.0 = identities[number as usize].fingerprint().0;
             party
         };
-        let TestConsortium { epoch, keys, .. } = with_parties((1..=5).map(enrolled).collect());
+        let folder = scratch(name);
+        let TestConsortium { epoch, keys, governance } = with_parties((1..=5).map(enrolled).collect());
         let settings = template(2, 4, 1);
         let config = ServerConfig {
             epoch,
@@ -50,7 +52,8 @@ impl Site {
             stop: StopSignal::never(),
             reconnect_within: LONG,
             transport: TransportSettings::default(),
-            folder: scratch(name),
+            desk: Arc::new(EnrolmentDesk::open(&folder, governance).expect("a new folder")),
+            folder,
         };
         Self { config, identities }
     }

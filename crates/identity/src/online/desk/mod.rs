@@ -99,6 +99,26 @@ struct Visit {
     now: SystemTime,
 }
 
+/// Why nothing was kept.
+#[derive(Debug)]
+enum Rejection {
+    Refused(EnrolmentRefusal),
+    /// This machine could not keep it.
+    Fault(DeskError),
+}
+
+impl From<EnrolmentRefusal> for Rejection {
+    fn from(why: EnrolmentRefusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<DeskError> for Rejection {
+    fn from(fault: DeskError) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 impl EnrolmentDesk {
     /// Opens the desk in a coordinator's data folder. `governance_key` is the one that the coordinator's policy pins.
     ///
@@ -166,57 +186,64 @@ impl EnrolmentDesk {
         now: SystemTime,
     ) -> Result<DeskOutcome, RequestError> {
         let request = EnrolmentRequest::decode(request)?;
-        let refused = |why| DeskOutcome { answer: EnrolmentAnswer::Refused(why), kept: None, fault: None };
+        let taken = self.take(&request, Visit { presented, now }, epoch);
+        Ok(taken.unwrap_or_else(|rejection| {
+            let (why, fault) = match rejection {
+                Rejection::Refused(why) => (why, None),
+                Rejection::Fault(fault) => (EnrolmentRefusal::Unavailable, Some(fault)),
+            };
+            DeskOutcome { answer: EnrolmentAnswer::Refused(why), kept: None, fault }
+        }))
+    }
+
+    /// Keeps the enrolment file of a request if it is new, and says how the enrolment stands.
+    fn take(
+        &self,
+        request: &EnrolmentRequest,
+        visit: Visit,
+        epoch: &Epoch,
+    ) -> Result<DeskOutcome, Rejection> {
         let mut book = self.book();
         let mut next = book.clone();
         // CONS-13: before anything that costs more than a hash.
-        let Some(entry) = next.find(request.token.digest()) else {
-            return Ok(refused(EnrolmentRefusal::Unknown));
-        };
-        let checked = check(entry, &request.enrolment, Visit { presented, now }, epoch.consortium());
-        let enrolment = match checked {
-            Ok(enrolment) => enrolment,
-            Err(why) => return Ok(refused(why)),
-        };
+        let entry = next.find(request.token.digest()).ok_or(EnrolmentRefusal::Unknown)?;
+        let consortium = epoch.consortium();
+        let enrolment = check(entry, &request.enrolment, visit, consortium)?;
         let mut kept = None;
-        if entry.used.is_none() {
-            match self.keep(entry, &enrolment, &request.enrolment, now) {
-                Ok(file) => kept = Some(file),
-                Err(fault) => {
-                    return Ok(DeskOutcome { fault: Some(fault), ..refused(EnrolmentRefusal::Unavailable) });
-                }
+        let used = match &entry.used {
+            Some(used) => used.clone(),
+            None => {
+                let (file, used) = self.keep(entry, &enrolment, &request.enrolment, visit.now)?;
+                kept = Some(file);
+                entry.used = Some(used.clone());
+                // Before the answer, or a restart would accept the token again.
+                self.write_book(&next)?;
+                *book = next;
+                used
             }
-        }
-        let kept_at = entry.used.as_ref().map_or(0, |used| used.at);
-        if kept.is_some() {
-            // Before the answer, or a restart would accept the token again.
-            if let Err(fault) = self.write_book(&next) {
-                return Ok(DeskOutcome { fault: Some(fault), ..refused(EnrolmentRefusal::Unavailable) });
-            }
-            *book = next;
-        }
-        let answer = match is_listed(&enrolment, epoch.consortium()) {
-            true => {
-                let (text, signature) = (epoch.text().to_owned(), epoch.signature());
-                EnrolmentAnswer::Listed(SignedEdition::new(self.governance_key.0, text, signature))
-            }
-            false => EnrolmentAnswer::Kept(Receipt {
-                enrolment: enrolment.digest(),
-                kept_at,
-                consortium: epoch.consortium().name().to_owned(),
-            }),
         };
-        Ok(DeskOutcome { answer, kept, fault: None })
+        if is_listed(&enrolment, consortium) {
+            let edition =
+                SignedEdition::new(self.governance_key.0, epoch.text().to_owned(), epoch.signature());
+            // Nobody need add the party, so the operator is not told of the file.
+            return Ok(DeskOutcome { answer: EnrolmentAnswer::Listed(edition), kept: None, fault: None });
+        }
+        let receipt = Receipt {
+            enrolment: enrolment.digest(),
+            kept_at: used.at,
+            consortium: consortium.name().to_owned(),
+        };
+        Ok(DeskOutcome { answer: EnrolmentAnswer::Kept(receipt), kept, fault: None })
     }
 
-    /// Writes the enrolment file, and notes it in the invitation.
+    /// Writes the enrolment file. The invitation must be noted as used afterwards.
     fn keep(
         &self,
-        entry: &mut Entry,
+        entry: &Entry,
         enrolment: &Enrolment,
         text: &str,
         now: SystemTime,
-    ) -> Result<KeptEnrolment, DeskError> {
+    ) -> Result<(KeptEnrolment, Use), DeskError> {
         let name = enrolment.applicant().name.clone();
         let folder = self.folder.join(ENROLMENTS);
         let file = format!("{}-{}.toml", for_file_name(&name), entry.number);
@@ -224,8 +251,8 @@ impl EnrolmentDesk {
         let written = cloister_storage::create_folder(&folder).and_then(|()| write(&path, text));
         written.map_err(|source| DeskError::Io { what: "write", path: path.clone(), source })?;
         let digest = PublicBytes(enrolment.digest().0);
-        entry.used = Some(Use { name: name.clone(), enrolment: digest, file, at: seconds(now) });
-        Ok(KeptEnrolment { name, fingerprint: enrolment.fingerprint(), path })
+        let used = Use { name: name.clone(), enrolment: digest, file, at: seconds(now) };
+        Ok((KeptEnrolment { name, fingerprint: enrolment.fingerprint(), path }, used))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

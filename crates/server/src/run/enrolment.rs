@@ -1,0 +1,59 @@
+//! Where peers come in, and enrolments over the network. A party that enrols has no link, and nothing that it sends
+//! reaches the coordinator of rounds (`WIRE-10`).
+
+use std::time::SystemTime;
+
+use cloister_transport::{EnrolmentVisit, Listener, Roster};
+use tokio::sync::mpsc;
+
+use super::Server;
+use crate::config::{ServerConfig, ServerEvent};
+use crate::error::ServerError;
+
+/// The listener, and where the requests of parties come that are in no roster.
+pub(super) struct Entrance {
+    pub(super) listener: Listener,
+    pub(super) visits: mpsc::Receiver<EnrolmentVisit>,
+}
+
+impl Entrance {
+    /// Listens at the address of the configuration.
+    pub(super) fn open(
+        config: &ServerConfig,
+        roster: Roster,
+        events: &mut (dyn FnMut(ServerEvent) + Send),
+    ) -> Result<Self, ServerError> {
+        let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
+        let visits = listener.serve_enrolments();
+        let address =
+            listener.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
+        events(ServerEvent::Listening(address));
+        Ok(Self { listener, visits })
+    }
+}
+
+impl Server<'_> {
+    /// Answers an enrolment request. Whatever comes of it, the rounds go on.
+    pub(super) fn answer_visit(&mut self, visit: EnrolmentVisit) {
+        let (address, epoch) = (visit.address, &self.config.epoch);
+        let outcome = self.config.desk.answer(&visit.request, visit.certificate, epoch, SystemTime::now());
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            // Dropping the visit sends the peer away.
+            Err(error) => {
+                (self.events)(ServerEvent::EnrolmentRefused { address, reason: error.to_string() });
+                return;
+            }
+        };
+        if let Some(kept) = outcome.kept {
+            (self.events)(ServerEvent::EnrolmentKept(kept));
+        }
+        if let Some(fault) = outcome.fault {
+            (self.events)(ServerEvent::Warning(format!("an enrolment was not kept: {fault}")));
+        }
+        if let Some(why) = outcome.answer.refusal() {
+            (self.events)(ServerEvent::EnrolmentRefused { address, reason: why.to_string() });
+        }
+        visit.answer(outcome.answer.encode());
+    }
+}
