@@ -140,6 +140,8 @@ pub enum ServerEvent {
     EnrolmentRefused {
         /// Where the party came from.
         address: SocketAddr,
+        /// Whether nothing shows that it was invited: so does whatever knocks at a public port.
+        is_strangers: bool,
         /// Why.
         reason: String,
     },

@@ -15,6 +15,7 @@ pub(super) fn level(event: &ServerEvent) -> Level {
         ServerEvent::Unexpected(..) => Level::DEBUG,
         // Scanners come to a public TCP port at any hour.
         ServerEvent::PeerRefused(why) if why.is_strangers() => Level::DEBUG,
+        ServerEvent::EnrolmentRefused { is_strangers: true, .. } => Level::DEBUG,
         ServerEvent::Disconnected(..)
         | ServerEvent::PeerRefused(_)
         | ServerEvent::Fault(..)
@@ -63,7 +64,7 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
             "event": "enrolment", "name": kept.name, "fingerprint": kept.fingerprint.to_string(),
             "file": kept.path
         }),
-        ServerEvent::EnrolmentRefused { address, reason } => {
+        ServerEvent::EnrolmentRefused { address, reason, .. } => {
             json!({"event": "enrolment_refused", "address": address.to_string(), "reason": reason})
         }
         ServerEvent::PeerRefused(why) => json!({"event": "peer_refused", "reason": why.to_string()}),
@@ -184,7 +185,7 @@ pub(super) fn to_text(event: &ServerEvent) -> String {
             kept.name,
             kept.path.display()
         ),
-        ServerEvent::EnrolmentRefused { address, reason } => {
+        ServerEvent::EnrolmentRefused { address, reason, .. } => {
             format!("rejected an enrolment from {address}: {reason}")
         }
         ServerEvent::PeerRefused(why) => why.to_string(),

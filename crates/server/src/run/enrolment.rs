@@ -3,6 +3,7 @@
 
 use std::time::SystemTime;
 
+use cloister_identity::online::EnrolmentRefusal;
 use cloister_transport::{EnrolmentVisit, Listener, Roster};
 use tokio::sync::mpsc;
 
@@ -41,7 +42,8 @@ impl Server<'_> {
             Ok(outcome) => outcome,
             // Dropping the visit sends the peer away.
             Err(error) => {
-                (self.events)(ServerEvent::EnrolmentRefused { address, reason: error.to_string() });
+                let reason = error.to_string();
+                (self.events)(ServerEvent::EnrolmentRefused { address, is_strangers: true, reason });
                 return;
             }
         };
@@ -52,7 +54,8 @@ impl Server<'_> {
             (self.events)(ServerEvent::Warning(format!("an enrolment was not kept: {fault}")));
         }
         if let Some(why) = outcome.answer.refusal() {
-            (self.events)(ServerEvent::EnrolmentRefused { address, reason: why.to_string() });
+            let (is_strangers, reason) = (*why == EnrolmentRefusal::Unknown, why.to_string());
+            (self.events)(ServerEvent::EnrolmentRefused { address, is_strangers, reason });
         }
         visit.answer(outcome.answer.encode());
     }

@@ -3,10 +3,15 @@ use std::sync::{Arc, Mutex};
 
 use cloister_cluster::consortium::{TestConsortium, party, with_parties};
 use cloister_cluster::plan::{model, template};
-use cloister_identity::online::EnrolmentDesk;
+use cloister_crypto::sign::SigningKey;
+use cloister_identity::enrolment::{Applicant, Enrolment, EnrolmentRole};
+use cloister_identity::online::{
+    EnrolmentAnswer, EnrolmentDesk, EnrolmentRefusal, EnrolmentRequest, InvitationToken,
+};
 use cloister_params::id::Digest;
 use cloister_transport::{
     FrameReceiver, FrameSender, Identity, LinkError, StopSignal, TransportSettings, Validity, connect,
+    hand_in,
 };
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -147,4 +152,62 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
     assert_eq!(size(), connected, "a request for the model is not");
     drop((other, receiver));
     std::fs::remove_dir_all(&site.config.folder).expect("it was written");
+}
+
+/// CONS-13, WIRE-10
+#[tokio::test]
+async fn an_enrolment_leaves_the_rounds_as_they_are_and_a_strangers_leaves_no_trace() {
+    let site = Site::new("enrolment");
+    let (folder, desk) = (site.config.folder.clone(), site.config.desk.clone());
+    let coordinator = site.identities[0].fingerprint();
+    let hospital = Identity::generate("north", Validity::unlimited()).expect("randomness");
+    let applicant = Applicant {
+        name: "north".into(),
+        organisation: "North".into(),
+        roles: vec![EnrolmentRole::Member, EnrolmentRole::Custodian],
+    };
+    let enrolment =
+        Enrolment::write(&applicant, &hospital, &SigningKey::from_seed(&[77; 32])).expect("sound");
+    let (reported, listening) = (Arc::<Mutex<Vec<ServerEvent>>>::default(), Arc::<Mutex<_>>::default());
+    let (shown, bound) = (reported.clone(), listening.clone());
+    let mut events = move |event: ServerEvent| match event {
+        ServerEvent::Listening(address) => *bound.lock().expect("no panic") = Some(address),
+        event => shown.lock().expect("no panic").push(event),
+    };
+    let (_operator, control) = mpsc::channel(1);
+    let mut running = Box::pin(run(site.config, control, &mut events));
+    let ask = async |token: [u8; 16]| {
+        while listening.lock().expect("no panic").is_none() {
+            tokio::task::yield_now().await;
+        }
+        let address = listening.lock().expect("no panic").expect("bound");
+        let request = EnrolmentRequest { token: InvitationToken::new(token), enrolment: enrolment.clone() };
+        let request = request.encode().expect("it fits");
+        let settings = TransportSettings::default();
+        let answer = hand_in(address, &hospital, coordinator, &request, &settings);
+        EnrolmentAnswer::decode(&answer.await.expect("an answer")).expect("this version's")
+    };
+    let journal = || std::fs::read(folder.join("journal")).expect("it is there");
+    let asking = async {
+        let refused = ask([1; 16]).await;
+        assert_eq!(refused, EnrolmentAnswer::Refused(EnrolmentRefusal::Unknown));
+        assert!(!folder.join("enrolments").exists() && !folder.join("invitations.toml").exists());
+        let (before, now) = (journal(), SystemTime::now());
+        let expires = now + LONG;
+        desk.invite(&InvitationToken::new([1; 16]), applicant.roles.clone(), expires, now).expect("room");
+        assert!(matches!(ask([1; 16]).await, EnrolmentAnswer::Kept(_)));
+        assert_eq!(journal(), before);
+    };
+    tokio::select! {
+        () = asking => {}
+        ended = &mut running => panic!("{ended:?}"),
+    }
+    let reported = reported.lock().expect("no panic");
+    let is_strangers =
+        |event: &&ServerEvent| matches!(event, ServerEvent::EnrolmentRefused { is_strangers: true, .. });
+    let is_kept =
+        |event: &&ServerEvent| matches!(event, ServerEvent::EnrolmentKept(kept) if kept.name == "north");
+    let counts = (reported.iter().filter(is_strangers).count(), reported.iter().filter(is_kept).count());
+    assert_eq!(counts, (1, 1), "{reported:?}");
+    std::fs::remove_dir_all(&folder).expect("it was written");
 }
