@@ -1,6 +1,6 @@
 //! The configuration that a hospital's loop starts from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,16 +107,31 @@ impl ClientConfig {
 
     /// The journal's file: one for each epoch.
     pub(crate) fn journal(&self) -> PathBuf {
-        self.folder.join(format!("journal-{}", &self.epoch.digest().to_string()[..16]))
+        journal_path(&self.folder, &self.epoch)
     }
 
     /// The file of what this party helped to open. All epochs share one.
     pub(crate) fn openings(&self) -> PathBuf {
-        self.folder.join("openings")
+        openings_path(&self.folder)
     }
 
     /// The privacy ledger's file. All epochs share one: what was released stays spent under the next consortium file.
     pub(crate) fn ledger(&self) -> PathBuf {
-        self.folder.join("privacy-ledger")
+        ledger_path(&self.folder)
     }
+}
+
+/// The journal of this epoch in a hospital's data folder. The program that uses the folder has locked it.
+pub fn journal_path(folder: &Path, epoch: &Epoch) -> PathBuf {
+    folder.join(format!("journal-{}", &epoch.digest().to_string()[..16]))
+}
+
+/// The file of what a hospital helped to open, in its data folder.
+pub fn openings_path(folder: &Path) -> PathBuf {
+    folder.join("openings")
+}
+
+/// The privacy ledger in a hospital's data folder.
+pub fn ledger_path(folder: &Path) -> PathBuf {
+    folder.join("privacy-ledger")
 }

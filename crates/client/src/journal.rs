@@ -43,6 +43,15 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Checks the journal at a path, which another process may be using, and returns the number of its records. The file
+    /// is neither made, locked nor changed.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn verify(path: &Path) -> Result<usize, JournalError> {
+        Ok(RecordFile::verify(path, CHAIN, parse)?.len())
+    }
+
     /// The bodies that were signed so far, in order.
     pub fn signed(&self) -> &[SignedRecord] {
         &self.signed
@@ -160,12 +169,14 @@ mod tests {
         // The first eleven digits of the next line's digest.
         let torn = std::fs::read_to_string(&path).expect("there") + "0123456789a";
         std::fs::write(&path, torn).expect("writable");
+        assert_eq!(Journal::verify(&path).expect("readable"), 3);
         let mut back = Journal::open(&path).expect("readable");
         assert_eq!(back.signed(), [record]);
         assert_eq!(back.last_announced(), Some(Round(3)));
         assert_eq!(back.last_charge(), Some(Digest([9; 32])));
         back.keep_announced(Round(4)).expect("writable");
         assert!(matches!(Journal::open(&path), Err(JournalError::InUse(_))), "one program at a time");
+        assert_eq!(Journal::verify(&path).expect("a look needs no lock"), 4);
         drop(back);
         assert_eq!(Journal::open(&path).expect("readable").last_announced(), Some(Round(4)));
         std::fs::remove_file(path).expect("there");
@@ -204,6 +215,7 @@ mod tests {
                 let mut bytes = whole.clone();
                 bytes[place] ^= change;
                 std::fs::write(&path, &bytes).expect("writable");
+                assert!(matches!(Journal::verify(&path), Err(JournalError::Broken { .. })), "{place}");
                 assert!(matches!(Journal::open(&path), Err(JournalError::Broken { .. })), "{place}");
                 assert_eq!(std::fs::read(&path).expect("there"), bytes, "{place}: the file is as it was");
             }

@@ -33,6 +33,15 @@ pub(crate) struct OpeningsFile {
     openings: OpeningHistory,
 }
 
+/// Checks the file of openings at a path, which another process may be using, and returns the number of its records.
+/// The file is neither made, locked nor changed.
+///
+/// # Errors
+/// See [`JournalError`].
+pub fn verify_openings(path: &Path) -> Result<usize, JournalError> {
+    Ok(RecordFile::verify(path, CHAIN, read)?.len())
+}
+
 impl OpeningsFile {
     /// Opens or creates the file.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use cloister_storage::chain::LineChain;
+use cloister_storage::chain::{ChainedLines, LineChain};
 use thiserror::Error;
 
 /// Why a file of records cannot be used.
@@ -85,16 +85,24 @@ impl RecordFile {
         Ok((records, texts.into_iter().skip(FIRST_RECORD - 1).collect()))
     }
 
+    /// Reads the records of a file that another process may be using. The file is neither made, locked nor changed, and
+    /// a line that is being written counts as cut off.
+    pub(crate) fn verify<T>(
+        path: &Path,
+        chain: LineChain,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, JournalError> {
+        let bytes = std::fs::read(path).map_err(io_error(path))?;
+        let chained = read_chain(path, chain, &bytes)?;
+        parse_records(path, chained.lines.into_iter().map(|(_, text)| text).skip(FIRST_RECORD - 1), read)
+    }
+
     /// The texts of all whole lines. Cuts off what a crash left behind them, and leaves the file's position at its end
     /// for appending.
     fn read(&mut self) -> Result<Vec<String>, JournalError> {
         let mut bytes = Vec::new();
         self.file.read_to_end(&mut bytes).map_err(io_error(&self.path))?;
-        let chained = self.chain.read(Some(FIRST), &bytes).map_err(|broken| JournalError::Broken {
-            path: self.path.clone(),
-            line: broken.line,
-            why: broken.why,
-        })?;
+        let chained = read_chain(&self.path, self.chain, &bytes)?;
         // Or the next record would continue the torn line.
         self.file
             .set_len(chained.length as u64)
@@ -110,12 +118,7 @@ impl RecordFile {
         lines: &[String],
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, JournalError> {
-        let mut records = Vec::with_capacity(lines.len());
-        for (line, text) in (FIRST_RECORD..).zip(lines) {
-            let not_a_record = || JournalError::Record { path: self.path.clone(), line, text: text.clone() };
-            records.push(read(text).ok_or_else(not_a_record)?);
-        }
-        Ok(records)
+        parse_records(&self.path, lines.iter().map(String::as_str), read)
     }
 
     /// Appends a line. It is on disk when this returns.
@@ -132,6 +135,27 @@ impl RecordFile {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn read_chain<'a>(path: &Path, chain: LineChain, bytes: &'a [u8]) -> Result<ChainedLines<'a>, JournalError> {
+    chain.read(Some(FIRST), bytes).map_err(|broken| JournalError::Broken {
+        path: path.to_path_buf(),
+        line: broken.line,
+        why: broken.why,
+    })
+}
+
+fn parse_records<'a, T>(
+    path: &Path,
+    texts: impl Iterator<Item = &'a str>,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, JournalError> {
+    let mut records = Vec::new();
+    for (line, text) in (FIRST_RECORD..).zip(texts) {
+        let not_a_record = || JournalError::Record { path: path.to_path_buf(), line, text: text.to_owned() };
+        records.push(read(text).ok_or_else(not_a_record)?);
+    }
+    Ok(records)
 }
 
 /// What makes a system error a journal's.

@@ -46,6 +46,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 pub mod chain;
+mod folder;
+
+pub use folder::{FileLock, FolderState, free_space};
 
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;

@@ -120,7 +120,7 @@ pub use enrolling::EnrolmentVisit;
 pub use frame::MAX_FRAME;
 pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
 pub use link_error::{LinkError, commands_terminals, printable};
-pub use listener::Listener;
+pub use listener::{Listener, check_port};
 pub use listener_error::{AcceptError, BindError};
 pub use probe_answer::{ProbeAnswer, ProgramVersion};
 pub use proxy::{Proxy, ProxyPassword, ProxyPasswordError};

@@ -183,6 +183,19 @@ impl Drop for Listener {
     }
 }
 
+/// Checks that a coordinator could listen at an address over this carrier: listens for a moment, and accepts nobody. It
+/// must be called within a tokio runtime.
+///
+/// # Errors
+/// See [`BindError`].
+pub fn check_port(carrier: Carrier, address: SocketAddr) -> Result<(), BindError> {
+    let bound = match carrier {
+        Carrier::Quic => socket::bind(address).map(drop),
+        Carrier::Tcp => socket::listen(address).map(drop),
+    };
+    bound.map_err(|source| BindError::new(carrier, address, source))
+}
+
 type Sockets = (Option<Endpoint>, Option<TcpListener>);
 
 fn bind_both(

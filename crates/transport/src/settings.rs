@@ -35,7 +35,7 @@ pub enum Carriers {
 
 impl Carriers {
     /// Whether this carrier may be used.
-    pub(crate) fn include(self, carrier: Carrier) -> bool {
+    pub fn include(self, carrier: Carrier) -> bool {
         match self {
             Self::Auto => true,
             Self::Quic => carrier == Carrier::Quic,

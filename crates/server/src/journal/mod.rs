@@ -115,7 +115,7 @@ impl RoundJournal {
     ) -> Result<(Self, Option<JournalContent>), RoundJournalError> {
         let path = folder.join(NAME);
         let lock = cloister_storage::create_folder(folder)
-            .and_then(|()| cloister_storage::open(&folder.join("lock")))
+            .and_then(|()| cloister_storage::open(&lock_path(folder)))
             .map_err(|source| RoundJournalError::Io { path: path.clone(), source })?;
         // Locked before the journal is read, because the other coordinator may be replacing it.
         lock.try_lock().map_err(|_| RoundJournalError::InUse(folder.to_path_buf()))?;
@@ -124,8 +124,8 @@ impl RoundJournal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((journal, None)),
             other => other.map_err(|source| journal.failed(source))?,
         };
-        let (records, whole) = journal.records(&bytes)?;
-        let content = journal.interpret(&records, bytes.len() - whole)?;
+        let content = read_content(&path, &bytes)?;
+        let whole = bytes.len() - content.torn;
         // Checked before the file is opened for writing: another epoch's journal keeps even its torn end.
         if content.beginning.epoch != epoch && Some(content.beginning.epoch) != before {
             return Err(RoundJournalError::Epoch { path, got: content.beginning.epoch, expected: epoch });
@@ -133,33 +133,6 @@ impl RoundJournal {
         let file = open_at_end(&path, whole as u64).map_err(|source| journal.failed(source))?;
         journal.file = Some(file);
         Ok((journal, Some(content)))
-    }
-
-    /// The whole records at the beginning of a journal, and how many bytes they take.
-    fn records<'a>(&self, bytes: &'a [u8]) -> Result<(Vec<&'a [u8]>, usize), RoundJournalError> {
-        let (mut records, mut rest) = (Vec::new(), bytes);
-        while let Some((record, after)) =
-            next_record(rest).map_err(|why| self.wrong_record(records.len() + 1, why.to_owned()))?
-        {
-            records.push(record);
-            rest = after;
-        }
-        Ok((records, bytes.len() - rest.len()))
-    }
-
-    fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<JournalContent, RoundJournalError> {
-        let (beginning, input_records) = decode_beginning(records)
-            .ok_or_else(|| self.wrong_record(1, "it is not the beginning of a round".into()))?;
-        let first = 1 + records.len() - input_records.len();
-        let mut inputs = Vec::with_capacity(input_records.len());
-        for (number, bytes) in (first..).zip(input_records) {
-            inputs.push(Input::decode(bytes).map_err(|error| self.wrong_record(number, error.to_string()))?);
-        }
-        Ok(JournalContent { beginning, inputs, torn })
-    }
-
-    fn wrong_record(&self, record: usize, why: String) -> RoundJournalError {
-        RoundJournalError::Record { path: self.path(), record, why }
     }
 
     /// Replaces the journal by one that begins with the next round. It is on disk when this returns, and the
@@ -190,8 +163,7 @@ impl RoundJournal {
     pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), RoundJournalError> {
         // Read back, because inputs of an earlier run are in the file alone.
         let bytes = fs::read(self.path()).map_err(|source| self.failed(source))?;
-        let (records, _) = self.records(&bytes)?;
-        let content = self.interpret(&records, 0)?;
+        let content = read_content(&self.path(), &bytes)?;
         let mut remaining = Vec::with_capacity(content.inputs.len());
         for (input, now) in content.inputs {
             remaining.extend(erasure.keep(input).into_iter().map(|input| input.encode(now)));
@@ -229,6 +201,45 @@ impl RoundJournal {
     fn failed(&self, source: io::Error) -> RoundJournalError {
         RoundJournalError::Io { path: self.path(), source }
     }
+}
+
+/// Checks the journal in a coordinator's folder, and returns the number of rounds with sums before the round in it;
+/// `None` if no round has begun. Nothing is made, locked or changed, so that a running coordinator may use the folder.
+///
+/// # Errors
+/// [`RoundJournalError::Io`] or [`RoundJournalError::Record`].
+pub fn verify_journal(folder: &Path) -> Result<Option<u64>, RoundJournalError> {
+    let path = folder.join(NAME);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|source| RoundJournalError::Io { path: path.clone(), source })?,
+    };
+    Ok(Some(read_content(&path, &bytes)?.beginning.closed_rounds))
+}
+
+/// The file that a running coordinator has locked in its folder.
+pub fn lock_path(folder: &Path) -> PathBuf {
+    folder.join("lock")
+}
+
+/// What the whole records of a journal say. What follows them was cut off while it was written.
+fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJournalError> {
+    let wrong = |record, why| RoundJournalError::Record { path: path.to_path_buf(), record, why };
+    let (mut records, mut rest) = (Vec::new(), bytes);
+    while let Some((record, after)) =
+        next_record(rest).map_err(|why| wrong(records.len() + 1, why.to_owned()))?
+    {
+        records.push(record);
+        rest = after;
+    }
+    let (beginning, input_records) = decode_beginning(&records)
+        .ok_or_else(|| wrong(1, "it is not the beginning of a round".to_owned()))?;
+    let first = 1 + records.len() - input_records.len();
+    let mut inputs = Vec::with_capacity(input_records.len());
+    for (number, bytes) in (first..).zip(input_records) {
+        inputs.push(Input::decode(bytes).map_err(|error| wrong(number, error.to_string()))?);
+    }
+    Ok(JournalContent { beginning, inputs, torn: rest.len() })
 }
 
 /// Opens a journal for appending after its whole records, which take this many bytes.

@@ -105,6 +105,7 @@ fn a_journal_that_was_cut_is_used_and_one_with_a_changed_byte_is_refused_and_kep
             let mut bytes = whole.clone();
             bytes[place] ^= change;
             fs::write(&path, &bytes).expect("writable");
+            assert!(matches!(verify_journal(&folder), Err(RoundJournalError::Record { .. })), "{place}");
             let refused = RoundJournal::open(&folder, EPOCH, None).map(|_| ());
             assert!(matches!(refused, Err(RoundJournalError::Record { .. })), "{place}: {refused:?}");
             assert_eq!(fs::read(&path).expect("there"), bytes, "{place}: the file is as it was");
@@ -173,6 +174,9 @@ fn a_folder_in_use_or_of_another_epoch_or_damaged_is_refused() {
     written(&folder);
     let (journal, _) = RoundJournal::open(&folder, EPOCH, None).expect("readable");
     assert!(matches!(RoundJournal::open(&folder, EPOCH, None), Err(RoundJournalError::InUse(_))));
+    let closed_rounds = verify_journal(&folder).expect("a look needs no lock");
+    assert_eq!(closed_rounds, Some(beginning().closed_rounds));
+    assert_eq!(verify_journal(&folder.join("nowhere")).expect("no round has begun"), None);
     drop(journal);
     let next =
         RoundJournal::open(&folder, Digest([2; 32]), Some(EPOCH)).map(|(_, content)| content.is_some());
