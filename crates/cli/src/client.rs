@@ -22,23 +22,23 @@ use crate::party::{self, PartyFlags};
 #[derive(Debug, Args)]
 pub(crate) struct ClientArguments {
     #[command(flatten)]
-    party: PartyFlags,
+    pub(crate) party: PartyFlags,
     #[command(flatten)]
-    member: MemberFlags,
+    pub(crate) member: MemberFlags,
 }
 
 /// What a member needs beyond what every party needs.
 #[derive(Debug, Args)]
-struct MemberFlags {
+pub(crate) struct MemberFlags {
     /// The task file: the base model, what is trained of it, and what it learns.
     #[arg(long)]
-    task: PathBuf,
+    pub(crate) task: PathBuf,
     /// The initial parameters that the consortium agreed on.
     #[arg(long)]
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
     #[arg(long, env = "CLOISTER_BASE_MODEL")]
-    base_model: PathBuf,
+    pub(crate) base_model: PathBuf,
     /// Store only each layer's input for the backward pass of a published model, and compute the rest again: less memory, a
     /// third more time.
     #[arg(long)]
@@ -62,11 +62,11 @@ struct MemberFlags {
     #[arg(long, default_value = "0/1", value_parser = parse_part)]
     evaluate: (usize, usize),
     #[command(flatten)]
-    windows: WindowFlags,
+    pub(crate) windows: WindowFlags,
     #[command(flatten)]
-    compute: ComputeFlags,
+    pub(crate) compute: ComputeFlags,
     #[command(flatten)]
-    trainer: TrainerFlags,
+    pub(crate) trainer: TrainerFlags,
     /// After the last round, train on this hospital's notes alone too, for comparison.
     #[arg(long, requires = "until_finished")]
     compare_local: bool,
@@ -88,6 +88,11 @@ pub(crate) struct TrainerFlags {
 }
 
 impl TrainerFlags {
+    /// Whether they name a program.
+    pub(crate) fn has_program(&self) -> bool {
+        self.trainer_cmd.is_some()
+    }
+
     /// The program that they name, if any, whose jobs have their folder below `data`.
     pub(crate) fn program(self, data: &Path) -> Result<Option<TrainerProgram>, Failure> {
         let Some(text) = self.trainer_cmd else { return Ok(None) };
@@ -140,16 +145,25 @@ impl MemberFlags {
         let task = read_text(&self.task)?;
         let agreed = Task::parse(&task)
             .map_err(|error| Failure::config(format!("{}: {error}", self.task.display())))?;
-        let training = TrainingConfig {
-            task: agreed,
-            base_model: self.base_model,
+        Ok(Participation::Member(Box::new(MemberPart {
+            // Of the file's bytes, not of the parsed task: members must agree on a file that they can compare.
+            task: digest(Domain::Task, &[task.as_bytes()]),
+            model: load_model(&self.model)?,
+            training: self.training(agreed, party)?,
+        })))
+    }
+
+    /// How and on what the hospital trains this task.
+    pub(crate) fn training(&self, task: Task, party: &PartyFlags) -> Result<TrainingConfig, Failure> {
+        Ok(TrainingConfig {
+            task,
+            base_model: self.base_model.clone(),
             precision: self.compute.precision.into(),
             recompute_layers: self.recompute_layers,
-            notes: NotesFile { path: self.notes, encoding: self.encoding, group_by: self.group_by },
-            // Nobody trains on held-out notes, so it does not matter which rows are one record.
-            held_out: NotesFile { path: self.held_out, encoding: self.encoding, group_by: None },
+            notes: self.notes_file(),
+            held_out: self.held_out_file(),
             windows: self.windows.into(),
-            program: self.trainer.program(&party.data)?,
+            program: self.trainer.clone().program(&party.data)?,
             part: self.evaluate.0,
             parts: self.evaluate.1,
             threads: self.compute.threads.into(),
@@ -158,12 +172,16 @@ impl MemberFlags {
             folder: party.data.clone(),
             // A service may be stopped between any two rounds.
             write_each_model: !party.service.until_finished,
-        };
-        Ok(Participation::Member(Box::new(MemberPart {
-            // Of the file's bytes, not of the parsed task: members must agree on a file that they can compare.
-            task: digest(Domain::Task, &[task.as_bytes()]),
-            model: load_model(&self.model)?,
-            training,
-        })))
+        })
+    }
+
+    /// The notes to train on.
+    pub(crate) fn notes_file(&self) -> NotesFile {
+        NotesFile { path: self.notes.clone(), encoding: self.encoding, group_by: self.group_by.clone() }
+    }
+
+    /// The notes to evaluate on. Nobody trains on them, so it does not matter which rows are one record.
+    pub(crate) fn held_out_file(&self) -> NotesFile {
+        NotesFile { path: self.held_out.clone(), encoding: self.encoding, group_by: None }
     }
 }

@@ -16,11 +16,11 @@ use crate::party::{self, PartyFlags};
 #[derive(Debug, Args)]
 pub(crate) struct CustodianArguments {
     #[command(flatten)]
-    party: PartyFlags,
+    pub(crate) party: PartyFlags,
     /// The initial parameters that the consortium agreed on. Needed in the first edition of the consortium file, because later
     /// ones name the model that they start from.
     #[arg(long)]
-    model: Option<PathBuf>,
+    pub(crate) model: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: CustodianArguments) -> Result<(), Failure> {
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: CustodianArguments) -> Result<(), Failure> {
 
 /// Digest of the model that the epoch starts from (`CONS-06`). A custodian must not take it from the coordinator: members go on
 /// from whatever model a quorum of custodians has signed.
-fn initial_model(epoch: &Epoch, given: Option<&Path>) -> Result<Digest, Failure> {
+pub(crate) fn initial_model(epoch: &Epoch, given: Option<&Path>) -> Result<Digest, Failure> {
     match (epoch.consortium().start(), given) {
         (Some(start), _) => Ok(Digest(start.model.0)),
         (None, Some(path)) => load_model(path).map(|model| model.digest()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::{Failure, FailureKind};
+use crate::libtorch_version::version;
 
 /// The version that the binding `tch` of this build is for. Patch releases fit.
 const VERSION: &str = "2.11";
@@ -108,16 +109,6 @@ fn libraries(folder: &Path) -> Result<PathBuf, String> {
         Some(version) => Err(format!("is version {version}")),
         None => Err("does not say its version in build-version or version.py".to_owned()),
     }
-}
-
-/// The version that a libtorch's `build-version` says, or the `version.py` of Python's torch.
-fn version(folder: &Path) -> Option<String> {
-    if let Ok(text) = std::fs::read_to_string(folder.join("build-version")) {
-        return Some(text.trim().to_owned());
-    }
-    let text = std::fs::read_to_string(folder.join("version.py")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
-    Some(line.trim_matches(['\'', '"']).to_owned())
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod custodian;
 mod data;
 #[cfg(feature = "training")]
 mod demo;
+mod doctor;
 mod enroll;
 mod events;
 #[cfg(feature = "training")]
@@ -43,6 +44,7 @@ mod lab;
 mod launcher;
 #[cfg(any(test, not(feature = "training")))]
 mod libtorch;
+mod libtorch_version;
 mod link_flags;
 mod output;
 mod party;
@@ -79,6 +81,8 @@ enum Command {
     Custodian(custodian::CustodianArguments),
     /// Check the configuration file of a coordinator, a hospital or a custodian.
     Config(ConfigArguments),
+    /// Examine the machine of a coordinator, a hospital or a custodian, before and while it runs. Nothing is changed.
+    Doctor(doctor::DoctorArguments),
     /// Write man pages, or the completions of a shell.
     Generate(generate::GenerateArguments),
     /// Ask a running coordinator how its rounds stand, pause and resume them, and begin another edition.
@@ -132,11 +136,24 @@ fn parse(arguments: &[OsString]) -> Result<Command, Failure> {
     Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(Failure::error)
 }
 
+/// The command of a service's command line. What is wrong with its configuration file is a failure, and the program goes on.
+fn parse_service(arguments: &[OsString]) -> Result<Command, Failure> {
+    let command = config_file::with_defaults(Cli::command(), arguments)?;
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map(|cli| cli.command).map_err(|error| {
+        let text = error.render().to_string();
+        // The usage that follows is the service's.
+        let words = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        Failure::config(words.split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+}
+
 fn carry_out(arguments: Vec<OsString>) -> Result<(), Failure> {
     match parse(&arguments)? {
         Command::Server(arguments) => server::run(arguments),
         Command::Custodian(arguments) => custodian::run(arguments),
         Command::Config(arguments) => carry_out(arguments.service_command()),
+        Command::Doctor(flags) => doctor::run(&flags, &arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments),

@@ -31,12 +31,13 @@ pub struct ProgramVersion {
 impl ProgramVersion {
     /// The version of this build.
     pub fn current() -> Self {
-        let part = |text: &str| text.parse().expect("cargo admits numbers alone");
-        Self {
-            major: part(env!("CARGO_PKG_VERSION_MAJOR")),
-            minor: part(env!("CARGO_PKG_VERSION_MINOR")),
-            patch: part(env!("CARGO_PKG_VERSION_PATCH")),
-        }
+        let parts = [
+            env!("CARGO_PKG_VERSION_MAJOR"),
+            env!("CARGO_PKG_VERSION_MINOR"),
+            env!("CARGO_PKG_VERSION_PATCH"),
+        ];
+        let [major, minor, patch] = parts.map(|part| part.parse().expect("cargo admits numbers alone"));
+        Self { major, minor, patch }
     }
 }
 
@@ -68,15 +69,15 @@ impl ProbeAnswer {
 
     /// The answer in these bytes. All bytes are some answer.
     pub(crate) fn from_bytes(bytes: &[u8; ANSWER]) -> Self {
-        let short = |at: usize| u16::from_be_bytes(part(bytes, at));
+        let [major, minor, patch, port] = [12, 14, 16, 34].map(|at| u16::from_be_bytes(part(bytes, at)));
         let address = Ipv6Addr::from(part::<16>(bytes, 18));
         // The sum is beyond what the system's clock can express only for times that no clock has.
         let time = UNIX_EPOCH.checked_add(Duration::from_millis(u64::from_be_bytes(part(bytes, 0))));
         Self {
             time: time.unwrap_or(UNIX_EPOCH),
             edition: u32::from_be_bytes(part(bytes, 8)),
-            version: ProgramVersion { major: short(12), minor: short(14), patch: short(16) },
-            seen_from: (address.to_canonical(), short(34)).into(),
+            version: ProgramVersion { major, minor, patch },
+            seen_from: (address.to_canonical(), port).into(),
         }
     }
 }

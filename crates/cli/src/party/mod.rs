@@ -5,15 +5,15 @@ mod proxy_flags;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use cloister_client::{ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation};
 use cloister_crypto::consortium::Epoch;
-use cloister_params::consortium::PublicBytes;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::{Party, PublicBytes};
 use cloister_params::id::PartyId;
-use cloister_transport::{HostPort, StopSignal, TransportSettings};
+use cloister_transport::{HostPort, Identity, StopSignal, TransportSettings};
 use tracing::Level;
 
 use crate::create::create_folder;
@@ -32,13 +32,13 @@ pub(crate) use proxy_flags::ProxyFlags;
 pub(crate) struct PartyFlags {
     /// The consortium file. Its signature is in the file of the same name with `.sig` appended.
     #[arg(long, env = "CLOISTER_CONSORTIUM")]
-    consortium: PathBuf,
+    pub(crate) consortium: PathBuf,
     /// This party's folder: certificate.pem, key.pem, signing.key, policy.toml.
     #[arg(long, env = "CLOISTER_IDENTITY")]
-    identity: PathBuf,
+    pub(crate) identity: PathBuf,
     /// The coordinator's name or address, and its port, as in cloister.example.org:443.
     #[arg(long, env = "CLOISTER_COORDINATOR")]
-    coordinator: HostPort,
+    pub(crate) coordinator: HostPort,
     /// The folder for what this party must remember, such as its journal; a member's has the privacy ledger and the model too.
     /// Use the same one for every start.
     #[arg(long)]
@@ -98,6 +98,17 @@ pub(crate) fn run(
     result.map_err(failure)
 }
 
+impl PartyFlags {
+    /// How links are made.
+    pub(crate) fn transport(&self) -> Result<TransportSettings, Failure> {
+        Ok(TransportSettings {
+            uplink_bytes_per_second: self.uplink_bytes_per_second,
+            proxy: self.proxy.clone().proxy()?,
+            ..self.link.settings()
+        })
+    }
+}
+
 fn configure(
     flags: PartyFlags,
     stop: StopSignal,
@@ -107,7 +118,7 @@ fn configure(
     // The policy comes first: its governance key decides which consortium file is accepted.
     let given = load_consortium(&flags.consortium, &folder.policy)?;
     let epoch = newest_edition(given, &flags.data, &folder.policy);
-    let party = find_party(&epoch, &folder)?;
+    let party = find_party(&epoch, &folder.identity, &folder.signing_key)?.id;
     let participation = participation(&flags, &epoch, party)?;
     create_folder(&flags.data)?;
     Ok(ClientConfig {
@@ -117,12 +128,8 @@ fn configure(
         policy: folder.policy,
         participation,
         restored: flags.restored,
+        transport: flags.transport()?,
         coordinator: flags.coordinator,
-        transport: TransportSettings {
-            uplink_bytes_per_second: flags.uplink_bytes_per_second,
-            proxy: flags.proxy.proxy()?,
-            ..flags.link.settings()
-        },
         lifetime: match flags.service.until_finished {
             true => ClientLifetime::UntilFinished { reach_within: Duration::from_secs(flags.reach_within_s) },
             false => ClientLifetime::UntilStopped,
@@ -135,8 +142,12 @@ fn configure(
 
 /// The party whose certificate this folder has. The signing key must match, too: with a key of another
 /// enrolment the hospital would connect, and then every statement that it signs would be rejected.
-fn find_party(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
-    let certificate = PublicBytes(folder.identity.fingerprint().0);
+pub(crate) fn find_party<'a>(
+    epoch: &'a Epoch,
+    identity: &Identity,
+    signing_key: &SigningKey,
+) -> Result<&'a Party, Failure> {
+    let certificate = PublicBytes(identity.fingerprint().0);
     let listed = epoch.consortium().parties().find(|party| party.certificate == certificate);
     let party = listed.ok_or_else(|| {
         Failure::config(format!(
@@ -144,14 +155,14 @@ fn find_party(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failu
              ones, or ask the consortium to add this hospital"
         ))
     })?;
-    if party.signing_key != folder.signing_key.public() {
+    if party.signing_key != signing_key.public() {
         return Err(Failure::config(format!(
             "the consortium file lists {:?} with another signing key than the one in --identity; give the folder that was \
              enrolled",
             party.name
         )));
     }
-    Ok(party.id)
+    Ok(party)
 }
 
 /// How important an event is to the operator.

@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
             settings: settings.as_deref().map(read_text).transpose()?,
         },
     };
-    let answer = ask(&arguments.data, &request)?;
+    let answer = ask(&arguments.data, &request, ANSWER_WITHIN)?;
     if arguments.json {
         return output::line(answer);
     }
@@ -115,10 +115,17 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     }
 }
 
+/// How a coordinator's rounds stand, in one line; an error if none answers within this time.
+pub(crate) fn status_line(data: &Path, within: Duration) -> Result<String, Failure> {
+    let text = to_text(&ask(data, &OperatorRequest::Status, within)?);
+    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    Ok(rows.collect::<Vec<_>>().join("; "))
+}
+
 /// Sends a request to the coordinator and returns its answer.
-fn ask(data: &Path, request: &OperatorRequest) -> Result<Value, Failure> {
+fn ask(data: &Path, request: &OperatorRequest, within: Duration) -> Result<Value, Failure> {
     let path = socket_path(data);
-    let answer = converse(&path, request).map_err(|error| {
+    let answer = converse(&path, request, within).map_err(|error| {
         let path = path.display();
         Failure::new(
             FailureKind::Unavailable,
@@ -137,9 +144,9 @@ fn ask(data: &Path, request: &OperatorRequest) -> Result<Value, Failure> {
 }
 
 /// Writes a request as a line, and reads the line that answers it.
-fn converse(path: &Path, request: &OperatorRequest) -> std::io::Result<String> {
+fn converse(path: &Path, request: &OperatorRequest, within: Duration) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_read_timeout(Some(within))?;
     let line = serde_json::to_string(request)? + "\n";
     stream.write_all(line.as_bytes())?;
     let mut answer = String::new();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use cloister_crypto::consortium::Epoch;
 use cloister_identity::online::EnrolmentDesk;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
@@ -32,24 +33,24 @@ use event_text::{level, to_json, to_text};
 pub(crate) struct ServerArguments {
     /// The consortium file. Its signature is in the file of the same name with `.sig` appended.
     #[arg(long, env = "CLOISTER_CONSORTIUM")]
-    consortium: PathBuf,
+    pub(crate) consortium: PathBuf,
     /// The coordinator's folder: certificate.pem, key.pem, signing.key, policy.toml.
     #[arg(long, env = "CLOISTER_IDENTITY")]
-    identity: PathBuf,
+    pub(crate) identity: PathBuf,
     /// The round settings that the consortium agreed on.
     #[arg(long)]
-    settings: PathBuf,
+    pub(crate) settings: PathBuf,
     /// The initial parameters that the consortium agreed on.
     #[arg(long)]
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     /// The folder for logs, the model and the journal. A coordinator that is started again with the same folder goes on where
     /// it stopped.
     #[arg(long)]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Address and port to listen on, for UDP and TCP. A port alone means all IPv4 addresses of this machine; `[::]:443` means
     /// all IPv4 and IPv6 addresses.
     #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Number of rounds to run, including those before a restart.
     #[arg(long, default_value_t = NonZeroU64::MIN)]
     num_rounds: NonZeroU64,
@@ -61,7 +62,7 @@ pub(crate) struct ServerArguments {
     #[arg(long, default_value_t = 600, requires = "until_finished")]
     start_within_s: u64,
     #[command(flatten)]
-    link: LinkFlags,
+    pub(crate) link: LinkFlags,
     /// Wait this many seconds for a party that lost its link.
     #[arg(long, default_value_t = 60)]
     reconnect_within_s: u64,
@@ -133,15 +134,21 @@ fn kind(error: &ServerError) -> FailureKind {
     }
 }
 
+impl ServerArguments {
+    /// The file of the round settings in force: those that came with an edition, until an edition brings others.
+    pub(crate) fn settings_file(&self, given: &Epoch, newest: &Epoch) -> PathBuf {
+        match newest.digest() == given.digest() {
+            true => self.settings.clone(),
+            false => cloister_server::settings_path(&self.data),
+        }
+    }
+}
+
 fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConfig, PublicBytes), Failure> {
     let folder = PartyFolder::load(&arguments.identity)?;
     let given = load_consortium(&arguments.consortium, &folder.policy)?;
     let epoch = newest_edition(given.clone(), &arguments.data, &folder.policy);
-    // The settings that came with an edition are in force until an edition brings others.
-    let settings_file = match epoch.digest() == given.digest() {
-        true => arguments.settings.clone(),
-        false => cloister_server::settings_path(&arguments.data),
-    };
+    let settings_file = arguments.settings_file(&given, &epoch);
     let in_settings = |error: String| Failure::config(format!("{}: {error}", settings_file.display()));
     let settings =
         RoundSettings::parse(&read_text(&settings_file)?).map_err(|error| in_settings(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! `cloister config check`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -43,6 +43,13 @@ impl ConfigArguments {
             ServiceName::Client => "client",
             ServiceName::Custodian => "custodian",
         };
-        vec!["cloister".into(), name.into(), "--config".into(), file.into(), "--check".into()]
+        let mut command = service_command(name, file);
+        command.push("--check".into());
+        command
     }
+}
+
+/// The command line that starts a service with a configuration file.
+pub(crate) fn service_command(name: &str, file: &Path) -> Vec<OsString> {
+    vec!["cloister".into(), name.into(), "--config".into(), file.into()]
 }
