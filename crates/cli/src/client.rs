@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use cloister_client::{MemberPart, Participation, TrainingConfig};
+use cloister_client::{MemberPart, Participation, TRAINING_JOB, TrainingConfig};
 use cloister_crypto::hash::{Domain, digest};
 use cloister_experts::files::notes::{Encoding, NotesFile};
 use cloister_experts::task::Task;
@@ -110,7 +110,7 @@ impl TrainerFlags {
             command,
             timeout: Duration::from_secs(self.trainer_timeout_s),
             environment: self.trainer_env,
-            folder: data.join("training-job"),
+            folder: data.join(TRAINING_JOB),
         }))
     }
 }

@@ -62,6 +62,7 @@ mod service;
 mod task;
 mod training_command;
 mod utc_time;
+mod withdraw;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
 #[derive(Debug, Parser)]
@@ -97,6 +98,8 @@ enum Command {
     Policy(policy::PolicyArguments),
     /// Plan noise for a privacy budget, and report what was spent.
     Privacy(privacy::PrivacyArguments),
+    /// Erase what a hospital or a custodian that leaves its consortium has on this machine, and state it.
+    Withdraw(withdraw::WithdrawArguments),
     #[command(flatten)]
     Training(TrainingCommand),
 }
@@ -161,6 +164,7 @@ fn carry_out(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Consortium(arguments) => consortium::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
+        Command::Withdraw(arguments) => withdraw::run(&arguments),
         #[cfg(feature = "training")]
         Command::Training(command) => train(command),
         // Their flags are for the training program to read.

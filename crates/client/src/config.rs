@@ -1,6 +1,6 @@
 //! The configuration that a hospital's loop starts from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
 use cloister_transport::{HostPort, Identity, StopSignal, TransportSettings};
 
+use crate::data_folder::{journal_path, ledger_path, openings_path};
 use crate::events::ClientError;
 use crate::training::TrainingConfig;
 
@@ -105,33 +106,18 @@ impl ClientConfig {
         }
     }
 
-    /// The journal's file: one for each epoch.
+    /// The journal's file of this epoch.
     pub(crate) fn journal(&self) -> PathBuf {
         journal_path(&self.folder, &self.epoch)
     }
 
-    /// The file of what this party helped to open. All epochs share one.
+    /// The file of what this party helped to open.
     pub(crate) fn openings(&self) -> PathBuf {
         openings_path(&self.folder)
     }
 
-    /// The privacy ledger's file. All epochs share one: what was released stays spent under the next consortium file.
+    /// The privacy ledger's file.
     pub(crate) fn ledger(&self) -> PathBuf {
         ledger_path(&self.folder)
     }
-}
-
-/// The journal of this epoch in a hospital's data folder. The program that uses the folder has locked it.
-pub fn journal_path(folder: &Path, epoch: &Epoch) -> PathBuf {
-    folder.join(format!("journal-{}", &epoch.digest().to_string()[..16]))
-}
-
-/// The file of what a hospital helped to open, in its data folder.
-pub fn openings_path(folder: &Path) -> PathBuf {
-    folder.join("openings")
-}
-
-/// The privacy ledger in a hospital's data folder.
-pub fn ledger_path(folder: &Path) -> PathBuf {
-    folder.join("privacy-ledger")
 }

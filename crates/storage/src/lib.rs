@@ -136,6 +136,20 @@ pub fn write_new_secret(path: &Path, text: &str) -> io::Result<()> {
     sync_folder_of(path)
 }
 
+/// Removes a file, or a folder with everything in it. A symbolic link is removed, and not what it names. The bytes are not
+/// overwritten: file systems and flash memory write new bytes to another place.
+///
+/// # Errors
+/// The system's error.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_dir() {
+        true => fs::remove_dir_all(path)?,
+        false => fs::remove_file(path)?,
+    }
+    // Or the name may be back after a power cut.
+    sync_folder_of(path)
+}
+
 /// Why a secret was not read.
 #[derive(Debug, Error)]
 pub enum SecretError {

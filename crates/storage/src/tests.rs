@@ -70,6 +70,25 @@ fn what_an_older_version_left_to_others_is_taken_from_them() {
     fs::remove_dir_all(scratch).expect("it is there");
 }
 
+#[test]
+fn what_is_removed_is_gone_from_the_folder_and_a_link_takes_nothing_with_it() {
+    let scratch = scratch("removed");
+    let (file, folder, link) = (scratch.join("journal"), scratch.join("job"), scratch.join("link"));
+    fs::write(&file, "1").expect("it can be written");
+    fs::create_dir(&folder).expect("it can be made");
+    fs::write(folder.join("rows"), "1").expect("it can be written");
+    std::os::unix::fs::symlink(&folder, &link).expect("links can be made");
+    remove(&link).expect("it is there");
+    assert!(folder.join("rows").exists(), "what the link named is not removed");
+    for path in [&file, &folder] {
+        let _ = synced();
+        remove(path).expect("it is there");
+        assert_eq!((path.exists(), synced()), (false, vec![scratch.clone()]));
+    }
+    assert_eq!(remove(&file).expect_err("it is gone").kind(), io::ErrorKind::NotFound);
+    fs::remove_dir_all(scratch).expect("it is there");
+}
+
 /// CONS-07
 #[test]
 fn a_secret_is_read_from_the_file_whose_permissions_were_looked_at() {

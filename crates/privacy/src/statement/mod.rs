@@ -188,6 +188,11 @@ impl Statement {
         }
     }
 
+    /// Whose data it is about: the hospital's name in the consortium file.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
     /// A paragraph for a patient board.
     pub fn in_plain_words(&self) -> &str {
         &self.in_plain_words

@@ -11,6 +11,7 @@ use cloister_experts::{Averaging, Device, Precision, PrivateTraining, Windows};
 use cloister_params::block::BlockKind;
 
 use super::*;
+use crate::data_folder::DataKind;
 
 const CLASSES: [&str; 2] = ["heart", "lung"];
 
@@ -139,6 +140,8 @@ fn members_learn_classes_together_with_low_rank_and_with_whole_experts() {
         assert_eq!(accuracy(&mut members[1], &model, HeldOut::Part).total, 2);
         assert!(after.loss < before.loss, "{experts:?}: {after:?}");
         let written = agreed.write(&base, &model, &scratch.0).expect("the folder can be written");
+        let name = written.file_name().expect("a name");
+        assert_eq!(DataKind::new(name, false), DataKind::Model, "a withdrawal erases it");
         let mut opened =
             PublishedModel::open(&base, Precision::Float32, Device::Cpu).expect("the fixture is whole");
         match experts {
