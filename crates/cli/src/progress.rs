@@ -1,4 +1,4 @@
-//! The progress of a long-running program on stderr: a bar on a terminal, otherwise a line for each tenth.
+//! The progress of a long-running program on stderr: a bar on a terminal, otherwise a message for each tenth.
 
 use std::io::IsTerminal;
 
@@ -10,16 +10,28 @@ use crate::output;
 pub(crate) struct ProgressDisplay {
     bar: ProgressBar,
     is_terminal: bool,
+    /// Where tenths go without a terminal.
+    tenths: fn(&str, u64),
     /// The name and the tenth of the last line, so that no tenth is printed twice.
     reported: (String, u64),
 }
 
 impl ProgressDisplay {
+    /// For a command: without a terminal, each tenth is a line.
     pub(crate) fn new() -> Self {
+        Self::with_tenths(|what, percent| output::tell(format_args!("{what}: {percent} %")))
+    }
+
+    /// For a service: without a terminal, tenths are messages of its log, at the lowest level.
+    pub(crate) fn for_service() -> Self {
+        Self::with_tenths(|what, percent| tracing::debug!("{what}: {percent} %"))
+    }
+
+    fn with_tenths(tenths: fn(&str, u64)) -> Self {
         let style = ProgressStyle::with_template("{msg:20} {wide_bar:.cyan/dim} {pos}/{len}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
-        Self { bar, is_terminal: std::io::stderr().is_terminal(), reported: (String::new(), 0) }
+        Self { bar, is_terminal: std::io::stderr().is_terminal(), tenths, reported: (String::new(), 0) }
     }
 
     /// Reports that `done` of `total` of something are done.
@@ -29,7 +41,7 @@ impl ProgressDisplay {
             self.bar.set_message(what.to_owned());
             self.bar.set_position(done);
         } else if let Some(percent) = self.tenth(what, done, total) {
-            output::tell(format_args!("{what}: {percent} %"));
+            (self.tenths)(what, percent);
         }
         if done >= total {
             self.bar.reset();

@@ -270,6 +270,9 @@ fn five_hosts_close_ten_rounds_while_hospitals_are_away_leave_and_join() {
     coordinator.has_ended();
     hospitals.into_iter().flatten().for_each(Service::stop);
 
+    for line in std::fs::read_to_string(world.path("h1.log")).unwrap().lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "the log has a line that is no JSON: {line}");
+    }
     let released = ["h1", "h2", "h5", "h6"].map(|host| world.released_rounds(host));
     assert_eq!(released[0], ROUNDS as usize, "the ledger goes on over both editions");
     assert!(released[1..].iter().all(|rounds| (1..ROUNDS as usize).contains(rounds)), "{released:?}");

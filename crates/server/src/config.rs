@@ -33,8 +33,9 @@ pub struct ServerConfig {
     /// How many rounds with sums there are in the folder, those of earlier epochs and before a restart included.
     pub num_rounds: u64,
     /// How many members must be connected before the first round starts; before each round, if the program runs
-    /// until it is stopped.
-    pub min_available_nodes: usize,
+    /// until it is stopped. `None` is all members of the edition, or its smallest cohort if the program runs until it is
+    /// stopped.
+    pub min_available_nodes: Option<usize>,
     /// When the program ends.
     pub lifetime: ServerLifetime,
     /// Tells the program to stop.
@@ -64,6 +65,19 @@ pub enum ServerLifetime {
 }
 
 impl ServerConfig {
+    /// How many members of the edition in force must be connected.
+    pub(crate) fn wanted_members(&self) -> usize {
+        let consortium = self.epoch.consortium();
+        let members = consortium.members().count();
+        let usual = match self.lifetime {
+            ServerLifetime::UntilFinished { .. } => members,
+            // A service goes on without a hospital that is away for a night.
+            ServerLifetime::UntilStopped => consortium.floors().cohort,
+        };
+        // An edition can have fewer members than the operator asked for under an earlier one.
+        self.min_available_nodes.unwrap_or(usual).min(members)
+    }
+
     /// How long a party may be away after its link broke: it tries again only after it has noticed that,
     /// which takes up to the idle timeout.
     pub(crate) fn time_to_return(&self) -> Duration {

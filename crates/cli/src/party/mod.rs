@@ -78,7 +78,7 @@ pub(crate) fn run(
         return output::line(SOUND);
     }
     let party = config.party.0;
-    let mut progress = ProgressDisplay::new();
+    let mut progress = ProgressDisplay::for_service();
     let result = run_until_stopped(
         &switch,
         cloister_client::run(config, &mut |event| {

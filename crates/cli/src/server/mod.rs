@@ -153,7 +153,6 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConf
     let settings =
         RoundSettings::parse(&read_text(&settings_file)?).map_err(|error| in_settings(error.to_string()))?;
     settings.check(epoch.consortium()).map_err(|error| in_settings(error.to_string()))?;
-    let members = epoch.consortium().members().count();
     let model = load_model(&arguments.model)?;
     // Before the port is opened: settings for other blocks than the model's could not be planned.
     model.check(&settings.blocks).map_err(|why| {
@@ -170,11 +169,7 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConf
         settings,
         model,
         num_rounds: arguments.num_rounds.get(),
-        min_available_nodes: arguments.min_available_nodes.unwrap_or(match lifetime {
-            ServerLifetime::UntilFinished { .. } => members,
-            // A service goes on without a hospital that is away for a night.
-            ServerLifetime::UntilStopped => epoch.consortium().floors().cohort,
-        }),
+        min_available_nodes: arguments.min_available_nodes,
         lifetime,
         stop,
         reconnect_within: Duration::from_secs(arguments.reconnect_within_s),

@@ -55,6 +55,11 @@ impl Network {
         }
     }
 
+    /// Whether the coordinator is found by its name.
+    pub(crate) fn has_names(&self) -> bool {
+        matches!(self.kind, Kind::Namespaces { .. })
+    }
+
     /// Where the coordinator listens.
     pub(crate) fn listen_address(&self) -> &'static str {
         match self.kind {

@@ -42,8 +42,8 @@ pub(super) struct Pace {
     asks_again_at: Option<Instant>,
     /// Whether the end of the edition was reported.
     has_reported_edition: bool,
-    /// The parties that were last reported as missing.
-    reported_missing: BTreeSet<PartyId>,
+    /// The parties that were last reported as missing, while rounds wait for them.
+    reported_missing: Option<BTreeSet<PartyId>>,
     /// Whether the end of the rounds was reported.
     has_reported_end: bool,
 }
@@ -125,12 +125,12 @@ impl Server<'_> {
 
     /// Starts a round if enough parties are connected.
     fn wait_for_members(&mut self, now: Instant, within: Option<Duration>) -> Result<NextTask, ServerError> {
-        let wanted = self.config.min_available_nodes;
+        let wanted = self.config.wanted_members();
         let members: BTreeSet<PartyId> = self.config.epoch.consortium().members().collect();
         let got = self.coordinator.connected().intersection(&members).count();
         // A program that ends by itself tries at once, and says why a round failed.
         if got >= wanted && (within.is_some() || self.has_quorum()) {
-            self.pace.reported_missing.clear();
+            self.pace.reported_missing = None;
             return Ok(NextTask::StartRound);
         }
         let until = within.map(|within| self.started + within);
@@ -143,8 +143,8 @@ impl Server<'_> {
         let missing: BTreeSet<PartyId> =
             parties.filter(|party| !self.coordinator.connected().contains(party)).collect();
         // Reported when it changes: a night without a hospital fills no log.
-        if self.pace.reported_missing != missing {
-            self.pace.reported_missing.clone_from(&missing);
+        if self.pace.reported_missing.as_ref() != Some(&missing) {
+            self.pace.reported_missing = Some(missing.clone());
             let missing = missing.into_iter().collect();
             (self.events)(ServerEvent::Waiting { connected: got, wanted, missing });
         }

@@ -52,7 +52,7 @@ impl Site {
             model: model(&settings),
             settings,
             num_rounds: 1,
-            min_available_nodes: 5,
+            min_available_nodes: Some(5),
             lifetime: ServerLifetime::UntilFinished { start_within: LONG },
             stop: StopSignal::never(),
             reconnect_within: LONG,
@@ -210,4 +210,17 @@ async fn an_enrolment_leaves_the_rounds_as_they_are_and_a_strangers_leaves_no_tr
     let counts = (reported.iter().filter(is_strangers).count(), reported.iter().filter(is_kept).count());
     assert_eq!(counts, (1, 1), "{reported:?}");
     std::fs::remove_dir_all(&folder).expect("it was written");
+}
+
+#[test]
+fn the_members_to_wait_for_follow_the_edition() {
+    let mut config = Site::new("wanted").config;
+    config.min_available_nodes = None;
+    assert_eq!(config.wanted_members(), 5, "with an end, all members");
+    config.lifetime = ServerLifetime::UntilStopped;
+    assert_eq!(config.wanted_members(), 4, "as a service, the smallest cohort");
+    config.epoch = with_parties((1..=3).map(|number| party(number, 1)).collect()).epoch;
+    assert_eq!(config.wanted_members(), 3);
+    config.min_available_nodes = Some(5);
+    assert_eq!(config.wanted_members(), 3, "an edition with fewer members than were asked for");
 }
