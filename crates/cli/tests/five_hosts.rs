@@ -232,6 +232,29 @@ fn roster_changes(world: &World, coordinator: &Service, hospitals: &mut [Option<
     world.wait_for_rounds(9);
 }
 
+/// LOG-02: the history of a coordinator that was stopped.
+fn check_history(world: &World) {
+    let history = world.run(&words("run history --data centre/data --json", &[]));
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let rounds = history["rounds"].as_array().unwrap();
+    let closed: Vec<&Value> = rounds.iter().filter(|round| round["state"] == "closed").collect();
+    assert_eq!(closed.len() as u64, ROUNDS, "{history}");
+    assert_eq!((&closed[0]["edition"], &closed[ROUNDS as usize - 1]["edition"]), (&1.into(), &2.into()));
+    for round in closed {
+        let count = |name: &str| round[name].as_u64().unwrap();
+        assert!((4..=5).contains(&count("summed")) && count("summed") <= count("announced"), "{round}");
+        assert!(count("blocks") > 0 && count("bytes_up") > 0, "{round}");
+        // Times to the second in UTC sort as texts do.
+        let steps: Vec<&str> =
+            round["steps"].as_array().unwrap().iter().map(|step| step["time"].as_str().unwrap()).collect();
+        assert!(steps.is_sorted(), "{round}");
+        assert_eq!(
+            (steps.first().copied(), steps.last().copied()),
+            (round["begun"].as_str(), round["ended"].as_str())
+        );
+    }
+}
+
 /// CONS-11
 #[test]
 fn five_hosts_close_ten_rounds_while_hospitals_are_away_leave_and_join() {
@@ -268,6 +291,7 @@ fn five_hosts_close_ten_rounds_while_hospitals_are_away_leave_and_join() {
     wait_until(|| "the hospitals' models differ".into(), || have_one_model().then_some(()));
     world.run(&words("run stop --data centre/data", &[]));
     coordinator.has_ended();
+    check_history(&world);
     hospitals.into_iter().flatten().for_each(Service::stop);
 
     for line in std::fs::read_to_string(world.path("h1.log")).unwrap().lines() {

@@ -54,3 +54,4 @@ mod planned_block;
 pub mod policy;
 pub mod router;
 pub mod rule;
+pub mod time;

@@ -5,31 +5,48 @@ use std::path::{Path, PathBuf};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_identity::keep_edition;
-use cloister_params::id::Digest;
+use cloister_params::id::{Digest, Round};
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{CoordinatorCheckpoint, RoundReport};
 use cloister_wire::codec;
 
 use crate::edition::epoch_start;
 
+/// The folder of all rounds' files. That of the first edition has its files itself.
+pub(crate) const ROUNDS: &str = "rounds";
+
+/// The beginning of the names of later editions' folders, before their number: rounds are numbered from 1 in each
+/// edition.
+pub(crate) const LATER_EDITION: &str = "edition-";
+
+/// The end of the name of a certificate's file, behind the round's number.
+pub(crate) const ENDING: &str = "ending";
+
+/// The path of a round's file of a kind.
+pub(crate) fn round_path(folder: &Path, edition: u32, round: Round, kind: &str) -> PathBuf {
+    let rounds = match edition {
+        1 => folder.join(ROUNDS),
+        later => folder.join(ROUNDS).join(format!("{LATER_EDITION}{later:03}")),
+    };
+    // Four digits, so that the names sort as the rounds do.
+    rounds.join(format!("{:04}.{kind}", round.0))
+}
+
 /// Writes a round's log, the certificate of its ending, and the model after it. Each file is replaced as a
 /// whole.
 pub(crate) fn write_round(folder: &Path, edition: u32, report: &RoundReport) -> io::Result<()> {
-    let rounds = match edition {
-        1 => folder.join("rounds"),
-        // Rounds are numbered from 1 in each epoch.
-        later => folder.join("rounds").join(format!("edition-{later:03}")),
-    };
-    cloister_storage::create_folder(&rounds)?;
-    let number = report.round.0;
+    let path = |kind| round_path(folder, edition, report.round, kind);
+    let log = path("log.jsonl");
+    if let Some(rounds) = log.parent() {
+        cloister_storage::create_folder(rounds)?;
+    }
     let mut lines = String::new();
     for entry in report.log.entries() {
         lines.push_str(&entry.to_json_line());
         lines.push('\n');
     }
-    // Four digits, so that the names sort as the rounds do.
-    write_whole(&rounds.join(format!("{number:04}.log.jsonl")), lines.as_bytes())?;
-    write_whole(&rounds.join(format!("{number:04}.ending")), &codec::encode(&report.ending))?;
+    write_whole(&log, lines.as_bytes())?;
+    write_whole(&path(ENDING), &codec::encode(&report.ending))?;
     write_whole(&folder.join("model.parameters"), &report.model.to_bytes())
 }
 

@@ -1,6 +1,9 @@
-//! `cloister run`: what an operator asks of a running coordinator, by the control socket in its data folder.
+//! `cloister run`: what an operator asks of a running coordinator, by the control socket in its data folder, and the
+//! history of its rounds.
 
+mod history;
 mod invitations;
+mod watch;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -28,13 +31,28 @@ pub(crate) struct RunArguments {
     /// The coordinator's data folder.
     #[arg(long, env = "CLOISTER_DATA", global = true, default_value = "data")]
     data: PathBuf,
-    /// Print one JSON object.
+    /// Print one JSON object; for `watch`, one for each event.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Ask(Question),
+    /// Show the rounds so far, over all editions. The coordinator may be running or stopped: its files are read alone.
+    History {
+        /// Show the last rounds alone, so many.
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// Show what happens at a running coordinator, until this command is interrupted.
+    Watch,
+}
+
+/// What the running coordinator answers.
+#[derive(Debug, Subcommand)]
+enum Question {
     /// Show how the rounds stand, and who is connected.
     Status,
     /// Start no further round. A round in progress goes on. It stays so over a restart of the coordinator.
@@ -82,25 +100,39 @@ struct InviteArguments {
 }
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    let request = match &arguments.command {
-        Command::Status => OperatorRequest::Status,
-        Command::Pause => OperatorRequest::Pause,
-        Command::Resume => OperatorRequest::Resume,
-        Command::Start { rounds } => OperatorRequest::Start { rounds: *rounds },
-        Command::Stop => OperatorRequest::Stop,
-        Command::Invite(InviteArguments { address, valid_hours, roles: flags }) => OperatorRequest::Invite {
-            address: address.to_string(),
-            valid_hours: *valid_hours,
-            roles: roles(flags),
-        },
-        Command::Invitations => OperatorRequest::Invitations,
-        Command::Uninvite { number } => OperatorRequest::Uninvite { number: *number },
-        Command::Edition { file, settings } => OperatorRequest::Edition {
-            file: read_text(file)?,
-            signature: read_text(&file.with_added_extension("sig"))?,
-            settings: settings.as_deref().map(read_text).transpose()?,
-        },
-    };
+    match &arguments.command {
+        Command::Ask(question) => show_answer(arguments, question.request()?),
+        Command::History { last } => history::show(&arguments.data, *last, arguments.json),
+        Command::Watch => watch::follow(&arguments.data, arguments.json),
+    }
+}
+
+impl Question {
+    /// The request, with the contents of the files that it names.
+    fn request(&self) -> Result<OperatorRequest, Failure> {
+        Ok(match self {
+            Self::Status => OperatorRequest::Status,
+            Self::Pause => OperatorRequest::Pause,
+            Self::Resume => OperatorRequest::Resume,
+            Self::Start { rounds } => OperatorRequest::Start { rounds: *rounds },
+            Self::Stop => OperatorRequest::Stop,
+            Self::Invite(InviteArguments { address, valid_hours, roles: flags }) => OperatorRequest::Invite {
+                address: address.to_string(),
+                valid_hours: *valid_hours,
+                roles: roles(flags),
+            },
+            Self::Invitations => OperatorRequest::Invitations,
+            Self::Uninvite { number } => OperatorRequest::Uninvite { number: *number },
+            Self::Edition { file, settings } => OperatorRequest::Edition {
+                file: read_text(file)?,
+                signature: read_text(&file.with_added_extension("sig"))?,
+                settings: settings.as_deref().map(read_text).transpose()?,
+            },
+        })
+    }
+}
+
+fn show_answer(arguments: &RunArguments, request: OperatorRequest) -> Result<(), Failure> {
     let answer = ask(&arguments.data, &request, ANSWER_WITHIN)?;
     if arguments.json {
         return output::line(answer);
@@ -125,17 +157,25 @@ pub(crate) fn status_line(data: &Path, within: Duration) -> Result<String, Failu
 /// Sends a request to the coordinator and returns its answer.
 fn ask(data: &Path, request: &OperatorRequest, within: Duration) -> Result<Value, Failure> {
     let path = socket_path(data);
-    let answer = converse(&path, request, within).map_err(|error| {
-        let path = path.display();
-        Failure::new(
-            FailureKind::Unavailable,
-            format!(
-                "no coordinator answers at {path}: {error}; give --data with the data folder of a coordinator that runs, and run \
-                 this command as the coordinator's user"
-            ),
-        )
-    })?;
-    let answer: Value = serde_json::from_str(&answer)
+    let answer = converse(&path, request, within).map_err(|error| unavailable(&path, &error))?;
+    answered(&answer)
+}
+
+/// No coordinator listens at the socket.
+fn unavailable(path: &Path, error: &std::io::Error) -> Failure {
+    let path = path.display();
+    Failure::new(
+        FailureKind::Unavailable,
+        format!(
+            "no coordinator answers at {path}: {error}; give --data with the data folder of a coordinator that runs, and run \
+             this command as the coordinator's user"
+        ),
+    )
+}
+
+/// What a coordinator answered in a line.
+fn answered(line: &str) -> Result<Value, Failure> {
+    let answer: Value = serde_json::from_str(line)
         .map_err(|_| Failure::new(FailureKind::Unavailable, "the coordinator ended before it answered"))?;
     match answer["error"].as_str() {
         Some(why) => Err(Failure::error(why)),
@@ -161,18 +201,64 @@ fn numbers(parties: &Value) -> String {
 }
 
 fn to_text(status: &Value) -> String {
-    let state = match (status["in_round"].as_bool(), status["paused"].as_bool()) {
-        (Some(true), Some(true)) => "a round is in progress, and no further one starts",
-        (Some(true), _) => "a round is in progress",
-        (_, Some(true)) => "paused",
-        _ => "between rounds",
-    };
     format!(
-        "edition    {}\nrounds     {} of {} have ended with sums\nstate      {state}\nconnected  {}\nmissing    {}\n",
+        "edition    {}\nrounds     {} of {} have ended with sums\nstate      {}\nconnected  {}\nmissing    {}\n",
         status["edition"],
         status["closed_rounds"],
         status["num_rounds"],
+        state(status),
         numbers(&status["connected"]),
         numbers(&status["missing"]),
     )
+}
+
+fn state(status: &Value) -> String {
+    let is_paused = status["paused"] == true;
+    let round = &status["round"];
+    if round.is_null() {
+        return if is_paused { "paused" } else { "between rounds" }.to_owned();
+    }
+    let since = match (round["begun"].as_str(), round["seconds"].as_u64()) {
+        (Some(begun), Some(seconds)) => format!(" since {begun}, for {}", elapsed(seconds)),
+        _ => String::new(),
+    };
+    let next = if is_paused { "; no further round starts" } else { "" };
+    let waits_for = round["waits_for"].as_str().unwrap_or("its next step");
+    format!("round {} is in progress{since}; it waits for {waits_for}{next}", round["number"])
+}
+
+/// A time span in its two largest units.
+fn elapsed(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_status_says_for_how_long_the_round_has_been_going_on_and_what_it_waits_for() {
+        let round = json!({
+            "number": 3, "begun": "2026-12-03T05:58:12Z", "seconds": 252, "waits_for": "uploads"
+        });
+        let status = |paused: bool, round: Value| state(&json!({"paused": paused, "round": round}));
+        assert_eq!(
+            status(false, round.clone()),
+            "round 3 is in progress since 2026-12-03T05:58:12Z, for 4 min 12 s; it waits for uploads"
+        );
+        assert!(status(true, round).ends_with("uploads; no further round starts"));
+        let timeless = json!({"number": 3, "begun": null, "seconds": null, "waits_for": "reveals"});
+        assert_eq!(status(false, timeless), "round 3 is in progress; it waits for reveals");
+        assert_eq!(
+            (status(false, Value::Null), status(true, Value::Null)),
+            ("between rounds".into(), "paused".into())
+        );
+        assert_eq!([7, 3599, 7384].map(elapsed), ["7 s", "59 min 59 s", "2 h 3 min"]);
+    }
 }

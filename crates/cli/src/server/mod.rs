@@ -25,6 +25,7 @@ use crate::link_flags::LinkFlags;
 use crate::output;
 use crate::service::control_socket::{ControlSocket, socket_path};
 use crate::service::invitations::Invitations;
+use crate::service::watchers::Watchers;
 use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{level, to_json, to_text};
 
@@ -85,14 +86,19 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     }
     let (coordinator, control) = mpsc::channel(1);
     let settings = config.settings.clone();
-    let socket = ControlSocket { coordinator, stop: &switch, governance_key, invitations, settings };
+    let watchers = Watchers::new();
+    let published = watchers.clone();
+    let socket =
+        ControlSocket { coordinator, stop: &switch, governance_key, invitations, watchers, settings };
     let mut show = |event: ServerEvent| {
         if let ServerEvent::Listening(address) = &event {
             notify_ready(&format!("listening at {address}"));
         }
+        let (level, text, fields) = (level(&event), to_text(&event), to_json(&event));
+        published.publish(level, &text, &fields);
         match print_events {
-            true => events::print(to_json(&event)),
-            false => log::event(level(&event), &to_text(&event), &to_json(&event)),
+            true => events::print(fields),
+            false => log::event(level, &text, &fields),
         }
     };
     let served = run_until_stopped(&switch, async {

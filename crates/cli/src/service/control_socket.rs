@@ -1,26 +1,30 @@
 //! The coordinator's control socket: a Unix socket in its data folder, which only its owner can open. Each
-//! connection carries one request and one answer, each a line of JSON.
+//! connection carries one request and one answer, each a line of JSON. After the answer to a request to watch, a line
+//! for each event follows until either side ends.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_identity::enrolment::EnrolmentRole;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
-use cloister_server::{ControlCommand, ControlRequest, ControlSender, ServerStatus};
+use cloister_protocol::coordinator::RoundPhase;
+use cloister_server::{ControlCommand, ControlRequest, ControlSender, RoundStatus, ServerStatus};
 use cloister_transport::StopSwitch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::invitations::Invitations;
+use super::watchers::{Watchers, follow};
 
 /// The longest request, in bytes: a consortium file and round settings.
 const MOST_REQUEST_BYTES: u64 = 16 << 20;
@@ -42,6 +46,8 @@ pub(crate) enum OperatorRequest {
     Start { rounds: u64 },
     /// Stop the program.
     Stop,
+    /// Send the events from now on.
+    Watch,
     /// Begin the epoch of the next edition.
     Edition {
         /// The consortium file.
@@ -79,6 +85,8 @@ pub(crate) struct ControlSocket<'a> {
     pub(crate) governance_key: PublicBytes,
     /// Invitations and what came of them.
     pub(crate) invitations: Invitations,
+    /// Programs that follow the events.
+    pub(crate) watchers: Watchers,
     /// The round settings until an edition brings others.
     pub(crate) settings: RoundSettings,
 }
@@ -102,22 +110,37 @@ impl ControlSocket<'_> {
 
     async fn converse(&mut self, stream: UnixStream) -> io::Result<()> {
         let (reader, mut writer) = stream.into_split();
+        let mut reader = BufReader::new(reader.take(MOST_REQUEST_BYTES));
         let mut line = String::new();
-        BufReader::new(reader.take(MOST_REQUEST_BYTES)).read_line(&mut line).await?;
+        reader.read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
+            Ok(OperatorRequest::Watch) => return self.begin_watch(reader, writer).await,
             Ok(request) => self.answer(request).await,
             Err(error) => Err(format!("the request cannot be read: {error}")),
         };
-        let answer = match answer {
-            Ok(status) => json!({"ok": status}),
-            Err(why) => json!({"error": why}),
+        write_answer(&mut writer, answer).await
+    }
+
+    /// Answers with the status. From then on the connection has a task of its own, so that other requests are answered.
+    async fn begin_watch(
+        &self,
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        mut writer: OwnedWriteHalf,
+    ) -> io::Result<()> {
+        // Before the status is asked for, so that no event is missed in between.
+        let lines = match self.watchers.admit() {
+            Ok(lines) => lines,
+            Err(why) => return write_answer(&mut writer, Err(why)).await,
         };
-        writer.write_all(format!("{answer}\n").as_bytes()).await
+        let status = self.ask(ControlCommand::Status).await;
+        write_answer(&mut writer, status.map(|status| status_json(&status))).await?;
+        tokio::spawn(follow(reader, writer, lines));
+        Ok(())
     }
 
     async fn answer(&mut self, request: OperatorRequest) -> Result<Value, String> {
         let status = match request {
-            OperatorRequest::Status => self.ask(ControlCommand::Status).await?,
+            OperatorRequest::Status | OperatorRequest::Watch => self.ask(ControlCommand::Status).await?,
             OperatorRequest::Pause => self.ask(ControlCommand::Pause).await?,
             OperatorRequest::Resume => self.ask(ControlCommand::Resume).await?,
             OperatorRequest::Start { rounds } => {
@@ -172,6 +195,14 @@ impl ControlSocket<'_> {
     }
 }
 
+async fn write_answer(writer: &mut OwnedWriteHalf, answer: Result<Value, String>) -> io::Result<()> {
+    let answer = match answer {
+        Ok(status) => json!({"ok": status}),
+        Err(why) => json!({"error": why}),
+    };
+    writer.write_all(format!("{answer}\n").as_bytes()).await
+}
+
 /// Listens at a path. A socket that an earlier run left behind is replaced.
 async fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
@@ -192,11 +223,39 @@ async fn listen(path: &Path) -> io::Result<UnixListener> {
 fn status_json(status: &ServerStatus) -> Value {
     json!({
         "edition": status.edition,
-        "in_round": status.in_round,
+        "in_round": status.round.is_some(),
+        "round": status.round.map(|round| round_json(&round)),
         "paused": status.is_paused,
         "closed_rounds": status.closed_rounds,
         "num_rounds": status.num_rounds,
         "connected": status.connected,
         "missing": status.missing,
     })
+}
+
+fn round_json(round: &RoundStatus) -> Value {
+    // A clock that was set back since gives 0.
+    let elapsed =
+        round.begun.map(|begun| SystemTime::now().duration_since(begun.to_time()).unwrap_or_default());
+    json!({
+        "number": round.number,
+        "begun": round.begun,
+        "seconds": elapsed.map(|elapsed| elapsed.as_secs()),
+        "waits_for": waits_for(round.phase),
+    })
+}
+
+/// What a round waits for, in words.
+fn waits_for(phase: RoundPhase) -> &'static str {
+    match phase {
+        RoundPhase::Keys => "custodians' keys for the round",
+        RoundPhase::Announcements => "announcements",
+        RoundPhase::FirstSeal => "custodians' signatures of the first seal",
+        RoundPhase::Uploads => "uploads",
+        RoundPhase::SecondSeal => "custodians' signatures of the second seal",
+        RoundPhase::Abort => "custodians' signatures of the abort",
+        RoundPhase::Reveals => "reveals",
+        RoundPhase::LateSketches => "late sketches",
+        RoundPhase::Closing => "custodians' signatures of the closing",
+    }
 }

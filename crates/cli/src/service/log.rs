@@ -79,6 +79,12 @@ pub(crate) fn event(level: Level, sentence: &str, fields: &Value) {
     }
 }
 
+/// An event as a line of the log in JSON.
+pub(super) fn json_line(level: Level, sentence: &str, fields: &Value) -> String {
+    let fields = fields.as_object().cloned().unwrap_or_default();
+    line(LogFormat::Json, &now(), level, VisitedFields { message: sentence.to_owned(), fields })
+}
+
 /// Standard error. A reader that has closed it stops nothing.
 struct QuietStderr;
 

@@ -6,6 +6,7 @@ pub(crate) mod control_socket;
 pub(crate) mod invitations;
 pub(crate) mod log;
 mod systemd;
+pub(crate) mod watchers;
 
 use std::future::Future;
 use std::path::PathBuf;

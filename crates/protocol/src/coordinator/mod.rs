@@ -45,7 +45,7 @@ use sealing::{Sealing1, Sealing2, Uploading};
 
 pub use input::{Input, InputError};
 pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel};
-pub use output::{CoordinatorOutput, Event, RoundReport};
+pub use output::{CoordinatorOutput, Event, RoundPhase, RoundReport};
 pub use restoring::{CoordinatorCheckpoint, RestoreError};
 pub use uploads::Erasure;
 

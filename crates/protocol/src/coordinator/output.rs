@@ -6,7 +6,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::ManifestCohort;
 
-use super::Erasure;
+use super::{Coordinator, CoordinatorPhase, Erasure};
 use crate::model::Model;
 
 /// What the driver of the coordinator must do, in this order.
@@ -79,6 +79,48 @@ pub enum Event {
     },
     /// Too few custodians or shares: the round waits, without a sum.
     QuorumLost(&'static str),
+}
+
+/// What a round in progress waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoundPhase {
+    /// Receiving keys of custodians, which the plan lists.
+    Keys,
+    /// Members' announcements and letters.
+    Announcements,
+    /// Custodians' signatures of the first seal.
+    FirstSeal,
+    /// Members' uploads.
+    Uploads,
+    /// Custodians' signatures of the second seal.
+    SecondSeal,
+    /// Custodians' signatures of an abort.
+    Abort,
+    /// Custodians' seeds and shares.
+    Reveals,
+    /// Members' late sketches, and answers about refuted blocks.
+    LateSketches,
+    /// Custodians' recomputed sums and their signatures of the closing.
+    Closing,
+}
+
+impl Coordinator {
+    /// The round in progress and what it waits for. None between rounds.
+    pub fn progress(&self) -> Option<(Round, RoundPhase)> {
+        let active = self.round.as_ref()?;
+        let phase = match active.phase {
+            CoordinatorPhase::Keys(_) => RoundPhase::Keys,
+            CoordinatorPhase::Announcing(_) => RoundPhase::Announcements,
+            CoordinatorPhase::Sealing1(..) => RoundPhase::FirstSeal,
+            CoordinatorPhase::Uploading(..) => RoundPhase::Uploads,
+            CoordinatorPhase::Sealing2(..) => RoundPhase::SecondSeal,
+            CoordinatorPhase::Aborting(..) => RoundPhase::Abort,
+            CoordinatorPhase::Revealing(..) => RoundPhase::Reveals,
+            CoordinatorPhase::Checking(..) => RoundPhase::LateSketches,
+            CoordinatorPhase::Closing(..) => RoundPhase::Closing,
+        };
+        Some((active.number, phase))
+    }
 }
 
 /// The result of a round.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
-use cloister_params::id::PartyId;
+use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::RoundSettings;
+use cloister_params::time::UtcTime;
+use cloister_protocol::coordinator::RoundPhase;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Server;
@@ -51,8 +53,8 @@ pub type ControlSender = mpsc::Sender<ControlRequest>;
 pub struct ServerStatus {
     /// The number of the edition in force.
     pub edition: u32,
-    /// Whether a round is in progress.
-    pub in_round: bool,
+    /// The round in progress; none between rounds.
+    pub round: Option<RoundStatus>,
     /// Whether no further round starts.
     pub is_paused: bool,
     /// Rounds with sums so far, over all epochs of the folder.
@@ -63,6 +65,17 @@ pub struct ServerStatus {
     pub connected: Vec<PartyId>,
     /// Parties that are not.
     pub missing: Vec<PartyId>,
+}
+
+/// How the round in progress stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoundStatus {
+    /// Its number in its edition.
+    pub number: Round,
+    /// When it began, by the coordinator's clock; none if the file of its times cannot be read.
+    pub begun: Option<UtcTime>,
+    /// What it waits for.
+    pub phase: RoundPhase,
 }
 
 /// An edition that the coordinator begins after its links are closed.
@@ -139,12 +152,17 @@ impl Server<'_> {
         let parties = self.config.epoch.consortium().parties().map(|party| party.id);
         ServerStatus {
             edition: self.config.epoch.consortium().epoch_number(),
-            in_round: self.coordinator.is_busy(),
+            round: self.round_status(),
             is_paused: self.is_paused(),
             closed_rounds: self.closed_rounds,
             num_rounds: self.num_rounds,
             connected: connected.iter().copied().collect(),
             missing: parties.filter(|party| !connected.contains(party)).collect(),
         }
+    }
+
+    fn round_status(&self) -> Option<RoundStatus> {
+        let (number, phase) = self.coordinator.progress()?;
+        Some(RoundStatus { number, begun: self.begun(number), phase })
     }
 }

@@ -4,13 +4,14 @@ mod control;
 mod ending;
 mod enrolment;
 mod pace;
+mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use cloister_params::id::{Digest, PartyId};
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, RoundReport, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, Time};
 use cloister_protocol::fault::Fault;
 use cloister_transport::{AcceptError, Fingerprint, Link, Listener, Roster};
 use tokio::sync::mpsc;
@@ -19,17 +20,17 @@ use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
 use crate::edition::{check_start_model, continue_from, edition_frame};
 use crate::error::ServerError;
-use crate::files::{keep_next, write_epoch_start, write_round};
-use crate::journal::{Beginning, JournalContent, RoundJournal};
-use crate::ledgers::record;
+use crate::files::keep_next;
+use crate::journal::{JournalContent, RoundJournal};
 use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
+use crate::times::RoundStep;
 
 use control::NextEdition;
 use ending::ASK_WITHIN;
 use enrolment::Entrance;
 use pace::{NextTask, Pace};
 
-pub use control::{ControlCommand, ControlRequest, ControlSender, ServerStatus};
+pub use control::{ControlCommand, ControlRequest, ControlSender, RoundStatus, ServerStatus};
 
 struct Server<'a> {
     config: &'a ServerConfig,
@@ -159,6 +160,7 @@ impl<'a> Server<'a> {
         self.carry_out()?;
         let (closed_rounds, in_round) = (self.closed_rounds, self.coordinator.is_busy());
         (self.events)(ServerEvent::Resumed { closed_rounds, in_round, torn });
+        self.note_step(RoundStep::Restarted);
         self.handle_input(Input::Restarted)?;
         let grace = self.config.time_to_return();
         for party in self.coordinator.connected().clone() {
@@ -213,27 +215,6 @@ impl Server<'_> {
 
     fn now(&self) -> Time {
         Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    fn start_round(&mut self) -> Result<(), ServerError> {
-        let (settings, now) = (Box::new(self.config.settings.clone()), self.now());
-        let input = Input::StartRound(settings);
-        let record = input.encode(now);
-        self.coordinator.handle(input, now).map_err(|fault| ServerError::InvalidPlan(fault.to_string()))?;
-        self.journal.append(&record)?;
-        self.carry_out()
-    }
-
-    /// Starts the journal of the next round. Every party has its whole allowance again.
-    fn begin_journal(&mut self) -> Result<(), ServerError> {
-        let (closed_rounds, start) = (self.closed_rounds, self.coordinator.checkpoint());
-        write_epoch_start(&self.config.folder, self.config.epoch.digest(), &start)
-            .map_err(|source| ServerError::Io { what: "writing epoch-start.toml", source })?;
-        let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
-        let now = self.now();
-        self.allowance.renew();
-        let present = self.coordinator.connected().iter().map(|party| Input::Connected(*party).encode(now));
-        Ok(self.journal.begin(&beginning, present)?)
     }
 
     /// Gives the coordinator an input, and appends it to the journal if the coordinator accepts it.
@@ -344,6 +325,7 @@ impl Server<'_> {
                     if let Event::Refused(party, why) = &event {
                         self.refusals.insert(*party, why.clone());
                     }
+                    self.note_event(&event);
                     (self.events)(ServerEvent::Round(event));
                 }
                 CoordinatorOutput::Erase(erasure) => self.journal.erase(&erasure)?,
@@ -351,24 +333,6 @@ impl Server<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Writes a round's files and ledgers, and starts the next journal. In this order: the journal is what a
-    /// restart continues from, so that it must not pass the round before the files are on disk.
-    fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
-        write_round(&self.config.folder, self.config.epoch.consortium().epoch_number(), &report)
-            .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
-        record(&self.config.folder, self.config.epoch.consortium().name(), &report)?;
-        if report.opened.is_empty() {
-            self.aborted_in_a_row += 1;
-        } else {
-            self.closed_rounds += 1;
-            self.aborted_in_a_row = 0;
-            self.refusals.clear();
-        }
-        self.begin_journal()?;
-        (self.events)(ServerEvent::Ended(report));
-        self.pace_after_round()
     }
 }
 
