@@ -131,6 +131,9 @@ pub enum ClientError {
     /// An edition of the consortium file cannot be written.
     #[error("cannot keep the new edition of the consortium file: {0}; check the data folder")]
     Edition(std::io::Error),
+    /// What the next edition continues from cannot be written.
+    #[error("cannot write epoch-start.toml: {0}; check the data folder's free space and permissions")]
+    EpochStart(std::io::Error),
     /// The consortium file lists this party as a member, and it was started as a custodian alone.
     #[error(
         "the consortium file lists this party as a member, which `cloister custodian` cannot be; run `cloister client`, with \

@@ -4,6 +4,7 @@
 //!   by which others pin it, and its dates.
 //! - [`read_signing_key`], [`write_signing_key`]: the Ed25519 key that signs a party's statements, in PKCS#8.
 //! - [`edition_path`], [`keep_edition`]: the newest edition of the consortium file that a party knows.
+//! - [`epoch_start_path`], [`keep_epoch_start`]: what the next edition continues from, as a party knows it.
 //! - [`enrolment`]: the public file that a party hands to the consortium, with proofs that it holds both
 //!   private keys, and the short fingerprint that people compare.
 //! - [`online`]: how a party that was invited hands this file over the network to the coordinator, and what the
@@ -51,6 +52,7 @@
 mod edition_file;
 mod ending_soon;
 pub mod enrolment;
+mod epoch_start_file;
 mod fingerprint;
 mod key_file;
 pub mod online;
@@ -62,6 +64,7 @@ mod validity;
 
 pub use edition_file::{edition_path, keep_edition};
 pub use ending_soon::ending_soon;
+pub use epoch_start_file::{epoch_start_path, keep_epoch_start};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key_file::KeyFileError;
 pub use proof::{CertificateProof, ProofError, check_possession};

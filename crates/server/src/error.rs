@@ -87,8 +87,10 @@ pub enum ServerError {
     /// The folder is an old copy.
     #[error(
         "{folder} is an older copy of the coordinator's folder: {custodians} custodians know how {round} \
-         ended, which it does not have. Restore the newest copy of it and start this program again; \
-         without one, continue in a new folder with a consortium file of another epoch"
+         ended, which it does not have. Restore the newest copy of it and start this program again. Without \
+         one, take epoch-start.toml, epoch-start.ending and model.parameters from the data folder of a hospital that took part in \
+         that round, have the next edition of the consortium file signed with `cloister consortium sign --start epoch-start.toml`, \
+         and start in a new --data folder with --model model.parameters"
     )]
     Outdated {
         /// The folder.

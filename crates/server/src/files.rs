@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_identity::keep_edition;
-use cloister_params::id::{Digest, Round};
+use cloister_params::id::Round;
 use cloister_params::plan::RoundSettings;
-use cloister_protocol::coordinator::{CoordinatorCheckpoint, RoundReport};
+use cloister_protocol::coordinator::RoundReport;
 use cloister_wire::codec;
-
-use crate::edition::epoch_start;
 
 /// The folder of all rounds' files. That of the first edition has its files itself.
 pub(crate) const ROUNDS: &str = "rounds";
@@ -48,22 +46,6 @@ pub(crate) fn write_round(folder: &Path, edition: u32, report: &RoundReport) -> 
     write_whole(&log, lines.as_bytes())?;
     write_whole(&path(ENDING), &codec::encode(&report.ending))?;
     write_whole(&folder.join("model.parameters"), &report.model.to_bytes())
-}
-
-/// Writes what the next edition of the consortium file continues from, if the coordinator stops here
-/// (`CONS-06`). `cloister consortium sign --start` reads it.
-pub(crate) fn write_epoch_start(
-    folder: &Path,
-    epoch: Digest,
-    checkpoint: &CoordinatorCheckpoint,
-) -> io::Result<()> {
-    let start = epoch_start(epoch, checkpoint);
-    let text = start.to_toml().map_err(io::Error::other)?;
-    // The certificate first: whoever signs the next edition checks the start by it.
-    if let Some(ending) = &checkpoint.last_ending {
-        write_whole(&folder.join("epoch-start.ending"), &codec::encode(ending))?;
-    }
-    write_whole(&folder.join("epoch-start.toml"), text.as_bytes())
 }
 
 /// Keeps an edition and the settings of its rounds in the coordinator's folder.

@@ -111,7 +111,8 @@ struct RotateArguments {
 struct SignArguments {
     #[command(flatten)]
     folder: FolderArguments,
-    /// What the edition continues from: the file epoch-start.toml of the coordinator's data folder. From the second edition on.
+    /// What the edition continues from: the file epoch-start.toml of the coordinator's data folder, or of a party's if the
+    /// coordinator lost its folder. From the second edition on.
     #[arg(long)]
     start: Option<PathBuf>,
     /// Start from another model than the one that the last ending left.

@@ -198,7 +198,7 @@ fn failure(error: ClientError) -> Failure {
         | ClientError::Ledger(_)
         | ClientError::Setup(_) => FailureKind::Config,
         ClientError::PrivacyRefused { .. } => FailureKind::PrivacyRefused,
-        ClientError::Training(_) => FailureKind::Error,
+        ClientError::Training(_) | ClientError::EpochStart(_) => FailureKind::Error,
     };
     Failure::new(kind, error)
 }

@@ -10,7 +10,9 @@ pub(super) fn what(kind: DataKind) -> &'static str {
         DataKind::TrainingJob => "a training program's job, with rows of the notes",
         DataKind::Openings => "what this party uploaded and helped to open",
         DataKind::Ledger => "the privacy ledger: what was released of this hospital's data",
-        DataKind::Edition => "the newest consortium file that this party knows",
+        DataKind::Edition => {
+            "the newest consortium file that this party knows, and what the next one continues from"
+        }
         DataKind::Withdrawal => "the statement of this withdrawal",
         DataKind::Other => "no program of a party wrote it",
     }

@@ -18,9 +18,11 @@ const LEDGER: &str = "privacy-ledger";
 /// The folder of a training program's job, in a member's data folder. It has the rows of the hospital's notes.
 pub const TRAINING_JOB: &str = "training-job";
 /// Where tasks write what was trained; the tests of training compare.
-const MODELS: [&str; 3] = ["model.safetensors", "adapter", "merged"];
-/// The consortium file that the coordinator sent, and its signature.
-const EDITION: [&str; 2] = ["edition.toml", "edition.toml.sig"];
+const MODELS: [&str; 4] = ["model.safetensors", "adapter", "merged", PARAMETERS];
+/// The model in the encoding of the consortium, from which a coordinator can begin.
+pub(crate) const PARAMETERS: &str = "model.parameters";
+/// The consortium file that the coordinator sent, its signature, and what the next one continues from.
+const EDITION: [&str; 4] = ["edition.toml", "edition.toml.sig", "epoch-start.toml", "epoch-start.ending"];
 
 /// The statement that a withdrawal leaves in the data folder.
 pub const WITHDRAWAL: &str = "withdrawal.json";
@@ -54,7 +56,7 @@ pub enum DataKind {
     Openings,
     /// What was released of the hospital's data.
     Ledger,
-    /// The newest edition of the consortium file that the party knows.
+    /// The newest edition of the consortium file that the party knows, and what the next one continues from.
     Edition,
     /// The statement of an earlier withdrawal.
     Withdrawal,

@@ -239,7 +239,8 @@ impl Client<'_> {
                 fault => ClientEvent::Fault(fault.to_string()),
             });
         }
-        self.carry_out()
+        self.carry_out()?;
+        self.records.epoch_start.take(&self.config.epoch, frame).map_err(ClientError::EpochStart)
     }
 
     /// Does what the member and the custodian ask for. Records are on disk before the frames that depend on them are queued

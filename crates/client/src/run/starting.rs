@@ -12,6 +12,7 @@ use super::Client;
 use super::phase::ContributionPhase;
 use crate::account::ReleaseAccount;
 use crate::config::ClientConfig;
+use crate::epoch_start::EpochStartFile;
 use crate::events::{ClientError, ClientEvent};
 use crate::jobs::Job;
 use crate::journal::Journal;
@@ -22,6 +23,7 @@ use crate::outgoing::Outgoing;
 pub(super) struct PartyRecords {
     pub(super) journal: Journal,
     pub(super) openings: OpeningsFile,
+    pub(super) epoch_start: EpochStartFile,
     /// What members release is charged here first.
     pub(super) account: Option<ReleaseAccount>,
 }
@@ -32,8 +34,10 @@ impl PartyRecords {
         let mut openings = OpeningsFile::open(&config.openings())?;
         // CONS-06
         openings.begin(&config.epoch)?;
+        let epoch_start = EpochStartFile::open(&config.folder, &config.epoch, config.initial_model())
+            .map_err(ClientError::EpochStart)?;
         let account = ReleaseAccount::open(config, &journal)?;
-        Ok(Self { journal, openings, account })
+        Ok(Self { journal, openings, epoch_start, account })
     }
 }
 

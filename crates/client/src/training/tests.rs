@@ -203,6 +203,10 @@ fn the_federated_model_is_written_whatever_becomes_of_its_evaluation() {
     assert!(failed.contains("5 of 4 notes cannot be right"), "{failed}");
     let (_, written) = read_checkpoint(&folder.join("model.safetensors")).expect("it was written first");
     assert!(written == made, "another model was written");
+    // A coordinator that lost its folder begins from this one.
+    let parameters = std::fs::read(folder.join("model.parameters")).expect("it was written too");
+    let read = Model::from_bytes(&parameters).expect("a model's parameters");
+    assert!(read.blocks().values() == made.values(), "another model was written");
     std::fs::remove_dir_all(folder).expect("it was made above");
 }
 

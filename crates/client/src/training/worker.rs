@@ -1,5 +1,6 @@
 //! The thread that trains: one trainer for all jobs.
 
+use std::io::Write;
 use std::sync::mpsc as blocking;
 
 use cloister_experts::files::rows::ReadSoFar;
@@ -16,6 +17,7 @@ use super::classifier::Classifier;
 use super::program::Program;
 use super::reporter::Reporter;
 use super::{HeldOut, LocalTrainer, Private, TrainingConfig};
+use crate::data_folder::PARAMETERS;
 use crate::jobs::{Accuracy, FinalResult, Job, LocalSeed, WorkerReport};
 use crate::training_error::TrainingError;
 
@@ -123,7 +125,7 @@ impl Worker<'_> {
         let blocks = self.blocks(model).map_err(TrainingError::from).and_then(|blocks| {
             // Written first, so that a failed evaluation does not lose what the round made.
             if self.config.write_each_model {
-                self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
+                self.write(model, &blocks)?;
             }
             Ok(blocks)
         });
@@ -134,10 +136,19 @@ impl Worker<'_> {
         });
     }
 
+    /// Writes the model as other programs read it, and as a coordinator does that lost its folder.
+    fn write(&self, model: &Model, blocks: &BlockVectors) -> Result<(), TrainingError> {
+        self.config.task.write(&self.config.base_model, blocks, &self.config.folder)?;
+        let path = self.config.folder.join(PARAMETERS);
+        cloister_storage::replace(&path, |file| file.write_all(&model.to_bytes()))
+            .map(|_| ())
+            .map_err(|source| ExpertsError::File { path, source }.into())
+    }
+
     fn finish(&mut self, model: &Model, trained: &[(TrainingPlan, LocalSeed)]) -> Result<(), TrainingError> {
         let blocks = self.blocks(model)?;
         // The model is written first, so that a failed evaluation does not lose what the rounds made.
-        self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
+        self.write(model, &blocks)?;
         let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
         let local = if self.config.compare_local { Some(self.train_alone(trained)?) } else { None };
         self.report(WorkerReport::Finished(FinalResult { federated, local }));

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use cloister_identity::keep_epoch_start;
 use cloister_params::id::Round;
 use cloister_params::time::UtcTime;
 use cloister_protocol::coordinator::{Event, Input, RoundReport};
 
 use super::Server;
 use crate::config::ServerEvent;
+use crate::edition::epoch_start;
 use crate::error::ServerError;
-use crate::files::{round_path, write_epoch_start, write_round};
+use crate::files::{round_path, write_round};
 use crate::journal::Beginning;
 use crate::ledgers::record;
 use crate::times::{RoundCounts, RoundStep, TIMES, read_steps, write_step};
@@ -30,7 +32,8 @@ impl Server<'_> {
     /// Starts the journal of the next round. Every party has its whole allowance again.
     pub(super) fn begin_journal(&mut self) -> Result<(), ServerError> {
         let (closed_rounds, start) = (self.closed_rounds, self.coordinator.checkpoint());
-        write_epoch_start(&self.config.folder, self.config.epoch.digest(), &start)
+        let next = epoch_start(self.config.epoch.digest(), &start);
+        keep_epoch_start(&self.config.folder, &next, start.last_ending.as_ref())
             .map_err(|source| ServerError::Io { what: "writing epoch-start.toml", source })?;
         let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
         let now = self.now();
