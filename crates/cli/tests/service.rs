@@ -65,6 +65,34 @@ fn a_coordinator_waits_without_a_limit_says_for_whom_and_stops_when_told() {
 }
 
 #[test]
+fn a_hangup_changes_the_log_level_and_names_what_needs_a_restart() {
+    let site = Site::new("hangup");
+    site.write_consortium();
+    let mut child = service(&site, "").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let hang_up =
+        || assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    while next()["event"] != "waiting" {}
+    drop(service(&site, "log_level = 'warn'\nnum_rounds = 7\n"));
+    hang_up();
+    let restart = next();
+    assert_eq!(restart["level"], "warn", "the line of level info is left out: {restart}");
+    assert_eq!(restart["message"], "these settings have changed and need a restart: num_rounds");
+    drop(service(&site, "log_level = 'debug'\nnum_round = 7\n"));
+    hang_up();
+    let refused = next();
+    assert!(refused["message"].as_str().unwrap().contains("unknown setting num_round"), "{refused}");
+    drop(service(&site, "log_level = 'debug'\n"));
+    hang_up();
+    let reloaded = next();
+    assert!(reloaded["message"].as_str().unwrap().contains("the log level is debug"), "{reloaded}");
+    terminate(&child);
+    assert!(std::iter::from_fn(|| Some(next())).any(|event| event["event"] == "stopping"));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn flags_override_the_file_and_the_environment_overrides_it_too() {
     let site = Site::new("override");
     site.write_consortium();

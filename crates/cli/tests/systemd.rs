@@ -22,6 +22,7 @@ fn systemd_finds_no_fault_in_the_units() {
         // The program is not installed here, and the check looks for it.
         let unit = std::fs::read_to_string(deployed().join(name)).unwrap();
         assert!(unit.contains("ExecStart=/usr/bin/cloister "), "{name}");
+        assert!(unit.contains("ExecReload=/bin/kill -HUP $MAINPID"), "{name}");
         let path = scratch.join(name);
         let verify = |unit: &str| {
             std::fs::write(&path, unit).unwrap();

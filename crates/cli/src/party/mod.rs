@@ -70,7 +70,7 @@ pub(crate) fn run(
     // journal, ledger and model must not be readable by other users.
     cloister_storage::restrict_new_files();
     let print_events = flags.service.events;
-    flags.service.start_log();
+    let reloading = flags.service.start_log();
     let (switch, stop) = stop_signal();
     let only_checks = flags.service.check;
     let config = configure(flags, stop, participation)?;
@@ -81,6 +81,7 @@ pub(crate) fn run(
     let mut progress = ProgressDisplay::for_service();
     let result = run_until_stopped(
         &switch,
+        &reloading,
         cloister_client::run(config, &mut |event| {
             if matches!(event, ClientEvent::Ready(_) | ClientEvent::CustodianReady) {
                 notify_ready("ready");

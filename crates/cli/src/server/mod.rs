@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     // Before anything is written and before threads start, because the umask belongs to the whole process.
     cloister_storage::restrict_new_files();
     let print_events = arguments.service.events;
-    arguments.service.start_log();
+    let reloading = arguments.service.start_log();
     let (switch, stop) = stop_signal();
     let path = socket_path(&arguments.data);
     let only_checks = arguments.service.check;
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
             false => log::event(level, &text, &fields),
         }
     };
-    let served = run_until_stopped(&switch, async {
+    let served = run_until_stopped(&switch, &reloading, async {
         tokio::select! {
             served = cloister_server::run(config, control, &mut show) => served,
             never = serve_operator(socket, &path) => match never {},

@@ -20,8 +20,7 @@ const COMMANDS: &[&str] =
 pub(crate) fn with_defaults(command: Command, arguments: &[OsString]) -> Result<Command, Failure> {
     let name = arguments.get(1).and_then(|name| name.to_str());
     let Some(name) = name.filter(|name| COMMANDS.contains(name)) else { return Ok(command) };
-    let Some(path) = config_path(arguments) else { return Ok(command) };
-    let settings = read(&path)?;
+    let Some((path, settings)) = read(arguments)? else { return Ok(command) };
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let Some(subcommand) = command.find_subcommand(name) else { return Ok(command) };
     let defaults = defaults(subcommand, &settings, &path, &folder)?;
@@ -42,10 +41,13 @@ fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
     std::env::var_os("CLOISTER_CONFIG").map(PathBuf::from)
 }
 
-fn read(path: &Path) -> Result<Table, Failure> {
-    read_text(path)?
-        .parse()
-        .map_err(|error: toml::de::Error| Failure::config(format!("{}: {error}", path.display())))
+/// The configuration file that the arguments name, and its settings.
+pub(super) fn read(arguments: &[OsString]) -> Result<Option<(PathBuf, Table)>, Failure> {
+    let Some(path) = config_path(arguments) else { return Ok(None) };
+    match read_text(&path)?.parse() {
+        Ok(settings) => Ok(Some((path, settings))),
+        Err(error) => Err(Failure::config(format!("{}: {error}", path.display()))),
+    }
 }
 
 /// The arguments that the file names, each with its values.

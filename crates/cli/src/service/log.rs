@@ -2,7 +2,7 @@
 //!
 //! No message holds a secret or a note's text: messages are made from events, whose types hold neither.
 
-use std::fmt;
+use std::fmt::Debug;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
@@ -14,7 +14,9 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Registry, fmt, reload};
 
 /// The form of a log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -38,6 +40,18 @@ pub(crate) enum LogLevel {
     Debug,
 }
 
+impl LogLevel {
+    /// The name, as flags and files have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
 impl From<LogLevel> for LevelFilter {
     fn from(level: LogLevel) -> Self {
         match level {
@@ -49,15 +63,24 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
+/// Changes the level of the log of this process.
+#[derive(Debug)]
+pub(super) struct LevelSwitch(reload::Handle<LevelFilter, Registry>);
+
+impl LevelSwitch {
+    pub(super) fn set(&self, level: LogLevel) {
+        // An error says that there is no log any more.
+        let _ = self.0.reload(LevelFilter::from(level));
+    }
+}
+
 /// Starts the log of this process.
-pub(super) fn start(format: LogFormat, level: LogLevel) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(level))
-        .with_writer(|| QuietStderr)
-        .event_format(LineFormat { format })
-        .finish();
+pub(super) fn start(format: LogFormat, level: LogLevel) -> LevelSwitch {
+    let (filter, switch) = reload::Layer::new(LevelFilter::from(level));
+    let lines = fmt::layer().with_writer(|| QuietStderr).event_format(LineFormat { format });
     // A second log in one process is a fault of the program; the first one stays.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(filter).with(lines));
+    LevelSwitch(switch)
 }
 
 /// The time, as RFC 3339 writes it, in UTC.
@@ -113,7 +136,7 @@ where
         _context: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
-    ) -> fmt::Result {
+    ) -> std::fmt::Result {
         let mut visited = VisitedFields::default();
         event.record(&mut visited);
         let level = *event.metadata().level();
@@ -155,7 +178,7 @@ struct VisitedFields {
 }
 
 impl Visit for VisitedFields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let text = format!("{value:?}");
         match field.name() {
             "message" => self.message = text,

@@ -5,6 +5,7 @@ pub(crate) mod config_file;
 pub(crate) mod control_socket;
 pub(crate) mod invitations;
 pub(crate) mod log;
+mod reload;
 mod systemd;
 pub(crate) mod watchers;
 
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 use log::{LogFormat, LogLevel};
+pub(crate) use reload::Reloading;
 pub(crate) use systemd::notify_ready;
 
 /// Flags of every long-running command.
@@ -47,9 +49,9 @@ pub(crate) struct ServiceArguments {
 pub(crate) const SOUND: &str = "the configuration and the files that it names are sound";
 
 impl ServiceArguments {
-    /// Starts the log.
-    pub(crate) fn start_log(&self) {
-        log::start(self.log_format, self.log_level);
+    /// Starts the log. The result reads the configuration again when the service is asked to.
+    pub(crate) fn start_log(&self) -> Reloading {
+        Reloading::new(log::start(self.log_format, self.log_level))
     }
 }
 
@@ -58,16 +60,18 @@ pub(crate) fn stop_signal() -> (StopSwitch, StopSignal) {
     StopSignal::new()
 }
 
-/// Runs a service on a runtime of its own. SIGTERM and SIGINT ask it to stop. While it makes progress, systemd's
-/// watchdog is told so.
+/// Runs a service on a runtime of its own. SIGTERM and SIGINT ask it to stop, and SIGHUP to read its configuration
+/// again. While it makes progress, systemd's watchdog is told so.
 pub(crate) fn run_until_stopped<T>(
     stop: &StopSwitch,
+    reloading: &Reloading,
     service: impl Future<Output = T>,
 ) -> Result<T, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::error)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::error)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(Failure::error)?;
         let mut watchdog = systemd::Watchdog::new();
         tokio::pin!(service);
         loop {
@@ -75,6 +79,7 @@ pub(crate) fn run_until_stopped<T>(
                 result = &mut service => return Ok(result),
                 _ = terminate.recv() => stop.request(),
                 _ = interrupt.recv() => stop.request(),
+                _ = hangup.recv() => reloading.reload(),
                 // In the same task as the service: if the service blocks, systemd notices.
                 () = watchdog.due() => watchdog.notify(),
             }
