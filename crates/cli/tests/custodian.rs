@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod site;
 #[cfg(all(feature = "training", target_os = "linux"))]
-mod world;
+mod hosts;
+mod site;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -81,21 +81,26 @@ fn its_configuration_is_checked_without_starting_anything() {
 #[cfg(all(feature = "training", target_os = "linux"))]
 #[test]
 fn rounds_have_sums_although_no_custodian_trains() {
-    let roles = [["member"; 5].as_slice(), &["custodian"; 3]].concat();
-    let Some(mut world) = world::World::new("custodians", &roles, 8) else { return };
-    let coordinator = world.coordinator("first.toml");
-    let mut custodians: Vec<world::Service> =
-        (6..=8).map(|number| world.custodian(number, "first.toml")).collect();
-    let hospitals: Vec<world::Service> = (1..=5).map(|number| world.hospital(number, "first.toml")).collect();
+    let members = ["h1", "h2", "h3", "h4", "h5"].map(|host| (host, "--role member"));
+    let custodians = ["c1", "c2", "c3"].map(|host| (host, "--role custodian"));
+    let parties = [members.as_slice(), &custodians].concat();
+    let Some(world) = hosts::consortium::World::new("custodians", &parties, parties.len()) else { return };
+    let coordinator = world.start_coordinator(world.network.listen_address());
+    let listening = coordinator.wait_for("listening", |_| true)["address"].as_str().unwrap().parse().unwrap();
+    let address = |host: &str| world.network.coordinator_address(host, listening);
+    let custodians = custodians.map(|(host, _)| world.start_custodian(host, &address(host)));
+    let hospitals = members.map(|(host, _)| world.start_hospital(host, &address(host)));
     world.wait_for_rounds(1);
-    let round = coordinator.wait_for("the round", |event| event["event"] == "round");
-    assert_eq!(round["uploaded"], serde_json::json!([1, 2, 3, 4, 5]), "{round}");
-    let closed = hospitals[0].wait_for("the closing", |event| event["event"] == "closed");
+    let round = coordinator.wait_for("round", |_| true);
+    assert_eq!(
+        round["opened"].as_array().unwrap().len(),
+        round["cohorts"].as_array().unwrap().len(),
+        "{round}"
+    );
+    let closed = hospitals[0].wait_for("closed", |_| true);
     assert!(closed["summed"].as_u64() > Some(0), "{closed}");
-    for custodian in &mut custodians {
-        custodian.wait_for("the link", |event| event["event"] == "connected");
-        let id = custodian.process.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        assert_eq!(custodian.process.wait().unwrap().code(), Some(0));
+    for custodian in custodians {
+        custodian.wait_for("connected", |_| true);
+        custodian.stop();
     }
 }

@@ -8,165 +8,17 @@
 
 mod hosts;
 
-use std::path::PathBuf;
-
-use hosts::network::Network;
+use hosts::consortium::{World, words};
 use hosts::service::{Service, wait_until};
 use serde_json::Value;
 
 /// The coordinator's host, and the hospitals'. The last one joins later.
 const HOSTS: [&str; 7] = ["centre", "h1", "h2", "h3", "h4", "h5", "h6"];
+/// What each hospital is.
+const BOTH_ROLES: &str = "--role member --role custodian";
 /// The number of a hospital that no UDP reaches.
 const BEHIND_FIREWALL: usize = 3;
 const ROUNDS: u64 = 10;
-
-struct World {
-    folder: PathBuf,
-    minilm: PathBuf,
-    network: Network,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// A command's words, and then others that may have blanks.
-fn words(text: &str, more: &[&str]) -> Vec<String> {
-    text.split_whitespace().chain(more.iter().copied()).map(str::to_owned).collect()
-}
-
-/// Notes of two kinds that a classifier tells apart.
-fn notes(hospital: usize, count: usize) -> String {
-    let note = |number: usize| {
-        let (label, finding) =
-            [("heart", "chest pain and a murmur"), ("lung", "cough and wheezing")][number % 2];
-        format!("note {number} of ward {hospital}: {finding},{label}\n")
-    };
-    format!("text,label\n{}", (0..count).map(note).collect::<String>())
-}
-
-impl World {
-    /// A consortium of the coordinator and five hospitals, with what all agree on. Nothing runs yet.
-    fn new() -> Option<Self> {
-        let Some(minilm) = std::env::var_os("CLOISTER_MINILM") else {
-            eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
-            return None;
-        };
-        let folder = std::env::temp_dir().join(format!("cloister-hosts-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        HOSTS.iter().for_each(|host| std::fs::create_dir_all(folder.join(host)).unwrap());
-        let world = Self { folder, minilm: minilm.into(), network: Network::new(&HOSTS) };
-        world.make_keys("centre", "--role coordinator");
-        (1..=6).for_each(|number| world.make_keys(HOSTS[number], ""));
-        let init = "consortium init governance --name Test --coordinator centre/identity/enrolment.toml --fingerprint";
-        let said = world.run(&words(init, &[&world.fingerprint("centre")]));
-        let governance_key = said.lines().next().unwrap().split_whitespace().last().unwrap().to_owned();
-        (1..=5).for_each(|number| world.add(HOSTS[number]));
-        world.run(&words("consortium sign governance", &[]));
-        let policy = format!("governance_key = \"{governance_key}\"\n");
-        for (number, host) in HOSTS.iter().enumerate() {
-            world.hand_over_edition(host);
-            world.write(&format!("{host}/identity/policy.toml"), &policy);
-            world.write(&format!("{host}/notes.csv"), &notes(number, 16));
-        }
-        world.run(&words(
-            "task new agreed --classes heart,lung --max-tokens 16 --moe-layers 1 --experts-per-layer 4 --no-privacy-budget \
-             --consortium h1/consortium.toml --policy h1/identity/policy.toml",
-            &[],
-        ));
-        Some(world)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    /// Runs a command that must succeed, without a network. The result is what it prints.
-    fn run(&self, arguments: &[String]) -> String {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cloister"));
-        let output = command.args(arguments).current_dir(&self.folder).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn make_keys(&self, host: &str, role: &str) {
-        self.run(&words(
-            &format!("identity new {host}/identity --name {host} --organisation {host} {role}"),
-            &[],
-        ));
-    }
-
-    fn fingerprint(&self, host: &str) -> String {
-        let shown = self.run(&words(&format!("identity show --json {host}/identity"), &[]));
-        serde_json::from_str::<Value>(&shown).unwrap()["fingerprint"].as_str().unwrap().to_owned()
-    }
-
-    fn add(&self, host: &str) {
-        let add = format!("consortium add governance {host}/identity/enrolment.toml --fingerprint");
-        self.run(&words(&add, &[&self.fingerprint(host)]));
-    }
-
-    /// Gives a host the newest signed consortium file.
-    fn hand_over_edition(&self, host: &str) {
-        for name in ["consortium.toml", "consortium.toml.sig"] {
-            std::fs::copy(self.path(&format!("governance/{name}")), self.path(&format!("{host}/{name}")))
-                .unwrap();
-        }
-    }
-
-    fn start(&self, host: &str, arguments: &[String]) -> Service {
-        let mut command = self.network.command(host, &self.path(host), env!("CARGO_BIN_EXE_cloister"));
-        command.args(arguments).env("CLOISTER_BASE_MODEL", &self.minilm);
-        Service::start(command, self.path(&format!("{host}.log")))
-    }
-
-    fn start_coordinator(&self, listen: &str) -> Service {
-        let flags = "server --consortium consortium.toml --identity identity --settings ../agreed/settings.toml --model \
-             ../agreed/initial.parameters --data data --num-rounds 2 --min-available-nodes 4 --idle-timeout-s 5 --reconnect-within-s 2";
-        let service = self.start("centre", &words(flags, &["--listen", listen]));
-        service.wait_for("listening", |_| true);
-        service
-    }
-
-    fn start_hospital(&self, host: &str, coordinator: &str) -> Service {
-        let flags = "client --consortium consortium.toml --identity identity --task ../agreed/task.json --model \
-                     ../agreed/initial.parameters --notes notes.csv --held-out notes.csv --data data --idle-timeout-s 5";
-        self.start(host, &words(flags, &["--coordinator", coordinator]))
-    }
-
-    fn status(&self) -> Value {
-        serde_json::from_str(&self.run(&words("run status --data centre/data --json", &[]))).unwrap()
-    }
-
-    fn rounds(&self) -> u64 {
-        self.status()["closed_rounds"].as_u64().unwrap()
-    }
-
-    fn wait_for_rounds(&self, rounds: u64) {
-        wait_until(
-            || format!("no {rounds} rounds: {}", self.status()),
-            || (self.rounds() >= rounds).then_some(()),
-        );
-    }
-
-    /// Lets more rounds begin.
-    fn start_rounds(&self, rounds: u64) {
-        self.run(&words(&format!("run start --data centre/data --rounds {rounds}"), &[]));
-    }
-
-    /// The rounds in which a hospital's update was released, as its own ledger lists them.
-    fn released_rounds(&self, host: &str) -> usize {
-        let explained = self.run(&words(&format!("privacy explain {host}/data/privacy-ledger --json"), &[]));
-        let explained: Value = serde_json::from_str(&explained).unwrap();
-        explained["rounds"].as_array().unwrap().len()
-    }
-}
 
 /// Whether a round's list has this hospital's number.
 fn lists(round: &Value, list: &str, number: usize) -> bool {
@@ -258,7 +110,8 @@ fn check_history(world: &World) {
 /// CONS-11
 #[test]
 fn five_hosts_close_ten_rounds_while_hospitals_are_away_leave_and_join() {
-    let Some(mut world) = World::new() else { return };
+    let hospitals = HOSTS[1..].iter().map(|host| (*host, BOTH_ROLES)).collect::<Vec<_>>();
+    let Some(mut world) = World::new("hosts", &hospitals, 5) else { return };
     world.network.drop_udp(HOSTS[BEHIND_FIREWALL]);
     let mut coordinator = world.start_coordinator(world.network.listen_address());
     let listening = coordinator.wait_for("listening", |_| true)["address"].as_str().unwrap().to_owned();
