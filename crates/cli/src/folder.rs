@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_identity::{Identity, edition_path, read_signing_key};
+use cloister_params::consortium::PublicBytes;
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
 
@@ -96,4 +97,25 @@ fn from_hex<const N: usize>(path: &Path, text: &str) -> Result<[u8; N], Failure>
     hex::decode_to_slice(text.trim(), &mut bytes)
         .map_err(|_| Failure::config(format!("{}: expected {} hexadecimal digits", path.display(), 2 * N)))?;
     Ok(bytes)
+}
+
+/// Checks that these are the keys of the coordinator that an edition lists. What could not be read is not compared.
+pub(crate) fn check_coordinator(
+    epoch: &Epoch,
+    certificate: Option<PublicBytes>,
+    signing_key: Option<PublicBytes>,
+) -> Result<(), Failure> {
+    let entry = epoch.consortium().coordinator();
+    match (certificate, signing_key) {
+        (Some(certificate), _) if certificate != entry.certificate => Err(Failure::config(format!(
+            "the consortium file lists the coordinator with certificate {}, and the one in --identity is {certificate}; give \
+             the folder that was enrolled, or ask the consortium to list this certificate",
+            entry.certificate
+        ))),
+        (_, Some(key)) if key != entry.signing_key => Err(Failure::config(
+            "the consortium file lists the coordinator with another signing key than the one in --identity; give the folder \
+             that was enrolled",
+        )),
+        _ => Ok(()),
+    }
 }

@@ -37,6 +37,23 @@ fn a_consortium_file_that_was_changed_after_signing() {
 }
 
 #[test]
+fn keys_that_are_not_the_listed_coordinators() {
+    let mut site = Site::new("other-coordinator");
+    site.file.coordinator.certificate.0 = [9; 32];
+    site.write_consortium();
+    site.fails(
+        "127.0.0.1:0",
+        78,
+        &["lists the coordinator with certificate 0909", "the folder that was enrolled"],
+    );
+    let mut site = Site::new("other-coordinators-key");
+    site.file.coordinator.signing_key = site.file.parties[0].signing_key;
+    site.file.parties.remove(0);
+    site.write_consortium();
+    site.fails("127.0.0.1:0", 78, &["lists the coordinator with another signing key"]);
+}
+
+#[test]
 fn a_plan_below_the_floors() {
     let site = Site::new("floors");
     site.write_consortium();

@@ -13,7 +13,7 @@ use cloister_params::policy::Policy;
 
 use super::outcome::CheckOutcome;
 use crate::failure::{Failure, FailureKind};
-use crate::folder::{POLICY, SIGNING_KEY, load_consortium, newest_edition};
+use crate::folder::{POLICY, SIGNING_KEY, check_coordinator, load_consortium, newest_edition};
 use crate::privacy::rounds::CheckedPolicy;
 
 /// The files of a party, and what the checks have read of them so far.
@@ -123,21 +123,10 @@ impl ExaminedParty {
 
     /// The coordinator's own entry in the consortium file.
     pub(super) fn find_coordinator(&self, epoch: &Epoch) -> Result<String, Failure> {
-        let entry = epoch.consortium().coordinator();
         let certificate = self.identity.as_ref().map(|identity| PublicBytes(identity.fingerprint().0));
         let key = self.signing_key.as_ref().map(|key| key.public());
-        match (certificate, key) {
-            (Some(certificate), _) if certificate != entry.certificate => Err(Failure::config(format!(
-                "the consortium file lists the coordinator with certificate {}, and the one in --identity is {certificate}; give \
-                 the folder that was enrolled, or ask the consortium to list this certificate",
-                entry.certificate
-            ))),
-            (_, Some(key)) if key != entry.signing_key => Err(Failure::config(
-                "the consortium file lists the coordinator with another signing key than the one in --identity; give the folder \
-                 that was enrolled",
-            )),
-            _ => Ok(format!("it lists this coordinator ({})", entry.name)),
-        }
+        check_coordinator(epoch, certificate, key)?;
+        Ok(format!("it lists this coordinator ({})", epoch.consortium().coordinator().name))
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::events;
 use crate::failure::{Failure, FailureKind};
-use crate::folder::{PartyFolder, load_consortium, load_model, newest_edition, read_text};
+use crate::folder::{PartyFolder, check_coordinator, load_consortium, load_model, newest_edition, read_text};
 use crate::link_flags::LinkFlags;
 use crate::output;
 use crate::service::control_socket::{ControlSocket, socket_path};
@@ -154,6 +154,8 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConf
     let folder = PartyFolder::load(&arguments.identity)?;
     let given = load_consortium(&arguments.consortium, &folder.policy)?;
     let epoch = newest_edition(given.clone(), &arguments.data, &folder.policy);
+    let certificate = PublicBytes(folder.identity.fingerprint().0);
+    check_coordinator(&epoch, Some(certificate), Some(folder.signing_key.public()))?;
     let settings_file = arguments.settings_file(&given, &epoch);
     let in_settings = |error: String| Failure::config(format!("{}: {error}", settings_file.display()));
     let settings =
