@@ -73,7 +73,8 @@ pub(crate) fn load_model(path: &Path) -> Result<Model, Failure> {
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
     Model::from_bytes(&bytes).ok_or_else(|| {
         Failure::config(format!(
-            "{} is not a file of model parameters, or is damaged; get it again from the consortium",
+            "{} is not a file of model parameters, or is damaged, or a later version of the program wrote it; get it again from the \
+             consortium, and use one version of the program",
             path.display()
         ))
     })

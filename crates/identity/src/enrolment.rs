@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::fingerprint::Fingerprint;
+use crate::format_version::{advice, check_version};
 use crate::proof::{CertificateProof, ProofError, check_possession};
 use crate::short_fingerprint::ShortFingerprint;
 use crate::tls::Identity;
@@ -114,7 +115,7 @@ pub enum EnrolmentError {
     Syntax(String),
     /// Another version's format.
     #[error(
-        "its format is version {got}, and this program reads version {VERSION}; use the same version on both sides"
+        "its format is version {got}, and this program reads version {VERSION}: {}", advice(*got, VERSION)
     )]
     Version {
         /// The file's version.
@@ -183,11 +184,10 @@ impl Enrolment {
         if text.len() > MAX_ENROLMENT_BYTES {
             return Err(EnrolmentError::TooLarge { got: text.len() });
         }
+        // FILE-01
+        check_version(text, VERSION).map_err(|got| EnrolmentError::Version { got })?;
         let file: EnrolmentFile =
             toml::from_str(text).map_err(|error| EnrolmentError::Syntax(error.message().to_owned()))?;
-        if file.version != VERSION {
-            return Err(EnrolmentError::Version { got: file.version });
-        }
         let applicant = Applicant { name: file.name, organisation: file.organisation, roles: file.roles };
         check_applicant(&applicant)?;
         let certificate = one_certificate(&file.certificate)?;

@@ -54,6 +54,7 @@ mod ending_soon;
 pub mod enrolment;
 mod epoch_start_file;
 mod fingerprint;
+mod format_version;
 mod key_file;
 pub mod online;
 mod proof;

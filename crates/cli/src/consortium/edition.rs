@@ -68,7 +68,12 @@ fn check_ending(arguments: &SignArguments, start: &EpochStart, before: &Epoch) -
     let (Some(path), Some(named)) = (&arguments.start, start.ending) else { return Ok(()) };
     let path = path.with_extension("ending");
     let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-    let ending: Ending = codec::decode(&bytes).map_err(|error| wrong_ending(&path, error))?;
+    let ending: Ending = codec::decode(&bytes).map_err(|error| {
+        wrong_ending(
+            &path,
+            format!("it is not a certificate, or a later version of the program wrote it ({error})"),
+        )
+    })?;
     let known = KnownEnding::check(&ending, before).map_err(|error| wrong_ending(&path, error))?;
     if known.round != named.round || known.digest.0 != named.digest.0 {
         let why = "the certificate is of another ending than epoch-start.toml names";

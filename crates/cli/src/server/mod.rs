@@ -135,7 +135,9 @@ fn kind(error: &ServerError) -> FailureKind {
         | ServerError::Roster(_)
         | ServerError::Ledger(_)
         | ServerError::Edition(_)
-        | ServerError::Journal(RoundJournalError::Epoch { .. }) => FailureKind::Config,
+        | ServerError::Journal(RoundJournalError::Epoch { .. } | RoundJournalError::Version { .. }) => {
+            FailureKind::Config
+        }
         ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => FailureKind::Error,
     }
 }

@@ -5,14 +5,30 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::Digest;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::invitation::seconds;
 use crate::enrolment::EnrolmentRole;
+use crate::format_version::{advice, check_version};
 
 /// The format's version.
 const VERSION: u32 = 1;
 /// How many invitations there may be at a time, and so how many enrolment files a coordinator keeps of strangers.
 pub const MAX_INVITATIONS: usize = 128;
+
+/// Why a list of invitations is not read.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum BookError {
+    /// Another version's format.
+    #[error("its format is version {got}, and this program reads version {VERSION}: {}", advice(*got, VERSION))]
+    Version {
+        /// The file's version.
+        got: u32,
+    },
+    /// Something else has written the file.
+    #[error("it is not a list of invitations: {0}; restore it, or remove it, which cancels all invitations")]
+    Syntax(String),
+}
 
 /// All invitations, in the order of their numbers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -73,12 +89,10 @@ impl Default for Book {
 
 impl Book {
     /// Reads the file.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let book: Self = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        match book.version {
-            VERSION => Ok(book),
-            got => Err(format!("its format is version {got}, and this program reads version {VERSION}")),
-        }
+    pub(super) fn parse(text: &str) -> Result<Self, BookError> {
+        // FILE-01
+        check_version(text, VERSION).map_err(|got| BookError::Version { got })?;
+        toml::from_str(text).map_err(|error| BookError::Syntax(error.message().to_owned()))
     }
 
     pub(super) fn to_toml(&self) -> Result<String, String> {

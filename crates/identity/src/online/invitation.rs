@@ -60,8 +60,8 @@ pub struct Invitation {
 pub enum InvitationError {
     /// It does not start as an invitation does.
     #[error(
-        "it does not start with `{PREFIX}`; copy the whole line that `cloister run invite` printed, and use the same version \
-         of the program as the coordinator"
+        "it does not start with `{PREFIX}`; copy the whole line that `cloister run invite` printed. If it starts with a higher \
+         number, a later version of the program wrote it; install that version"
     )]
     Prefix,
     /// A character is missing or was changed.

@@ -16,7 +16,7 @@ pub enum ConsortiumError {
         got: usize,
     },
     /// Not a consortium file in TOML.
-    #[error("the consortium file cannot be read: {0}")]
+    #[error("the consortium file cannot be read: {}{}", .0, advice(.0))]
     Syntax(String),
     /// A party with the coordinator's number.
     #[error("party {name:?} has the number 0, which is the coordinator's; numbers start at 1")]
@@ -81,4 +81,13 @@ pub enum ConsortiumError {
         /// The file's number.
         epoch: u32,
     },
+}
+
+/// What to do about a text that does not parse.
+fn advice(why: &str) -> &'static str {
+    // A field that nobody wrote by hand: the file is signed, or comes from another program.
+    match why.contains("unknown field") {
+        true => "; if nobody changed it, a later version of the program wrote it: install that version",
+        false => "",
+    }
 }

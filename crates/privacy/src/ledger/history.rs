@@ -76,8 +76,8 @@ impl History {
             .and_then(|mut file| read_bytes(&mut file))
             .map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
         parse(&bytes, None)
-            .and_then(|(history, _)| history.ok_or_else(|| (1, "the file is empty".to_owned())))
-            .map_err(|(line, why)| LedgerError::Broken { path: path.to_path_buf(), line, why })
+            .and_then(|(history, _)| history.ok_or_else(|| BadLine::broken(1, "the file is empty")))
+            .map_err(|bad| bad.error(path))
     }
 }
 
@@ -98,17 +98,47 @@ pub(super) fn read_bytes(file: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A line of a ledger that cannot be used.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct BadLine {
+    /// From 1.
+    line: usize,
+    why: String,
+    /// Whether the chain holds, and this program does not know the entry.
+    is_later: bool,
+}
+
+impl BadLine {
+    fn broken(line: usize, why: impl Into<String>) -> Self {
+        Self { line, why: why.into(), is_later: false }
+    }
+
+    /// The error for a file.
+    pub(super) fn error(self, path: &Path) -> LedgerError {
+        let (path, line, why) = (path.to_path_buf(), self.line, self.why);
+        match self.is_later {
+            true => LedgerError::Later { path, line, why },
+            false => LedgerError::Broken { path, line, why },
+        }
+    }
+}
+
 /// Reads a ledger and checks its chain: what its whole lines say, `None` if there is none, and how many bytes they
-/// take. `first` is the text of its first line, if it is known. An error is the line's number, from 1, and what is
-/// wrong with it.
-pub(super) fn parse(bytes: &[u8], first: Option<&str>) -> Result<(Option<History>, usize), (usize, String)> {
-    let chained = CHAIN.read(first, bytes).map_err(|broken| (broken.line, broken.why))?;
+/// take. `first` is the text of its first line, if it is known.
+pub(super) fn parse(bytes: &[u8], first: Option<&str>) -> Result<(Option<History>, usize), BadLine> {
+    let chained = CHAIN.read(first, bytes).map_err(|broken| BadLine::broken(broken.line, broken.why))?;
     let mut history: Option<History> = None;
     for (line, (digest, text)) in (1..).zip(chained.lines) {
-        let (entry, digest) = (parse_entry(text).map_err(|why| (line, why))?, Digest(digest));
+        let entry: Entry = serde_json::from_str(text).map_err(|error| {
+            // FILE-01: the chain was checked, so that a program wrote the line as it is.
+            BadLine { line, why: error.to_string(), is_later: true }
+        })?;
+        check_figures(&entry).map_err(|why| BadLine::broken(line, why))?;
         match &mut history {
-            None => history = Some(begun(entry, digest).map_err(|why| (line, why))?),
-            Some(history) => history.follow(entry, digest).map_err(|why| (line, why))?,
+            None => history = Some(begun(entry, Digest(digest)).map_err(|why| BadLine::broken(line, why))?),
+            Some(history) => {
+                history.follow(entry, Digest(digest)).map_err(|why| BadLine::broken(line, why))?;
+            }
         }
     }
     Ok((history, chained.length))
@@ -148,17 +178,16 @@ impl History {
     }
 }
 
-fn parse_entry(json: &str) -> Result<Entry, String> {
-    let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is not an entry: {error}"))?;
-    // The chain proves that no line was changed, not that its figures are possible.
-    match &entry {
+/// The chain proves that no line was changed, not that its figures are possible.
+fn check_figures(entry: &Entry) -> Result<(), &'static str> {
+    match entry {
         Entry::Budgeted(Some(budget)) if budget.checked().is_err() => {
-            Err("its budget has impossible figures".into())
+            Err("its budget has impossible figures")
         }
-        Entry::Closed(round) if !round.is_valid() => Err("its sums have impossible figures".into()),
+        Entry::Closed(round) if !round.is_valid() => Err("its sums have impossible figures"),
         Entry::Charged(charge) if !charge.releases.iter().all(|release| release.mechanism.is_valid()) => {
-            Err("its mechanism has impossible figures".into())
+            Err("its mechanism has impossible figures")
         }
-        _ => Ok(entry),
+        _ => Ok(()),
     }
 }

@@ -158,6 +158,19 @@ pub enum LedgerError {
         /// What is wrong.
         why: String,
     },
+    /// A whole line that this version does not know. The chain holds, so it is not damaged.
+    #[error(
+        "the privacy ledger {path}, line {line}, is sound, and this program does not know its entry ({why}): a later \
+         version of the program wrote it; install that version"
+    )]
+    Later {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is not known.
+        why: String,
+    },
     /// A copy of the ledger from before a charge that another file knows of.
     #[error(
         "the privacy ledger {path} is older than what this hospital released: the entry {entry}, which \
@@ -320,11 +333,7 @@ impl Ledger {
     fn history(&mut self) -> Result<History, LedgerError> {
         let bytes = read_bytes(&mut self.file).map_err(|source| self.io(source))?;
         let first = self.json(&Entry::Opened(self.opening.clone()))?;
-        let (history, whole) = parse(&bytes, Some(&first)).map_err(|(line, why)| LedgerError::Broken {
-            path: self.path.clone(),
-            line,
-            why,
-        })?;
+        let (history, whole) = parse(&bytes, Some(&first)).map_err(|bad| bad.error(&self.path))?;
         if let Some(found) =
             history.as_ref().map(|history| &history.opening).filter(|found| **found != self.opening)
         {

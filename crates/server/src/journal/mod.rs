@@ -3,7 +3,7 @@
 //!
 //! A record is its length (8 bytes, little-endian), the length's hash (as a leaf of RFC 6962, the first 8
 //! bytes of it), its hash (as a leaf too, 32 bytes) and its bytes. The first records are what the round began
-//! with: numbers and last ending, model, sums, openings and bad dealings. The others are inputs. Records are
+//! with: format, numbers and last ending, model, sums, openings and bad dealings. The others are inputs. They are
 //! synced before anything that follows from them is sent. So what a power cut left incomplete at the end was
 //! not synced, and nothing followed from it.
 //!
@@ -25,6 +25,10 @@ use cloister_wire::frame::Frame;
 use thiserror::Error;
 
 const NAME: &str = "journal";
+
+/// The first record of a journal. The first version has none, and begins with what the others have second.
+const FORMAT: &str = "cloister/coordinator-journal/v2";
+const ANY_FORMAT: &[u8] = b"cloister/coordinator-journal/";
 
 /// A journal that cannot be used.
 #[derive(Debug, Error)]
@@ -57,6 +61,16 @@ pub enum RoundJournalError {
         got: Digest,
         /// The epoch of the consortium file that was given.
         expected: Digest,
+    },
+    /// The journal of another version.
+    #[error(
+        "the journal {path} has the format {got}, and this program reads {FORMAT}: a later version of the program wrote it; install that version"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The journal's format.
+        got: String,
     },
     /// A record that was changed, or that this program did not write.
     #[error(
@@ -232,7 +246,8 @@ fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJourna
         records.push(record);
         rest = after;
     }
-    let (beginning, input_records) = decode_beginning(&records)
+    let formatted = without_format(path, &records)?;
+    let (beginning, input_records) = decode_beginning(formatted)
         .ok_or_else(|| wrong(1, "it is not the beginning of a round".to_owned()))?;
     let first = 1 + records.len() - input_records.len();
     let mut inputs = Vec::with_capacity(input_records.len());
@@ -240,6 +255,20 @@ fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJourna
         inputs.push(Input::decode(bytes).map_err(|error| wrong(number, error.to_string()))?);
     }
     Ok(JournalContent { beginning, inputs, torn: rest.len() })
+}
+
+/// The records after that of the format, which this program reads.
+fn without_format<'a>(path: &Path, records: &'a [&'a [u8]]) -> Result<&'a [&'a [u8]], RoundJournalError> {
+    match records {
+        [first, rest @ ..] if *first == FORMAT.as_bytes() => Ok(rest),
+        // FILE-01
+        [first, ..] if first.starts_with(ANY_FORMAT) => {
+            let got = String::from_utf8_lossy(first).into_owned();
+            Err(RoundJournalError::Version { path: path.to_path_buf(), got })
+        }
+        // The next round's journal takes the place of one of the first version.
+        first_version => Ok(first_version),
+    }
 }
 
 /// Opens a journal for appending after its whole records, which take this many bytes.
@@ -286,7 +315,7 @@ fn next_record(bytes: &[u8]) -> Result<Option<RecordAndRest<'_>>, &'static str> 
     if leaf_hash(record) == Digest(*hash) { Ok(Some((record, rest))) } else { Err("its bytes were changed") }
 }
 
-/// The first record is the epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings
+/// The first record is the format. The second is the epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings
 /// (8 bytes each, little-endian), and the last ending. Then follow the model, each frame, each opening and
 /// each bad dealing.
 fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
@@ -294,7 +323,7 @@ fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
     let lengths = [last_sums.len(), openings.len(), bad_dealings.len()].map(|length| length as u64);
     let counts = [beginning.closed_rounds].into_iter().chain(lengths).flat_map(u64::to_le_bytes);
     let first = beginning.epoch.0.into_iter().chain(counts).chain(codec::encode(last_ending)).collect();
-    [first, model.to_bytes()]
+    [FORMAT.as_bytes().to_vec(), first, model.to_bytes()]
         .into_iter()
         .chain(last_sums.iter().map(Frame::encode))
         .chain(openings.iter().map(codec::encode))

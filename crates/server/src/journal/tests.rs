@@ -191,3 +191,32 @@ fn a_folder_in_use_or_of_another_epoch_or_damaged_is_refused() {
     assert!(matches!(damaged, Err(RoundJournalError::Record { record: 1, .. })), "{damaged:?}");
     fs::remove_dir_all(folder).expect("there");
 }
+
+/// FILE-01, ROUND-27
+#[test]
+fn a_journal_of_the_first_version_is_read_and_one_of_a_later_version_is_named() {
+    let folder = scratch("versions");
+    written(&folder);
+    let path = folder.join(NAME);
+    let bytes = fs::read(&path).expect("it was written");
+    let format = 48 + FORMAT.len();
+    // The first version's file has no record of the format.
+    fs::write(&path, &bytes[format..]).expect("writable");
+    let (journal, content) = RoundJournal::open(&folder, EPOCH, None).expect("the first version's");
+    let content = content.expect("a journal");
+    assert_eq!((content.beginning, content.inputs), (beginning(), vec![input(1), input(2)]));
+    drop(journal);
+    let mut later = Vec::new();
+    let record = b"cloister/coordinator-journal/v3";
+    let length = (record.len() as u64).to_le_bytes();
+    later.extend([&length[..], &length_check(&length), &leaf_hash(record).0, record].concat());
+    later.extend(&bytes[format..]);
+    fs::write(&path, &later).expect("writable");
+    let said = RoundJournal::open(&folder, EPOCH, None).expect_err("a later version's").to_string();
+    assert!(
+        said.contains("cloister/coordinator-journal/v3") && said.contains("install that version"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&path).expect("it is there"), later, "the file is as it was");
+    fs::remove_dir_all(folder).expect("it was written");
+}

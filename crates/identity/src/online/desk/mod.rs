@@ -9,7 +9,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Consortium, PublicBytes};
 use thiserror::Error;
 
-use super::book::{Book, Entry, InvitationState, MAX_INVITATIONS, Use};
+use super::book::{Book, BookError, Entry, InvitationState, MAX_INVITATIONS, Use};
 use super::exchange::{
     EnrolmentAnswer, EnrolmentRefusal, EnrolmentRequest, Receipt, RequestError, SignedEdition,
 };
@@ -46,16 +46,13 @@ pub enum DeskError {
         /// The system's error.
         source: io::Error,
     },
-    /// Something else has written the file.
-    #[error(
-        "{} is not a list of invitations: {detail}; restore it, or remove it, which cancels all invitations",
-        path.display()
-    )]
-    Syntax {
+    /// The list of invitations cannot be read.
+    #[error("{}: {why}", path.display())]
+    Book {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        detail: String,
+        why: BookError,
     },
     /// There are too many invitations.
     #[error(
@@ -123,11 +120,11 @@ impl EnrolmentDesk {
     /// Opens the desk in a coordinator's data folder. `governance_key` is the one that the coordinator's policy pins.
     ///
     /// # Errors
-    /// [`DeskError::Io`] or [`DeskError::Syntax`].
+    /// [`DeskError::Io`] or [`DeskError::Book`].
     pub fn open(folder: &Path, governance_key: PublicBytes) -> Result<Self, DeskError> {
         let path = folder.join(INVITATIONS);
         let book = match std::fs::read_to_string(&path) {
-            Ok(text) => Book::parse(&text).map_err(|detail| DeskError::Syntax { path, detail })?,
+            Ok(text) => Book::parse(&text).map_err(|why| DeskError::Book { path, why })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Book::default(),
             Err(source) => return Err(DeskError::Io { what: "read", path, source }),
         };
