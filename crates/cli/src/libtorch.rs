@@ -29,11 +29,10 @@ impl Places {
     /// The places for a program in this folder, by this process's environment.
     #[cfg(not(feature = "training"))]
     pub(crate) fn from_environment(folder: &Path) -> Self {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let named = ["CLOISTER_LIBTORCH", "LIBTORCH"].into_iter();
-        let python = set("CLOISTER_PYTHON");
+        let python = variable("CLOISTER_PYTHON");
         Self {
-            named: named.filter_map(|name| Some((name, set(name)?.into()))).next(),
+            named: named.filter_map(|name| Some((name, variable(name)?.into()))).next(),
             installed: folder.join("../lib/cloister/libtorch"),
             python: (python.clone().unwrap_or("python3".into()), python.is_some()),
         }
@@ -42,23 +41,21 @@ impl Places {
     /// The folder of libtorch's libraries.
     pub(crate) fn find(&self) -> Result<PathBuf, Failure> {
         if let Some((variable, folder)) = &self.named {
-            let why = |found: String| {
+            return libraries(folder).map_err(|found| {
                 Failure::config(format!(
                     "{variable} is {}, which {found}; name the folder of libtorch {VERSION}, or remove the variable to use \
                      Python's torch",
                     folder.display()
                 ))
-            };
-            return libraries(folder).map_err(why);
+            });
         }
         if self.installed.is_dir() {
-            let why = |found: String| {
+            return libraries(&self.installed).map_err(|found| {
                 Failure::config(format!(
                     "{} {found}; put libtorch {VERSION} there, or remove the folder to use Python's torch",
                     self.installed.display()
                 ))
-            };
-            return libraries(&self.installed).map_err(why);
+            });
         }
         self.find_pythons()
     }
@@ -93,6 +90,12 @@ impl Places {
             }
         }
     }
+}
+
+/// An environment variable that is set and not empty.
+#[cfg(not(feature = "training"))]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The libraries' folder of a libtorch or of Python's torch, or what is wrong with it.

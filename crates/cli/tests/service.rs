@@ -1,6 +1,7 @@
 //! A coordinator as a service: configuration file, log, waiting, and a stop that loses nothing.
 
-#![allow(clippy::unwrap_used)]
+// A window of the day is tested at the time of the test.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod site;
 
@@ -62,6 +63,27 @@ fn a_coordinator_waits_without_a_limit_says_for_whom_and_stops_when_told() {
     wait_for(&mut lines, "resumed");
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn rounds_start_in_their_part_of_the_day_alone() {
+    let site = Site::new("window");
+    site.write_consortium();
+    let first_event = |from: u64, until: u64, data: &str| {
+        let hour = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 3600;
+        let window = format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + until) % 24);
+        let mut command = service(&site, &format!("rounds_between = '{window}'\n"));
+        let mut child = command.args(["--data", data]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        wait_for(&mut lines, "listening");
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        terminate(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        event["event"].clone()
+    };
+    assert_eq!(first_event(2, 4, &site.path("closed")), "outside_window");
+    // Control: it waits for its members alone.
+    assert_eq!(first_event(0, 2, &site.path("open")), "waiting");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::model::Model;
 use cloister_transport::{AcceptError, Carrier, Identity, StopSignal, TransportSettings};
 
+use crate::daily_window::DailyWindow;
+
 /// Everything that a coordinator needs, loaded and checked.
 #[derive(Debug)]
 pub struct ServerConfig {
@@ -36,6 +38,8 @@ pub struct ServerConfig {
     /// until it is stopped. `None` is all members of the edition, or its smallest cohort if the program runs until it is
     /// stopped.
     pub min_available_nodes: Option<usize>,
+    /// When on each day rounds may start; a round in progress goes on. `None` is at any time.
+    pub rounds_between: Option<DailyWindow>,
     /// When the program ends.
     pub lifetime: ServerLifetime,
     /// Tells the program to stop.
@@ -110,6 +114,8 @@ pub enum ServerEvent {
         /// Custodians that are not connected.
         missing: Vec<PartyId>,
     },
+    /// No round starts before the time of day at which rounds may start.
+    OutsideWindow(DailyWindow),
     /// Several rounds in a row ended without a sum, so the next one starts later.
     Paused {
         /// Why they ended so.

@@ -81,6 +81,7 @@ fn with_name(mut status: Value) -> Value {
 
 /// An event as a line for people. A reason in it may be a peer's words.
 fn to_text(event: &Value) -> String {
-    let text = |name: &str| printable(event[name].as_str().unwrap_or_default().as_bytes());
-    format!("{} {}", text("time"), text("message"))
+    let [time, message] =
+        ["time", "message"].map(|name| printable(event[name].as_str().unwrap_or_default().as_bytes()));
+    format!("{time} {message}")
 }

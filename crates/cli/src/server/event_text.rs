@@ -40,6 +40,9 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
             "event": "waiting", "connected": connected, "wanted": wanted, "missing": numbers(missing)
         }),
         ServerEvent::RoundWaits { reason, missing } => round_waits(reason, missing),
+        ServerEvent::OutsideWindow(window) => {
+            json!({"event": "outside_window", "rounds_between": window.to_string()})
+        }
         ServerEvent::Paused { reason, pause } => {
             json!({"event": "paused", "reason": reason, "seconds": pause.as_secs()})
         }
@@ -153,6 +156,9 @@ pub(super) fn to_text(event: &ServerEvent) -> String {
                 "the round waits without a sum: {reason}; custodians that are not connected: {}",
                 names(missing)
             )
+        }
+        ServerEvent::OutsideWindow(window) => {
+            format!("rounds start between {window} UTC; the next one waits until then")
         }
         ServerEvent::Paused { reason, pause } => {
             format!("{reason}; the next round starts in {} minutes", pause.as_secs() / 60)

@@ -14,7 +14,9 @@ use cloister_crypto::consortium::Epoch;
 use cloister_identity::online::EnrolmentDesk;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
-use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime};
+use cloister_server::{
+    DailyWindow, RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime,
+};
 use cloister_transport::StopSignal;
 use tokio::sync::mpsc;
 
@@ -59,6 +61,9 @@ pub(crate) struct ServerArguments {
     /// members, before the first round alone.
     #[arg(long)]
     min_available_nodes: Option<usize>,
+    /// Start rounds in this part of each day alone, in UTC, such as 20:00-06:00. A round in progress goes on.
+    #[arg(long, value_name = "HH:MM-HH:MM")]
+    rounds_between: Option<DailyWindow>,
     /// With --until-finished, wait this many seconds for these members. Otherwise the coordinator waits as long as it takes.
     #[arg(long, default_value_t = 600, requires = "until_finished")]
     start_within_s: u64,
@@ -180,6 +185,7 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConf
         model,
         num_rounds: arguments.num_rounds.get(),
         min_available_nodes: arguments.min_available_nodes,
+        rounds_between: arguments.rounds_between,
         lifetime,
         stop,
         reconnect_within: Duration::from_secs(arguments.reconnect_within_s),

@@ -189,9 +189,11 @@ impl ControlSocket<'_> {
 
     async fn ask(&self, command: ControlCommand) -> Result<ServerStatus, String> {
         let (reply, answer) = oneshot::channel();
-        let gone = || "the coordinator is stopping".to_owned();
-        self.coordinator.send(ControlRequest { command, reply }).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let is_sent = self.coordinator.send(ControlRequest { command, reply }).await.is_ok();
+        match answer.await {
+            Ok(answer) if is_sent => answer,
+            _ => Err("the coordinator is stopping".to_owned()),
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Pace {
     reported_missing: Option<BTreeSet<PartyId>>,
     /// Whether the end of the rounds was reported.
     has_reported_end: bool,
+    /// Whether it was reported that rounds wait for their time of day.
+    has_reported_window: bool,
 }
 
 impl Pace {
@@ -92,6 +94,9 @@ impl Server<'_> {
         if let Some(until) = self.pace.paused_until.filter(|until| *until > now) {
             return Ok(NextTask::Serve { until: Some(until) });
         }
+        if let Some(wait) = self.time_to_window() {
+            return Ok(NextTask::Serve { until: Some(now + wait.min(LONGEST_PAUSE)) });
+        }
         match self.config.lifetime {
             ServerLifetime::UntilFinished { .. } if self.pace.has_begun => Ok(NextTask::StartRound),
             ServerLifetime::UntilFinished { start_within } => self.wait_for_members(now, Some(start_within)),
@@ -109,6 +114,17 @@ impl Server<'_> {
             (self.events)(ServerEvent::EditionEnded(until));
         }
         true
+    }
+
+    /// How long it is until rounds may start on this day, or the next one. That is reported once.
+    fn time_to_window(&mut self) -> Option<Duration> {
+        let window = self.config.rounds_between?;
+        let wait = window.opens_in(SystemTime::now());
+        let had_reported = std::mem::replace(&mut self.pace.has_reported_window, wait.is_some());
+        if wait.is_some() && !had_reported {
+            (self.events)(ServerEvent::OutsideWindow(window));
+        }
+        wait
     }
 
     fn after_the_last_round(&mut self) -> NextTask {

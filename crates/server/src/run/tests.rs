@@ -53,6 +53,7 @@ impl Site {
             settings,
             num_rounds: 1,
             min_available_nodes: Some(5),
+            rounds_between: None,
             lifetime: ServerLifetime::UntilFinished { start_within: LONG },
             stop: StopSignal::never(),
             reconnect_within: LONG,
