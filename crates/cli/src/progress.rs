@@ -4,8 +4,6 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output;
-
 /// The display on stderr. The library that draws the bar respects `NO_COLOR`.
 pub(crate) struct ProgressDisplay {
     bar: ProgressBar,
@@ -18,8 +16,9 @@ pub(crate) struct ProgressDisplay {
 
 impl ProgressDisplay {
     /// For a command: without a terminal, each tenth is a line.
+    #[cfg(feature = "training")]
     pub(crate) fn new() -> Self {
-        Self::with_tenths(|what, percent| output::tell(format_args!("{what}: {percent} %")))
+        Self::with_tenths(|what, percent| crate::output::tell(format_args!("{what}: {percent} %")))
     }
 
     /// For a service: without a terminal, tenths are messages of its log, at the lowest level.
@@ -70,7 +69,7 @@ mod tests {
 
     #[test]
     fn each_tenth_is_shown_once() {
-        let mut progress = ProgressDisplay::new();
+        let mut progress = ProgressDisplay::for_service();
         let mut percentages =
             |what| -> Vec<u64> { (1..=40).filter_map(|done| progress.tenth(what, done, 40)).collect() };
         let tenths: Vec<u64> = (1..=10).map(|tenth| 10 * tenth).collect();
