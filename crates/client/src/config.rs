@@ -51,7 +51,8 @@ pub struct ClientConfig {
     pub stop: StopSignal,
     /// The folder for journals, openings, the privacy ledger, and the edition of the consortium file that the coordinator sent.
     pub folder: PathBuf,
-    /// Whether the data folder was restored from a backup: the custodian then signs nothing until a round that the others ended.
+    /// Whether the data folder was restored from a backup or lost. The openings record it, and keep the limits until they end
+    /// (`ROUND-04`, `ROUND-38`).
     pub restored: bool,
     /// Whether it trains.
     pub participation: Participation,

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use cloister_client::{ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation};
+use cloister_client::{
+    ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation, openings_path, verify_openings,
+};
 use cloister_cluster::consortium::{TestConsortium, party, with_parties};
 use cloister_cluster::policy;
 use cloister_params::consortium::Role;
@@ -18,9 +20,13 @@ fn roster(roles: &[Role]) -> TestConsortium {
     with_parties(parties)
 }
 
-/// Runs party 5 as a custodian alone, whose coordinator nobody reaches.
-async fn run(consortium: &TestConsortium) -> (Vec<ClientEvent>, ClientError) {
-    let folder = std::env::temp_dir().join(format!("cloister-custodian-{}", std::process::id()));
+/// Runs party 5 as a custodian alone, whose coordinator nobody reaches. The result has the number of its openings' records.
+async fn run(
+    consortium: &TestConsortium,
+    restored: bool,
+    name: &str,
+) -> (Vec<ClientEvent>, ClientError, usize) {
+    let folder = std::env::temp_dir().join(format!("cloister-custodian-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let config = ClientConfig {
@@ -34,23 +40,35 @@ async fn run(consortium: &TestConsortium) -> (Vec<ClientEvent>, ClientError) {
         lifetime: ClientLifetime::UntilFinished { reach_within: Duration::ZERO },
         stop: StopSignal::new().1,
         folder: folder.clone(),
-        restored: false,
+        restored,
         participation: Participation::Custodian { model: Digest([7; 32]) },
     };
     let mut events = Vec::new();
     let error = cloister_client::run(config, &mut |event| events.push(event)).await.unwrap_err();
+    // There is no file if the party ended before it opened its files.
+    let records = verify_openings(&openings_path(&folder)).unwrap_or_default();
     std::fs::remove_dir_all(folder).unwrap();
-    (events, error)
+    (events, error, records)
 }
 
 /// An edition may give a custodian the role of a member while it runs, so its program checks this, too.
 #[tokio::test]
 async fn a_member_cannot_run_as_a_custodian_alone() {
-    let (events, error) = run(&roster(&[Role::Member, Role::Custodian])).await;
+    let (events, error, _) = run(&roster(&[Role::Member, Role::Custodian]), false, "roles").await;
     assert!(matches!(error, ClientError::IsMember) && events.is_empty(), "{error}");
     assert!(error.to_string().contains("`cloister client`"), "{error}");
     // Control: a party without that role is ready at once, and gets as far as the network.
-    let (events, error) = run(&roster(&[Role::Custodian])).await;
+    let (events, error, _) = run(&roster(&[Role::Custodian]), false, "roles").await;
     assert!(matches!(error, ClientError::Connect(_)), "{error}");
     assert_eq!(events, [ClientEvent::CustodianReady]);
+}
+
+/// ROUND-04: the flag is given at one start, which may reach nobody.
+#[tokio::test]
+async fn a_restored_folder_records_it_before_anything_is_reached() {
+    for (restored, records) in [(true, 2), (false, 1)] {
+        let (_, error, recorded) = run(&roster(&[Role::Custodian]), restored, "restored").await;
+        assert!(matches!(error, ClientError::Connect(_)), "{error}");
+        assert_eq!(recorded, records, "the epoch, and that the folder was restored");
+    }
 }

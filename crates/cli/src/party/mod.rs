@@ -55,7 +55,9 @@ pub(crate) struct PartyFlags {
     proxy: ProxyFlags,
     #[command(flatten)]
     pub(crate) service: ServiceArguments,
-    /// The data folder was restored from a backup. As a custodian, sign nothing until the others have ended a round.
+    /// The data folder was restored from a backup, emptied or lost. Give this at the first start afterwards alone: the folder
+    /// records it. A custodian then signs nothing until the others have closed a round, and no second seal in this edition. A
+    /// member leaves out the blocks that it may have given before.
     #[arg(long)]
     restored: bool,
 }

@@ -74,6 +74,8 @@ pub async fn run(
         let changes = config.epoch.consortium().to_file().changes_to(&epoch.consortium().to_file());
         events(ClientEvent::Edition { number: epoch.consortium().epoch_number(), changes });
         config.epoch = epoch;
+        // The openings have it. Recorded again, it would limit a party that has settled since.
+        config.restored = false;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use cloister_params::consortium::Role;
 use cloister_protocol::custodian::{Custodian, CustodianConfig};
 use cloister_protocol::hospital::Hospital;
 use cloister_protocol::member::{Member, MemberConfig, MemberTask};
+use cloister_wire::opening::OpeningRecord;
 
 use super::Client;
 use super::phase::ContributionPhase;
@@ -32,6 +33,10 @@ impl PartyRecords {
     pub(super) fn open(config: &ClientConfig) -> Result<Self, ClientError> {
         let journal = Journal::open(&config.journal())?;
         let mut openings = OpeningsFile::open(&config.openings())?;
+        if config.restored {
+            // ROUND-04: before anything else, so that a start that reaches nobody counts too.
+            openings.keep(OpeningRecord::Restored)?;
+        }
         // CONS-06
         openings.begin(&config.epoch)?;
         let epoch_start = EpochStartFile::open(&config.folder, &config.epoch, config.initial_model())
@@ -52,7 +57,7 @@ impl<'a> Client<'a> {
         let (key, epoch, policy) = (&config.signing_key, &config.epoch, &config.policy);
         let part = config.member_part().filter(|_| roster.has_role(config.party, Role::Member));
         let member = part.map(|part| {
-            let member = Member::new(MemberConfig {
+            Member::new(MemberConfig {
                 id: config.party,
                 key: key.clone(),
                 epoch: epoch.clone(),
@@ -61,11 +66,10 @@ impl<'a> Client<'a> {
                 model: part.model.clone(),
                 last_announced: records.journal.last_announced(),
                 openings: records.openings.openings().clone(),
-            });
-            if config.restored { member.restored_from_backup() } else { member }
+            })
         });
         let custodian = roster.has_role(config.party, Role::Custodian).then(|| {
-            let custodian = Custodian::new(CustodianConfig {
+            Custodian::new(CustodianConfig {
                 id: config.party,
                 key: key.clone(),
                 epoch: epoch.clone(),
@@ -73,8 +77,7 @@ impl<'a> Client<'a> {
                 model: config.initial_model(),
                 signed: records.journal.signed().to_vec(),
                 openings: records.openings.openings().clone(),
-            });
-            if config.restored { custodian.restored_from_backup() } else { custodian }
+            })
         });
         Self {
             config,
