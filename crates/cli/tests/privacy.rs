@@ -187,7 +187,7 @@ fn a_ledger_is_explained_and_stated_and_a_changed_one_is_refused() {
     let released = releases(&settings(true), PrivacyUnit::Member).expect("charged");
     for round in [1, 2] {
         let (epoch, model) = (Digest([1; 32]), Digest([2; 32]));
-        let charge = Charge { epoch, round: Round(round), model, releases: released.clone() };
+        let charge = Charge { epoch, round: Round(round), model, releases: released.clone(), at: None };
         let _ = ledger.charge(charge, None).expect("taken").redeem();
     }
     let file = path.display().to_string();

@@ -36,7 +36,8 @@ fn hospital(name: &str) -> Scratch {
     let mut ledger = Ledger::open(&data.join("privacy-ledger"), opening).unwrap();
     let releases = releases(&template(4, 5, 1), PrivacyUnit::Member).unwrap();
     let (epoch, model) = (Digest([1; 32]), Digest([2; 32]));
-    let _ = ledger.charge(Charge { epoch, round: Round(1), model, releases }, None).unwrap().redeem();
+    let charge = Charge { epoch, round: Round(1), model, releases, at: None };
+    let _ = ledger.charge(charge, None).unwrap().redeem();
     scratch
 }
 

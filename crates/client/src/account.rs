@@ -7,6 +7,7 @@ use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
+use cloister_params::time::UtcTime;
 use cloister_privacy::budget::{self, Budget};
 use cloister_privacy::closed::ClosedRound;
 use cloister_privacy::ledger::{Charge, Ledger, LedgerError, Opening, ReleasePermit};
@@ -104,8 +105,8 @@ impl ReleaseAccount {
     }
 
     /// Charges a round's contribution. The permit allows making it once.
-    pub(crate) fn charge(&mut self, plan: &RoundPlan) -> Result<ReleasePermit, LedgerError> {
-        let charge = self.charge_of(plan)?;
+    pub(crate) fn charge(&mut self, plan: &RoundPlan, at: UtcTime) -> Result<ReleasePermit, LedgerError> {
+        let charge = Charge { at: Some(at), ..self.charge_of(plan)? };
         self.ledger.charge(charge, self.budget)
     }
 
@@ -115,13 +116,14 @@ impl ReleaseAccount {
         plan: &RoundPlan,
         closing: (Round, Digest),
         summed: Vec<(BlockId, u32)>,
+        at: UtcTime,
     ) -> Result<(), LedgerError> {
-        self.ledger.close(ClosedRound::new(&plan.settings, closing, summed))
+        self.ledger.close(ClosedRound::new(&plan.settings, closing, summed, at))
     }
 
     fn charge_of(&self, plan: &RoundPlan) -> Result<Charge, LedgerError> {
         let releases = releases(&plan.settings, self.unit)?;
-        Ok(Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases })
+        Ok(Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases, at: None })
     }
 }
 
@@ -171,6 +173,10 @@ mod tests {
         (path, account)
     }
 
+    fn now() -> UtcTime {
+        UtcTime::try_from("2026-11-23T05:58:12Z".to_owned()).expect("a time")
+    }
+
     fn today() -> Date {
         Date::try_from("2026-11-23".to_owned()).expect("a day")
     }
@@ -186,7 +192,7 @@ mod tests {
             match account.refusal(&plan(taken + 1), today()).expect("a sound ledger") {
                 Some(reason) => break reason,
                 None => {
-                    let _ = account.charge(&plan(taken + 1)).expect("admitted").redeem();
+                    let _ = account.charge(&plan(taken + 1), now()).expect("admitted").redeem();
                     taken += 1;
                 }
             }
@@ -194,13 +200,13 @@ mod tests {
         assert!((1..100).contains(&taken), "{taken} rounds fit");
         assert!(reason.contains("policy `maximum_epsilon`") && reason.contains("allows 4"), "{reason}");
         // A charge that was not checked first is refused as well, and nothing is written.
-        assert!(matches!(account.charge(&plan(taken + 1)), Err(LedgerError::WouldExceed(_))));
+        assert!(matches!(account.charge(&plan(taken + 1), now()), Err(LedgerError::WouldExceed(_))));
         let history = cloister_privacy::ledger::History::read(&path).expect("sound");
         assert_eq!(history.charges.len() as u64, taken);
         // Control: a hospital without a budget is charged, and not stopped.
         let (other, mut open) = self::account("open", policy(""));
         for round in 1..=taken + 3 {
-            let _ = open.charge(&plan(round)).expect("no limit").redeem();
+            let _ = open.charge(&plan(round), now()).expect("no limit").redeem();
         }
         assert_eq!(open.refusal(&plan(99), today()).expect("a sound ledger"), None);
         for path in [path, other] {
@@ -216,7 +222,7 @@ mod tests {
         let _ = std::fs::remove_file(&journal_path);
         let mut journal = Journal::open(&journal_path).expect("a new file");
         let mut release = |account: &mut ReleaseAccount, round| {
-            let permit = account.charge(&plan(round)).expect("no limit");
+            let permit = account.charge(&plan(round), now()).expect("no limit");
             journal.keep_charged(permit.entry()).expect("writable");
             permit.redeem()
         };
@@ -224,7 +230,7 @@ mod tests {
         let backup = std::fs::read(&path).expect("there");
         assert_eq!(release(&mut account, 2), Round(2));
         let closing = (Round(2), Digest([7; 32]));
-        account.close(&plan(2), closing, vec![(BlockId(0), 4)]).expect("writable");
+        account.close(&plan(2), closing, vec![(BlockId(0), 4)], now()).expect("writable");
         drop(account);
         let reopened = || {
             let mut account = ReleaseAccount::with_ledger(&path, "hospital 1".into(), policy(""), None)?;
@@ -244,7 +250,7 @@ mod tests {
         std::fs::write(&path, &current).expect("writable");
         let mut running = reopened().expect("it is back");
         std::fs::write(&path, &backup).expect("writable");
-        assert!(matches!(running.charge(&plan(3)), Err(LedgerError::Older { .. })));
+        assert!(matches!(running.charge(&plan(3), now()), Err(LedgerError::Older { .. })));
         for path in [path, journal_path] {
             std::fs::remove_file(path).expect("it was written");
         }
@@ -257,7 +263,7 @@ mod tests {
         let (path, mut account) = account("again", policy(&limits));
         let mut round = 1;
         while account.refusal(&plan(round), today()).expect("a sound ledger").is_none() {
-            let _ = account.charge(&plan(round)).expect("admitted").redeem();
+            let _ = account.charge(&plan(round), now()).expect("admitted").redeem();
             round += 1;
         }
         assert_eq!(account.refusal_to_repeat(&plan(round - 1), today()).expect("a sound ledger"), None);

@@ -64,7 +64,7 @@
 //! let mut ledger = Ledger::open(&path, opening)?;
 //! let charge = |round| -> Result<Charge, Box<dyn std::error::Error>> {
 //!     let releases = releases(&plan.settings, PrivacyUnit::Record)?;
-//!     Ok(Charge { epoch: plan.epoch, round, model: plan.model, releases })
+//!     Ok(Charge { epoch: plan.epoch, round, model: plan.model, releases, at: None })
 //! };
 //!
 //! let mut random = ChaCha20Rng::seed_from_u64(1);

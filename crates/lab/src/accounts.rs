@@ -56,7 +56,11 @@ impl Accounts {
     /// A ledger that cannot be written.
     pub fn permit(&mut self, member: usize, plan: &RoundPlan) -> Result<ReleasePermit, LabError> {
         let releases = releases(&plan.settings, self.unit).map_err(LedgerError::from)?;
-        self.charge(member, Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases })
+        // An experiment has no clock.
+        self.charge(
+            member,
+            Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases, at: None },
+        )
     }
 
     /// Charges one member for releases that no plan of training names.

@@ -163,7 +163,7 @@ impl Sum {
         let mut accounts = Accounts::counting(members, noise.unit)?;
         let (epoch, model, releases) = (Digest::default(), Digest::default(), vec![self.release()?]);
         for member in 0..members {
-            let charge = Charge { epoch, round: Round(1), model, releases: releases.clone() };
+            let charge = Charge { epoch, round: Round(1), model, releases: releases.clone(), at: None };
             // Redeemed at once: `prepare`, which usually takes the permit, knows no statistics.
             accounts.charge(member, charge)?.redeem();
         }

@@ -2,6 +2,7 @@
 
 use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::plan::RoundSettings;
+use cloister_params::time::UtcTime;
 use serde::{Deserialize, Serialize};
 
 use crate::release::Released;
@@ -16,6 +17,10 @@ pub struct ClosedRound {
     pub closing: Digest,
     /// What was opened: one entry for each kind.
     pub sums: Vec<OpenedSums>,
+    /// When the line was written, by the clock of whoever keeps the ledger. Lines of earlier versions have none. It
+    /// changes no account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UtcTime>,
 }
 
 /// The sums of one kind that a round opened.
@@ -46,11 +51,12 @@ impl OpenedSums {
 }
 
 impl ClosedRound {
-    /// The round in which these blocks were opened, each with the number of members in its sum.
+    /// The round in which these blocks were opened, each with the number of members in its sum, as known at a time.
     pub fn new(
         settings: &RoundSettings,
         (round, closing): (Round, Digest),
         opened: impl IntoIterator<Item = (BlockId, u32)>,
+        at: UtcTime,
     ) -> Self {
         let heaviest = f64::from(settings.max_weight).powi(2);
         let mut sums: Vec<OpenedSums> = Vec::new();
@@ -68,7 +74,7 @@ impl ClosedRound {
                 None => sums.push(opened_sum),
             }
         }
-        Self { round, closing, sums }
+        Self { round, closing, sums, at: Some(at) }
     }
 
     /// The sums of this kind; `None` if none was opened.

@@ -31,7 +31,13 @@ fn charge(round: u64) -> Charge {
         honest_noises: 1,
         mechanism: Mechanism::Concentrated { rho: 0.002 },
     };
-    Charge { epoch: Digest([1; 32]), round: Round(round), model: Digest([2; 32]), releases: vec![release] }
+    Charge {
+        epoch: Digest([1; 32]),
+        round: Round(round),
+        model: Digest([2; 32]),
+        releases: vec![release],
+        at: None,
+    }
 }
 
 fn open(path: &Path) -> Ledger {

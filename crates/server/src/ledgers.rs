@@ -12,6 +12,7 @@ use cloister_crypto::merkle::leaf_hash;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundPlan;
+use cloister_params::time::UtcTime;
 use cloister_privacy::closed::ClosedRound;
 use cloister_privacy::ledger::{Charge, History, Ledger, LedgerError, Opening, SentRound};
 use cloister_privacy::release::releases;
@@ -21,20 +22,25 @@ use cloister_transcript::EntryKind;
 use cloister_wire::codec;
 use cloister_wire::message::Ending;
 
-/// Writes what a round released into both ledgers of the folder. Writing the same round again changes
+/// Writes what a round released into both ledgers of the folder, at this time. Writing the same round again changes
 /// nothing.
-pub(crate) fn record(folder: &Path, consortium: &str, report: &RoundReport) -> Result<(), LedgerError> {
+pub(crate) fn record(
+    folder: &Path,
+    consortium: &str,
+    report: &RoundReport,
+    at: UtcTime,
+) -> Result<(), LedgerError> {
     let Some(plan) = plan_of(report) else { return Ok(()) };
     for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
         let holder = format!("a member of {consortium} in every round");
         let path = folder.join(format!("privacy-ledger-{unit}"));
         let mut ledger = Ledger::open(&path, Opening { holder, unit, group_by: None })?;
         if !report.announced.is_empty() {
-            charge(&mut ledger, &plan, unit)?;
+            charge(&mut ledger, &plan, unit, at)?;
         }
         if let Ending::Closed { certificate, .. } = &report.ending {
             let closing = body_digest(&certificate.body);
-            ledger.close(ClosedRound::new(&plan.settings, (report.round, closing), opened(report)))?;
+            ledger.close(ClosedRound::new(&plan.settings, (report.round, closing), opened(report), at))?;
         }
     }
     Ok(())
@@ -46,7 +52,7 @@ fn plan_of(report: &RoundReport) -> Option<RoundPlan> {
 }
 
 /// Charges a round in which somebody announced, unless members sent again what they were charged for.
-fn charge(ledger: &mut Ledger, plan: &RoundPlan, unit: PrivacyUnit) -> Result<(), LedgerError> {
+fn charge(ledger: &mut Ledger, plan: &RoundPlan, unit: PrivacyUnit, at: UtcTime) -> Result<(), LedgerError> {
     let settings = leaf_hash(&codec::encode(&plan.settings.without_deadlines()));
     let sent = SentRound { round: plan.round, settings };
     let history = ledger.read()?;
@@ -56,7 +62,7 @@ fn charge(ledger: &mut Ledger, plan: &RoundPlan, unit: PrivacyUnit) -> Result<()
         return ledger.sent(sent);
     }
     let releases = releases(&plan.settings, unit)?;
-    let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases };
+    let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases, at: Some(at) };
     // The coordinator releases nothing of its own: it only counts, and the permit is used up here.
     let _ = ledger.charge(charge, None)?.redeem();
     ledger.sent(sent)
@@ -105,6 +111,10 @@ mod tests {
         folder
     }
 
+    fn now() -> UtcTime {
+        UtcTime::try_from("2026-12-03T05:58:12Z".to_owned()).expect("a time")
+    }
+
     fn read_ledger(folder: &Path, unit: &str) -> History {
         History::read(&folder.join(format!("privacy-ledger-{unit}"))).expect("a sound ledger")
     }
@@ -118,7 +128,7 @@ mod tests {
         let first = cluster.run_round().expect("it closes");
         let second = cluster.run_round().expect("it closes");
         for report in [&first, &second, &second] {
-            record(&folder, "test", report).expect("writable");
+            record(&folder, "test", report, now()).expect("writable");
         }
         for unit in ["record", "member"] {
             let history = read_ledger(&folder, unit);
@@ -159,7 +169,7 @@ mod tests {
         let next = cluster.run_round().expect("it ends");
         assert!(matches!(next.ending, Ending::Aborted(_)) && !next.announced.is_empty());
         for report in [&report, &next, &next] {
-            record(&folder, "test", report).expect("writable");
+            record(&folder, "test", report, now()).expect("writable");
         }
         let history = read_ledger(&folder, "member");
         assert_eq!((history.charges.len(), history.closed.as_slice()), (1, &[None][..]));
@@ -181,7 +191,9 @@ mod tests {
             let _ = std::fs::remove_file(&path);
             let opening = Opening { holder: "test".into(), unit: PrivacyUnit::Member, group_by: None };
             let mut ledger = Ledger::open(&path, opening).expect("a new file");
-            plans.iter().for_each(|plan| charge(&mut ledger, plan, PrivacyUnit::Member).expect("writable"));
+            plans
+                .iter()
+                .for_each(|plan| charge(&mut ledger, plan, PrivacyUnit::Member, now()).expect("writable"));
             ledger.read().expect("a sound ledger").charges.len()
         };
         let same: fn(&mut RoundPlan) = |_| {};

@@ -104,7 +104,7 @@ fn one_charge(path: &Path) {
         mechanism: Mechanism::Concentrated { rho: 0.05 },
     };
     let (epoch, model) = (Digest([1; 32]), Digest([2; 32]));
-    let charge = Charge { epoch, round: Round(1), model, releases: vec![release] };
+    let charge = Charge { epoch, round: Round(1), model, releases: vec![release], at: None };
     let mut ledger = Ledger::open(path, opening).expect("a new ledger");
     ledger.charge(charge, None).expect("no budget is set").redeem();
 }

@@ -160,6 +160,13 @@ impl World {
     pub(crate) fn released_rounds(&self, host: &str) -> usize {
         let explained = self.run(&words(&format!("privacy explain {host}/data/privacy-ledger --json"), &[]));
         let explained: Value = serde_json::from_str(&explained).unwrap();
-        explained["rounds"].as_array().unwrap().len()
+        let rounds = explained["rounds"].as_array().unwrap();
+        let is_timed = |round: &Value| {
+            let closed = round["closed"]["at"].as_str();
+            // Times to the second in UTC sort as texts do. A hospital need not see a round end.
+            round["charged_at"].as_str().is_some_and(|charged| closed.is_none_or(|closed| charged <= closed))
+        };
+        assert!(rounds.iter().all(is_timed), "{explained}");
+        rounds.len()
     }
 }

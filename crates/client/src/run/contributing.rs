@@ -8,6 +8,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, Round};
 use cloister_params::limits::Date;
 use cloister_params::plan::RoundPlan;
+use cloister_params::time::UtcTime;
 use cloister_privacy::ledger::LedgerError;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -161,7 +162,7 @@ impl Client<'_> {
         let PlannedTraining { digest, plan, seed } = training;
         let TrainedRound { result, metrics, .. } = trained;
         (self.events)(ClientEvent::Trained { round: plan.round, metrics });
-        let permit = match account.charge(&plan) {
+        let permit = match account.charge(&plan, UtcTime::from_time(SystemTime::now())) {
             Err(LedgerError::WouldExceed(why)) => {
                 // Another program of this hospital spent the rest of the budget while this one trained.
                 self.refuse(plan.round, why.to_string());

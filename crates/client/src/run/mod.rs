@@ -16,6 +16,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_identity::ending_soon;
 use cloister_params::id::{BlockId, Round};
 use cloister_params::plan::TrainingPlan;
+use cloister_params::time::UtcTime;
 use cloister_protocol::custodian::CustodianOutput;
 use cloister_protocol::fault::Fault;
 use cloister_protocol::hospital::{Hospital, HospitalOutput};
@@ -284,7 +285,8 @@ impl Client<'_> {
                 summed_and_applied.retain(|block| applied.contains(block));
                 let contributed = self.phase.take_contributed();
                 if let (Some(plan), Some(account)) = (contributed, self.records.account.as_mut()) {
-                    account.close(&plan, (round, closing), summed)?;
+                    let now = UtcTime::from_time(SystemTime::now());
+                    account.close(&plan, (round, closing), summed, now)?;
                 }
                 (self.events)(ClientEvent::Closed { round, applied, summed: summed_and_applied });
                 self.give(Job::Evaluate { round, model })?;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use cloister_params::id::{Digest, Round};
 use cloister_params::limits::PrivacyUnit;
+use cloister_params::time::UtcTime;
 use serde::Serialize;
 
 use crate::accountant::{Account, Epsilon, Mechanism};
@@ -70,6 +71,8 @@ pub struct RoundSpent {
     pub epoch: Digest,
     /// The round whose plan was charged.
     pub round: Round,
+    /// When it was charged; `None` for a line of an earlier version.
+    pub charged_at: Option<UtcTime>,
     /// What everything up to this round costs, this round included. `None` for some rounds of a long ledger.
     pub so_far: Option<Spent>,
     /// The sums that were opened; `None` if the round ended without sums, or the hospital did not see it end.
@@ -168,7 +171,8 @@ fn rounds(history: &History, delta: f64) -> Vec<RoundSpent> {
         // Counted from the end, so that the last round has its ε.
         let rounds_after = history.charges.len() - index - 1;
         let so_far = rounds_after.is_multiple_of(every).then(|| Spent::from_account(&account, delta));
-        rounds.push(RoundSpent { epoch: charge.epoch, round: charge.round, so_far, closed: closed.clone() });
+        let (epoch, round, charged_at) = (charge.epoch, charge.round, charge.at);
+        rounds.push(RoundSpent { epoch, round, charged_at, so_far, closed: closed.clone() });
     }
     rounds
 }

@@ -36,6 +36,7 @@ fn history(rounds: impl Iterator<Item = Vec<Release>>) -> History {
         round: Round(round),
         model: Digest([2; 32]),
         releases,
+        at: None,
     };
     let charges: Vec<Charge> = (1..).zip(rounds).map(charge).collect();
     History {

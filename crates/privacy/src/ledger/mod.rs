@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_params::id::{Digest, Round};
 use cloister_params::limits::PrivacyUnit;
+use cloister_params::time::UtcTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -71,6 +72,10 @@ pub struct Charge {
     pub model: Digest,
     /// Everything that the plan can release of the member, whether or not a round then opens it.
     pub releases: Vec<Release>,
+    /// When the line was written, by the clock of whoever keeps the ledger. Lines of earlier versions have none. It
+    /// changes no account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UtcTime>,
 }
 
 /// A round in which the contribution of the last charge was sent. Coordinators' ledgers have one for each such

@@ -22,7 +22,13 @@ fn charge(round: u64, mechanism: Mechanism) -> Charge {
         honest_noises: 3,
         mechanism,
     };
-    Charge { epoch: Digest([1; 32]), round: Round(round), model: Digest([2; 32]), releases: vec![release] }
+    Charge {
+        epoch: Digest([1; 32]),
+        round: Round(round),
+        model: Digest([2; 32]),
+        releases: vec![release],
+        at: None,
+    }
 }
 
 fn budget(epsilon: f64) -> Option<Budget> {
@@ -191,7 +197,8 @@ fn each_budget_that_charges_are_held_to_is_a_line_of_the_ledger() {
 fn what_became_of_a_charge_is_noted_once_and_never_without_one() {
     let path = scratch("closed");
     let mut ledger = Ledger::open(&path, opening()).expect("a new file");
-    let closed = |round| ClosedRound { round: Round(round), closing: Digest([5; 32]), sums: vec![] };
+    let closed =
+        |round| ClosedRound { round: Round(round), closing: Digest([5; 32]), sums: vec![], at: None };
     ledger.close(closed(1)).expect("readable");
     assert!(History::read(&path).expect("a ledger").closed.is_empty(), "nothing was charged");
     let permit = ledger.charge(charge(1, Mechanism::Unbounded), None).expect("kept account of");
@@ -211,5 +218,36 @@ fn what_became_of_a_charge_is_noted_once_and_never_without_one() {
     std::fs::write(&path, text).expect("writable");
     let error = History::read(&path).expect_err("nothing to close");
     assert!(error.to_string().contains("line 4: it closes a round that nothing was charged for"), "{error}");
+    std::fs::remove_file(path).expect("there");
+}
+
+/// PRIV-06: a hospital that updates the program goes on with its ledger.
+#[test]
+fn lines_have_a_time_and_those_of_earlier_versions_are_read_without_one() {
+    let path = scratch("times");
+    let time = UtcTime::try_from("2026-12-03T05:58:12Z".to_owned()).expect("a time");
+    let mut ledger = Ledger::open(&path, opening()).expect("a new file");
+    let before = charge(1, Mechanism::Concentrated { rho: 0.01 });
+    let _ = ledger.charge(before.clone(), None).expect("taken").redeem();
+    let first = std::fs::read_to_string(&path).expect("there");
+    assert!(!first.contains("\"at\""), "as earlier versions wrote it: {first}");
+    ledger
+        .close(ClosedRound { round: Round(1), closing: Digest([5; 32]), sums: vec![], at: Some(time) })
+        .expect("open");
+    let timed = Charge { round: Round(2), at: Some(time), ..before.clone() };
+    let _ = ledger.charge(timed.clone(), None).expect("taken").redeem();
+    let text = std::fs::read_to_string(&path).expect("there");
+    assert_eq!(text.matches("\"at\":\"2026-12-03T05:58:12Z\"}").count(), 2, "{text}");
+    let history = History::read(&path).expect("a ledger");
+    assert_eq!(history.charges, [before, timed]);
+    assert_eq!(history.closed[0].as_ref().and_then(|closed| closed.at), Some(time));
+    let json = serde_json::to_string(&Entry::Charged(history.charges[1].clone())).expect("JSON");
+    let wrong = CHAIN.line(&history.head().0, &json.replace("05:58:12Z", "25:58:12Z"));
+    std::fs::write(&path, text.clone() + &wrong).expect("writable");
+    let error = History::read(&path).expect_err("no such time").to_string();
+    assert!(error.contains("is not a time in UTC"), "{error}");
+    // Control: with the right time the same line is read.
+    std::fs::write(&path, text + &CHAIN.line(&history.head().0, &json)).expect("writable");
+    assert_eq!(History::read(&path).expect("a ledger").charges.len(), 3);
     std::fs::remove_file(path).expect("there");
 }

@@ -22,10 +22,11 @@ fn history(unit: PrivacyUnit, mechanism: Mechanism) -> History {
         round: Round(round),
         model: Digest([2; 32]),
         releases: vec![release],
+        at: None,
     };
     let opening = Opening { holder: "Hospital North".into(), unit, group_by: None };
     // The second round was not seen to close, and nothing of the third with this hospital in it was opened.
-    let closed = |sums| Some(ClosedRound { round: Round(1), closing: Digest([4; 32]), sums });
+    let closed = |sums| Some(ClosedRound { round: Round(1), closing: Digest([4; 32]), sums, at: None });
     let sums = OpenedSums { released: Released::ExpertSum, count: 4, members: 5, noises: 5.0 };
     let closed = vec![closed(vec![sums]), None, closed(vec![])];
     History {
