@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use cloister_client::Journal;
@@ -124,6 +125,75 @@ fn who_must_erase_all_erases_all_in_a_later_run_and_the_statement_keeps_the_firs
         assert!(erased(&said, name)["bytes"].as_u64() > Some(0), "{name}");
     }
     assert_eq!(erased(&said, "signing.key")["sha256"], Value::Null);
+}
+
+/// The entry of a statement's list whose path ends in this name.
+fn kept<'a>(statement: &'a Value, name: &str) -> &'a Value {
+    let mut kept = statement["kept"].as_array().unwrap().iter();
+    kept.find(|file| file["path"].as_str().unwrap().ends_with(name)).unwrap()
+}
+
+#[test]
+fn what_is_behind_a_link_is_not_said_to_be_erased() {
+    let scratch = hospital("withdraw-links");
+    let elsewhere = scratch.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("merged")).unwrap();
+    fs::create_dir_all(scratch.path("data/adapter")).unwrap();
+    fs::rename(scratch.path("north/signing.key"), elsewhere.join("signing.key")).unwrap();
+    for file in ["weights", "merged/weights", "rows"] {
+        fs::write(elsewhere.join(file), "model").unwrap();
+    }
+    fs::write(scratch.path("data/adapter/config.json"), "{}").unwrap();
+    let links = [
+        ("north/signing.key", "../elsewhere/signing.key"),
+        ("data/adapter/adapter_model.safetensors", "../../elsewhere/weights"),
+        ("data/merged", "../elsewhere/merged"),
+        ("data/training-job/rows", "../../elsewhere/rows"),
+    ];
+    for (link, target) in links {
+        symlink(target, scratch.path(link)).unwrap();
+    }
+    scratch.succeeds(&format!("{WITHDRAW} --delta 1e-6 --erase-keys --yes"));
+    let said = statement(&scratch);
+    for (link, target) in links {
+        assert!(scratch.path(link).is_symlink() && scratch.path(link).exists(), "{link}");
+        let paths = said["erased"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap());
+        assert!(paths.into_iter().all(|path| !path.ends_with(link)), "{link}");
+        let why = kept(&said, link)["why"].as_str().unwrap();
+        assert!(why.contains("a symbolic link to ") && why.contains(target), "{why}");
+    }
+    // Control: what is beside the links is erased.
+    for name in ["north/key.pem", "data/adapter/config.json", "data/training-job/rows.jsonl"] {
+        assert!(!scratch.path(name).exists(), "{name}");
+        assert!(erased(&said, name)["bytes"].as_u64() > Some(0));
+    }
+}
+
+#[test]
+fn a_link_that_names_nothing_is_kept_too() {
+    let scratch = hospital("withdraw-dangling");
+    fs::remove_file(scratch.path("north/key.pem")).unwrap();
+    symlink("/nowhere/key.pem", scratch.path("north/key.pem")).unwrap();
+    scratch.succeeds(&format!("{WITHDRAW} --delta 1e-6 --erase-keys --yes"));
+    assert!(
+        kept(&statement(&scratch), "north/key.pem")["why"].as_str().unwrap().contains("/nowhere/key.pem")
+    );
+}
+
+#[test]
+fn the_command_that_removes_the_party_can_be_given_to_a_shell() {
+    let scratch = hospital("withdraw-shell");
+    for (name, argument) in [("a$(id)_b", "'a$(id) b'"), ("it's", "'it'\\''s'"), ("north", "north")] {
+        scratch.succeeds(&format!("identity new odd --name {name} --organisation North"));
+        let said = scratch.succeeds("withdraw --data data --identity odd --delta 1e-6");
+        assert!(said.contains(&format!("remove GOVERNANCE {argument}`")), "{said}");
+        fs::remove_dir_all(scratch.path("odd")).unwrap();
+    }
+    // The edition lists the party's number.
+    scratch.found();
+    fs::copy(scratch.path("governance/consortium.toml"), scratch.path("data/edition.toml")).unwrap();
+    let said = scratch.succeeds("withdraw --data data --identity h3 --delta 1e-6");
+    assert!(said.contains("remove GOVERNANCE 3`"), "{said}");
 }
 
 /// ROUND-04

@@ -136,18 +136,46 @@ pub fn write_new_secret(path: &Path, text: &str) -> io::Result<()> {
     sync_folder_of(path)
 }
 
-/// Removes a file, or a folder with everything in it. A symbolic link is removed, and not what it names. The bytes are not
-/// overwritten: file systems and flash memory write new bytes to another place.
+/// Removes a file, or what is in a folder and the folder. Symbolic links in it stay, and so do the folders that have one:
+/// what a link names would still be there, and nothing would say where. The bytes are not overwritten: file systems and
+/// flash memory write new bytes to another place.
 ///
 /// # Errors
-/// The system's error.
+/// [`io::ErrorKind::InvalidInput`] if the path is a symbolic link, or the system's error.
 pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path)?.is_dir() {
-        true => fs::remove_dir_all(path)?,
-        false => fs::remove_file(path)?,
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if kind.is_symlink() {
+        let why = "it is a symbolic link, and what it names would stay; remove that first, and then the link";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    if kind.is_dir() {
+        remove_folder(path)?;
+    } else {
+        fs::remove_file(path)?;
     }
     // Or the name may be back after a power cut.
     sync_folder_of(path)
+}
+
+/// Removes what is in a folder, except symbolic links, and the folder if it is then empty. The result says whether it was.
+fn remove_folder(folder: &Path) -> io::Result<bool> {
+    let mut is_empty = true;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_symlink() {
+            is_empty = false;
+        } else if kind.is_dir() {
+            is_empty &= remove_folder(&entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    match is_empty {
+        true => fs::remove_dir(folder)?,
+        false => sync_folder(folder)?,
+    }
+    Ok(is_empty)
 }
 
 /// Why a secret was not read.
@@ -194,7 +222,11 @@ fn restrict(file: &File) -> io::Result<()> {
 
 /// Makes the name of a file or folder survive a power cut.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = parent(path);
+    sync_folder(parent(path))
+}
+
+/// Makes the names in a folder survive a power cut.
+fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(test)]
     tests::SYNCED.with_borrow_mut(|synced| synced.push(folder.to_owned()));
     File::open(folder)?.sync_all()

@@ -71,15 +71,22 @@ fn what_an_older_version_left_to_others_is_taken_from_them() {
 }
 
 #[test]
-fn what_is_removed_is_gone_from_the_folder_and_a_link_takes_nothing_with_it() {
+fn what_is_removed_is_gone_from_the_folder_and_a_link_stays_with_what_it_names() {
     let scratch = scratch("removed");
-    let (file, folder, link) = (scratch.join("journal"), scratch.join("job"), scratch.join("link"));
+    let (file, folder, link) = (scratch.join("journal"), scratch.join("job"), scratch.join("outer/link"));
+    fs::create_dir_all(scratch.join("outer/inner")).expect("it can be made");
+    fs::write(scratch.join("outer/inner/rows"), "1").expect("it can be written");
     fs::write(&file, "1").expect("it can be written");
     fs::create_dir(&folder).expect("it can be made");
     fs::write(folder.join("rows"), "1").expect("it can be written");
     std::os::unix::fs::symlink(&folder, &link).expect("links can be made");
-    remove(&link).expect("it is there");
-    assert!(folder.join("rows").exists(), "what the link named is not removed");
+    let refused = remove(&link).expect_err("it is a link");
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    let _ = synced();
+    remove(&scratch.join("outer")).expect("it is there");
+    assert_eq!(synced(), [scratch.join("outer"), scratch.clone()], "both folders stay, and lost names");
+    assert!(link.join("rows").exists(), "neither the link nor what it names is removed");
+    assert!(!scratch.join("outer/inner").exists(), "what is beside the link is removed");
     for path in [&file, &folder] {
         let _ = synced();
         remove(path).expect("it is there");

@@ -25,7 +25,8 @@ pub(crate) struct WithdrawArguments {
     /// This party's folder of keys.
     #[arg(long, env = "CLOISTER_IDENTITY")]
     identity: PathBuf,
-    /// Erase the signing key and the TLS key too. Certificate, enrolment file and policy stay.
+    /// Erase the signing key and the TLS key too. Certificate, enrolment file and policy stay. A key that is a symbolic link
+    /// stays.
     #[arg(long)]
     erase_keys: bool,
     /// Erase the privacy ledger, the record of openings and the edition of the consortium file too. Then nothing on this machine
@@ -63,7 +64,7 @@ pub(crate) fn run(arguments: &WithdrawArguments) -> Result<(), Failure> {
     statement.finish();
     statement.write(&path)?;
     output::line(format_args!(
-        "\nErased. {} says so: give it to your data protection officer.",
+        "\nErased what is listed under “Erases”. {} says so: give it to your data protection officer.",
         path.display()
     ))
 }

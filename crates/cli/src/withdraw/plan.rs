@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cloister_client::{DataKind, IdleDataFolder};
-use cloister_identity::KEY_FILE;
 use cloister_identity::enrolment::Enrolment;
+use cloister_identity::{KEY_FILE, edition_path};
+use cloister_params::consortium::Consortium;
+use cloister_params::id::PartyId;
 use cloister_privacy::accuracy::AccuracyCost;
 use cloister_privacy::ledger::History;
 use cloister_privacy::statement::Statement;
 use sha2::{Digest as _, Sha256};
 
 use super::WithdrawArguments;
-use super::words::{KEPT_KEY, NEW_OPENINGS, NOT_ERASED, next_steps, what, why_kept};
+use super::words::{KEPT_KEY, NEW_OPENINGS, NOT_ERASED, next_steps, what, why_kept, why_link_kept};
 use crate::byte_count::bytes;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{ENROLMENT, POLICY, SIGNING_KEY, read_text, unreadable};
@@ -37,7 +39,17 @@ pub(super) struct Found {
 pub(super) struct Kept {
     pub(super) path: PathBuf,
     pub(super) what: &'static str,
-    pub(super) why: &'static str,
+    pub(super) why: String,
+}
+
+impl Kept {
+    /// A symbolic link: what it names would stay if it were erased.
+    fn link(path: PathBuf, what: &'static str) -> Result<Self, Failure> {
+        let target = fs::read_link(&path).map_err(|error| unreadable(&path, &error))?;
+        // A relative target is relative to the link's folder, and not to that of this process.
+        let target = path.parent().map_or(target.clone(), |folder| folder.join(&target));
+        Ok(Self { path, what, why: why_link_kept(&target) })
+    }
 }
 
 /// What is known of the released data.
@@ -58,6 +70,8 @@ pub(super) struct WithdrawalPlan {
     pub(super) kept: Vec<Kept>,
     pub(super) released: ReleasedData,
     pub(super) name: String,
+    /// The party's number in the newest edition that it was sent; `None` if the data folder has none that lists it.
+    number: Option<PartyId>,
 }
 
 impl WithdrawalPlan {
@@ -68,37 +82,66 @@ impl WithdrawalPlan {
         }
         let released = released(arguments, &idle.ledger())?;
         let name = name(&arguments.identity, &released);
-        let mut plan = Self { kinds, keys: vec![], erased: vec![], kept: vec![], released, name };
+        let number = number(&arguments.data, &name);
+        let mut plan = Self { kinds, keys: vec![], erased: vec![], kept: vec![], released, name, number };
         for (kind, path) in idle.entries().map_err(super::failure)? {
-            match plan.kinds.contains(&kind) {
-                true => plan.erased.extend(found(kind, &path)?),
-                false => plan.kept.push(Kept { path, what: what(kind), why: why_kept(kind) }),
+            if plan.kinds.contains(&kind) {
+                plan.add_erased(kind, path)?;
+            } else if kind == DataKind::Link {
+                plan.kept.push(Kept::link(path, what(kind))?);
+            } else {
+                plan.kept.push(Kept { path, what: what(kind), why: why_kept(kind).to_owned() });
             }
         }
-        if arguments.erase_ledger {
-            plan.kept.push(Kept {
-                path: idle.openings(),
-                what: "a new file of one record",
-                why: NEW_OPENINGS,
-            });
+        let path = idle.openings();
+        // Openings behind a link stay, with one more record.
+        if arguments.erase_ledger && !path.is_symlink() {
+            let (what, why) = ("a new file of one record", NEW_OPENINGS.to_owned());
+            plan.kept.push(Kept { path, what, why });
         }
         plan.add_keys(arguments)?;
         Ok(plan)
     }
 
+    /// Lists the files of an entry of the data folder that is erased, and the links in it, which stay.
+    fn add_erased(&mut self, kind: DataKind, entry: PathBuf) -> Result<(), Failure> {
+        let (mut files, mut paths) = (Vec::new(), vec![entry]);
+        while let Some(path) = paths.pop() {
+            let kept = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
+            if kept.is_dir() {
+                for entry in fs::read_dir(&path).map_err(|error| unreadable(&path, &error))? {
+                    paths.push(entry.map_err(|error| unreadable(&path, &error))?.path());
+                }
+                continue;
+            }
+            if kept.is_symlink() {
+                self.kept.push(Kept::link(path, what(kind))?);
+                continue;
+            }
+            let has_digest = kept.is_file() && kind != DataKind::TrainingJob;
+            let sha256 = has_digest.then(|| sha256(&path)).transpose()?;
+            files.push(Found { path, what: what(kind), bytes: kept.len(), sha256 });
+        }
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+        self.erased.extend(files);
+        Ok(())
+    }
+
     fn add_keys(&mut self, arguments: &WithdrawArguments) -> Result<(), Failure> {
         for (file, what) in [(SIGNING_KEY, "this party's signing key"), (KEY_FILE, "this party's TLS key")] {
             let path = arguments.identity.join(file);
-            if !path.exists() {
-                continue;
+            let metadata = match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata.map_err(|error| unreadable(&path, &error))?,
+            };
+            if metadata.is_symlink() {
+                self.kept.push(Kept::link(path, what)?);
+            } else if arguments.erase_keys {
+                self.erased.push(Found { path: path.clone(), what, bytes: metadata.len(), sha256: None });
+                self.keys.push(path);
+            } else {
+                self.kept.push(Kept { path, what, why: KEPT_KEY.to_owned() });
             }
-            if !arguments.erase_keys {
-                self.kept.push(Kept { path, what, why: KEPT_KEY });
-                continue;
-            }
-            let length = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
-            self.erased.push(Found { path: path.clone(), what, bytes: length, sha256: None });
-            self.keys.push(path);
         }
         Ok(())
     }
@@ -112,25 +155,11 @@ impl WithdrawalPlan {
     pub(super) fn keys(&self) -> &[PathBuf] {
         &self.keys
     }
-}
 
-/// The files of an entry of the data folder.
-fn found(kind: DataKind, path: &Path) -> Result<Vec<Found>, Failure> {
-    let (mut files, mut folders) = (Vec::new(), vec![path.to_path_buf()]);
-    while let Some(path) = folders.pop() {
-        let kept = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
-        if kept.is_dir() {
-            for entry in fs::read_dir(&path).map_err(|error| unreadable(&path, &error))? {
-                folders.push(entry.map_err(|error| unreadable(&path, &error))?.path());
-            }
-            continue;
-        }
-        let has_digest = kept.is_file() && kind != DataKind::TrainingJob;
-        let sha256 = has_digest.then(|| sha256(&path)).transpose()?;
-        files.push(Found { path, what: what(kind), bytes: kept.len(), sha256 });
+    /// What people do after the withdrawal.
+    pub(super) fn next_steps(&self) -> [String; 4] {
+        next_steps(&self.name, self.number)
     }
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(files)
 }
 
 fn sha256(path: &Path) -> Result<String, Failure> {
@@ -179,6 +208,12 @@ fn name(identity: &Path, released: &ReleasedData) -> String {
     }
 }
 
+/// The number of the party with this name. The signature of the edition is not checked: people only read the number.
+fn number(data: &Path, name: &str) -> Option<PartyId> {
+    let edition = Consortium::parse(&read_text(&edition_path(data)).ok()?).ok()?;
+    edition.parties().find(|party| party.name == name).map(|party| party.id)
+}
+
 impl fmt::Display for WithdrawalPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Erases:")?;
@@ -200,7 +235,6 @@ impl fmt::Display for WithdrawalPlan {
             ReleasedData::Unknown(why) => writeln!(f, "  unknown: {why}")?,
         }
         writeln!(f, "\nNext:")?;
-        let steps = next_steps(&self.name);
-        (1..).zip(steps).try_for_each(|(number, step)| writeln!(f, "  {number}. {step}"))
+        (1..).zip(self.next_steps()).try_for_each(|(number, step)| writeln!(f, "  {number}. {step}"))
     }
 }

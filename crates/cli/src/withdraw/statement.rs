@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plan::{Found, Kept, ReleasedData, WithdrawalPlan};
-use super::words::{NOT_ERASED, next_steps};
+use super::words::NOT_ERASED;
 use crate::failure::Failure;
 use crate::folder::read_text;
 
@@ -21,7 +21,7 @@ const FORMAT: &str = "cloister/withdrawal/v1";
 pub(super) struct WithdrawalStatement {
     format: String,
     party: String,
-    /// The day (UTC) of the last run of the command.
+    /// The day (UTC) of the last run of the command. An update of a round in progress may be summed later.
     date: Date,
     /// Whether everything in `erased` was erased. If not, the command was interrupted; a second run erases the rest.
     finished: bool,
@@ -106,7 +106,7 @@ impl WithdrawalStatement {
             cannot_be_erased: NOT_ERASED.map(str::to_owned).to_vec(),
             released_unknown: released_unknown.filter(|_| released.is_none()),
             released,
-            next_steps: next_steps(&plan.name).to_vec(),
+            next_steps: plan.next_steps().to_vec(),
         }
     }
 
@@ -134,6 +134,6 @@ impl ErasedFile {
 impl From<&Kept> for KeptFile {
     fn from(kept: &Kept) -> Self {
         let Kept { path, what, why } = kept;
-        Self { path: path.display().to_string(), what: (*what).to_owned(), why: (*why).to_owned() }
+        Self { path: path.display().to_string(), what: (*what).to_owned(), why: why.clone() }
     }
 }

@@ -60,14 +60,19 @@ pub enum DataKind {
     Edition,
     /// The statement of an earlier withdrawal.
     Withdrawal,
+    /// A symbolic link, behind which may be anything.
+    Link,
     /// No program of a party wrote it.
     Other,
 }
 
 impl DataKind {
-    /// The kind of an entry with this name. `is_link` says that it is a symbolic link, behind which may be anything.
+    /// The kind of an entry with this name. `is_link` says that it is a symbolic link.
     pub(crate) fn new(name: &OsStr, is_link: bool) -> Self {
-        let Some(name) = name.to_str().filter(|_| !is_link) else { return Self::Other };
+        if is_link {
+            return Self::Link;
+        }
+        let Some(name) = name.to_str() else { return Self::Other };
         // A file that was being replaced when the power failed.
         let name = name.strip_suffix(".part").unwrap_or(name);
         match name {
@@ -178,7 +183,7 @@ impl IdleDataFolder {
         openings_path(&self.folder)
     }
 
-    /// Erases all entries of these kinds. Before a journal is erased, the openings record that this party may have acted
+    /// Erases all entries of these kinds, except symbolic links in folders. Before a journal is erased, the openings record that this party may have acted
     /// without a record (`ROUND-04`, `ROUND-38`): with the same keys it could otherwise sign twice. If the openings are to
     /// be erased, a file with this record alone takes their place.
     ///
@@ -188,7 +193,9 @@ impl IdleDataFolder {
     pub fn erase(mut self, kinds: &[DataKind]) -> Result<(), DataFolderError> {
         let entries = self.entries()?;
         let path = openings_path(&self.folder);
-        if kinds.contains(&DataKind::Openings) && path.exists() {
+        // An entry and not what the path leads to: openings behind a link stay.
+        let has_openings = entries.iter().any(|(kind, entry)| *kind == DataKind::Openings && *entry == path);
+        if kinds.contains(&DataKind::Openings) && has_openings {
             erase(&path)?;
         }
         // Opened as a program opens them, which takes their lock anew. The journals stay locked.

@@ -115,3 +115,16 @@ fn a_folder_of_something_else_is_not_touched() {
     assert_eq!(fs::read_to_string(folder.join("model.safetensors")).expect("the link"), "elsewhere");
     fs::remove_dir_all(folder).expect("it is there");
 }
+
+#[test]
+fn openings_behind_a_link_stay_and_say_that_the_party_forgot() {
+    let folder = data_folder("link");
+    let (path, elsewhere) = (openings_path(&folder), folder.join("elsewhere"));
+    fs::rename(&path, &elsewhere).expect("it is there");
+    std::os::unix::fs::symlink(&elsewhere, &path).expect("links can be made");
+    let idle = IdleDataFolder::lock(&folder).expect("it has a journal");
+    idle.erase(&[DataKind::Journal, DataKind::Openings]).expect("the rest can be erased");
+    assert!(path.is_symlink() && !folder.join("journal-00000000000000ff").exists());
+    assert_eq!(history(&folder), OpeningHistory::new([began(), OpeningRecord::Restored]));
+    fs::remove_dir_all(folder).expect("it is there");
+}
