@@ -45,7 +45,7 @@ fn step(error: &EnrolmentError) -> &'static str {
         EnrolmentError::TooLarge { .. } => "size",
         EnrolmentError::Syntax(_) => "syntax",
         EnrolmentError::Version { .. } => "version",
-        EnrolmentError::Name { .. } => "name",
+        EnrolmentError::Name { .. } | EnrolmentError::Number => "name",
         EnrolmentError::Roles { .. } => "roles",
         EnrolmentError::Key(_) => "key",
         EnrolmentError::Signature => "signature",

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use cloister_transport::printable;
 
 use failure::Failure;
 use service::config_command::ConfigArguments;
@@ -110,7 +111,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure.is_reported() {
-                output::tell(format_args!("cloister: {failure}"));
+                // It may quote a file that somebody else wrote.
+                let lines: Vec<String> =
+                    failure.to_string().lines().map(|line| printable(line.as_bytes())).collect();
+                output::tell(format_args!("cloister: {}", lines.join("\n")));
             }
             failure.exit_code()
         }

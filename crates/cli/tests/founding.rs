@@ -74,6 +74,27 @@ fn another_file_than_the_one_whose_fingerprint_was_read_is_refused() {
     scratch.fails("consortium sign governance", "epoch-start.toml");
 }
 
+/// FLOOR-05: two spellings of one organisation would count as two.
+#[test]
+fn a_party_whose_name_or_organisation_looks_like_a_listed_one_is_not_added() {
+    let scratch = Scratch::new("similar");
+    scratch.found();
+    for (folder, name, organisation) in [("case", "H1", "Other"), ("width", "h7", "Hospital_ｈ1")] {
+        scratch.succeeds(&format!("identity new {folder} --name {name} --organisation {organisation}"));
+        let fingerprint = scratch.fingerprint(folder);
+        scratch.fails(
+            &format!("consortium add governance {folder}/enrolment.toml --fingerprint {fingerprint}"),
+            "looks like",
+        );
+    }
+    // A file's words do not command the terminal of whoever adds it.
+    std::fs::write(scratch.path("escape.toml"), "\"\\u001b[2Jforged\" = 1\n").unwrap();
+    let output =
+        scratch.run("consortium add governance escape.toml --fingerprint 00000-00000-00000-00000-00000");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("forged") && !errors.contains('\u{1b}'), "{errors}");
+}
+
 #[test]
 fn a_later_edition_continues_from_the_coordinator_s_file_and_tells_what_changed() {
     let scratch = Scratch::new("later");

@@ -181,6 +181,10 @@ impl World {
                 self.spoken
                     .insert("GOVERNANCE_KEY".into(), key.split_whitespace().last().unwrap().to_owned());
             }
+            let is_founding = printed.starts_with("governance key");
+            if let Some(digits) = line.strip_prefix("fingerprint").filter(|_| is_founding) {
+                self.spoken.insert("GOVERNANCE".into(), digits.trim().to_owned());
+            }
             if line.starts_with("cloister-invitation-") {
                 self.spoken.insert("INVITE".into(), line.to_owned());
             }

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::fingerprint::Fingerprint;
 use crate::format_version::{advice, check_version};
+use crate::names::is_plain_name;
 use crate::proof::{CertificateProof, ProofError, check_possession};
 use crate::short_fingerprint::ShortFingerprint;
 use crate::tls::Identity;
@@ -121,14 +122,18 @@ pub enum EnrolmentError {
         /// The file's version.
         got: u32,
     },
-    /// A name that is empty, too long, or has invisible characters.
+    /// A name that is empty, too long, not in NFC, or has invisible characters.
     #[error(
-        "its {field} must have 1 to {MAX_NAME} bytes, without control characters, and with single blanks between words"
+        "its {field} must have 1 to {MAX_NAME} bytes, with single blanks between words, without characters that are not seen, and \
+         in Unicode's composed form (NFC)"
     )]
     Name {
         /// `name` or `organisation`.
         field: &'static str,
     },
+    /// A name of digits alone.
+    #[error("its name is a number, and numbers name parties by themselves; give it a name with a letter")]
+    Number,
     /// Roles that do not fit one another.
     #[error(
         "its roles are {got:?}; expected `member`, `custodian` or both, or `coordinator` alone, each once"
@@ -248,13 +253,6 @@ fn one_certificate(pem: &str) -> Result<CertificateDer<'static>, EnrolmentError>
     }
 }
 
-/// Whether a character is not seen, so that two names could look alike: controls, and those that turn the
-/// direction of writing or join nothing.
-fn is_invisible(character: char) -> bool {
-    let is_format = matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    character.is_control() || is_format || (character.is_whitespace() && character != ' ')
-}
-
 fn encode_body(applicant: &Applicant, signing_key: PublicBytes, certificate: &[u8]) -> Vec<u8> {
     codec::encode(&EnrolmentBody {
         version: VERSION,
@@ -268,11 +266,13 @@ fn encode_body(applicant: &Applicant, signing_key: PublicBytes, certificate: &[u
 
 fn check_applicant(applicant: &Applicant) -> Result<(), EnrolmentError> {
     for (field, text) in [("name", &applicant.name), ("organisation", &applicant.organisation)] {
-        // Printed on the terminal of whoever decides, so it must not command that terminal.
-        let is_plain = text.split(' ').all(|word| !word.is_empty()) && !text.chars().any(is_invisible);
-        if text.len() > MAX_NAME || !is_plain {
+        if text.len() > MAX_NAME || !is_plain_name(text) {
             return Err(EnrolmentError::Name { field });
         }
+    }
+    // A number names a party by itself.
+    if applicant.name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(EnrolmentError::Number);
     }
     match applicant.roles[..] {
         [EnrolmentRole::Coordinator | EnrolmentRole::Member | EnrolmentRole::Custodian]
@@ -380,6 +380,8 @@ mod tests {
             let refused = Enrolment::write(&applicant, &identity, &key);
             assert_eq!(refused, Err(EnrolmentError::Name { field: "name" }));
         }
+        let number = Applicant { name: "7".into(), ..applicant(&[EnrolmentRole::Member]) };
+        assert_eq!(Enrolment::write(&number, &identity, &key), Err(EnrolmentError::Number));
         for roles in [
             &[][..],
             &[EnrolmentRole::Member, EnrolmentRole::Member],

@@ -1,6 +1,7 @@
 //! Commands that change the draft of the next edition.
 
-use cloister_identity::enrolment::{Enrolment, EnrolmentRole};
+use cloister_identity::enrolment::{Applicant, Enrolment, EnrolmentRole};
+use cloister_identity::folded;
 use cloister_params::consortium::{
     Consortium, ConsortiumError, ConsortiumFile, CoordinatorEntry, Party, PublicBytes,
 };
@@ -57,6 +58,7 @@ pub(super) fn add(arguments: &AddArguments) -> Result<(), Failure> {
     }
     let folder = GovernanceFolder::new(&arguments.folder.folder);
     let mut draft = folder.draft()?;
+    check_similar(&draft, applicant)?;
     let party = Party {
         id: draft.next_number(),
         name: applicant.name.clone(),
@@ -71,6 +73,25 @@ pub(super) fn add(arguments: &AddArguments) -> Result<(), Failure> {
     draft.parties.push(party);
     save(&folder, &draft, &said)?;
     folder.keep_enrolment(id, draft.epoch, &text)
+}
+
+/// Rejects a name or an organisation that only a computer tells apart from a listed one. Two spellings of one organisation
+/// would also count as two (FLOOR-05).
+fn check_similar(draft: &ConsortiumFile, applicant: &Applicant) -> Result<(), Failure> {
+    for party in &draft.parties {
+        let pairs = [(&party.name, &applicant.name), (&party.organisation, &applicant.organisation)];
+        for (listed, new) in pairs {
+            if listed != new && folded(listed) == folded(new) {
+                return Err(Failure::config(format!(
+                    "{new:?} ({}) looks like {listed:?} ({}) of {}; agree on one spelling, or on names that differ more",
+                    new.escape_unicode(),
+                    listed.escape_unicode(),
+                    party.id
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes a party.
@@ -136,12 +157,17 @@ fn find(draft: &ConsortiumFile, text: &str) -> Result<PartyId, Failure> {
     if number == Some(PartyId::COORDINATOR) {
         return Ok(PartyId::COORDINATOR);
     }
-    let found = draft.parties.iter().find(|party| Some(party.id) == number || party.name == text);
-    found.map(|party| party.id).ok_or_else(|| {
-        Failure::config(format!(
+    let mut found = draft.parties.iter().filter(|party| Some(party.id) == number || party.name == text);
+    match (found.next(), found.next()) {
+        (Some(party), None) => Ok(party.id),
+        // Names of digits alone are refused now; earlier versions admitted them.
+        (Some(_), Some(_)) => Err(Failure::config(format!(
+            "{text} is the number of one party and the name of another; give the other one's name or number"
+        ))),
+        (None, _) => Err(Failure::config(format!(
             "no party has the number or name {text}; `cloister consortium show` lists all"
-        ))
-    })
+        ))),
+    }
 }
 
 /// Writes the draft, unless it breaks a rule that more parties would not mend, and says what is still missing

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use cloister_identity::ShortFingerprint;
 use cloister_identity::enrolment::Applicant;
 use cloister_identity::online::{
     EnrolmentAnswer, EnrolmentRefusal, EnrolmentRequest, Invitation, Receipt, SignedEdition,
 };
-use cloister_params::consortium::PublicBytes;
 use cloister_params::policy::Policy;
 use cloister_transport::{ConnectError, HostPort, TransportSettings, hand_in, printable};
 use tokio::runtime::Runtime;
@@ -22,7 +22,7 @@ use crate::identity::{Enrolled, make_keys};
 use crate::link_flags::LinkFlags;
 use crate::output;
 use crate::party::ProxyFlags;
-use outcome::Outcome;
+use outcome::{GovernanceTrust, Outcome};
 
 /// The first pause before the coordinator is asked again, and the longest. Each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -50,6 +50,10 @@ pub(crate) struct EnrollArguments {
     /// holder. By default the one that policy.toml in the folder pins, if it is there.
     #[arg(long, value_name = "HEX")]
     governance_key: Option<String>,
+    /// The governance key's fingerprint of 25 digits, as its holder read it to you over a channel that you trust, such as a call
+    /// to a number that you know.
+    #[arg(long, value_name = "DIGITS", conflicts_with = "governance_key")]
+    governance_fingerprint: Option<ShortFingerprint>,
     /// Ask again and again, up to every five minutes, until the consortium file lists this party.
     #[arg(long)]
     wait: bool,
@@ -86,7 +90,7 @@ pub(crate) fn run(arguments: EnrollArguments) -> Result<(), Failure> {
         .address()
         .parse()
         .map_err(|error| Failure::config(format!("the invitation's address: {error}")))?;
-    let pinned = arguments.pinned_key()?;
+    let trust = arguments.governance()?;
     arguments.prepare_keys(&invitation)?;
     let desk = Desk {
         target,
@@ -100,7 +104,7 @@ pub(crate) fn run(arguments: EnrollArguments) -> Result<(), Failure> {
     loop {
         match desk.ask() {
             Ok(Answer::Listed(edition)) => {
-                let fetched = outcome::take_edition(&arguments.identity, &desk.enrolled, &edition, pinned)?;
+                let fetched = outcome::take_edition(&arguments.identity, &desk.enrolled, &edition, trust)?;
                 return fetched.print(arguments.json);
             }
             Ok(Answer::Kept(receipt)) => {
@@ -128,12 +132,16 @@ pub(crate) fn run(arguments: EnrollArguments) -> Result<(), Failure> {
 }
 
 impl EnrollArguments {
-    /// The governance key that a person gave to this party, by the flag or in its policy.
-    fn pinned_key(&self) -> Result<Option<PublicBytes>, Failure> {
+    /// How a person has said which governance key is the right one: by a flag, or in the party's policy.
+    fn governance(&self) -> Result<GovernanceTrust, Failure> {
         let given = self.governance_key.as_deref().map(parse_governance_key).transpose()?;
         let path = self.identity.join(POLICY);
         if !path.exists() {
-            return Ok(given);
+            return Ok(match (given, self.governance_fingerprint) {
+                (Some(key), _) => GovernanceTrust::Key(key),
+                (None, Some(fingerprint)) => GovernanceTrust::Fingerprint(fingerprint),
+                (None, None) => GovernanceTrust::Unknown,
+            });
         }
         let policy = Policy::parse(&read_text(&path)?)
             .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
@@ -143,7 +151,7 @@ impl EnrollArguments {
                 path.display(),
                 policy.governance_key
             ))),
-            _ => Ok(Some(policy.governance_key)),
+            _ => Ok(GovernanceTrust::Key(policy.governance_key)),
         }
     }
 

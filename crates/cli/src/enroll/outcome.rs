@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use cloister_crypto::consortium::Epoch;
+use cloister_identity::ShortFingerprint;
 use cloister_identity::enrolment::Enrolment;
 use cloister_identity::online::SignedEdition;
 use cloister_params::consortium::PublicBytes;
@@ -23,10 +24,36 @@ const CONSORTIUM: &str = "consortium.toml";
 pub(super) enum Outcome<'a> {
     /// The coordinator keeps the file, and no edition lists the party.
     Kept { target: String, consortium: String, enrolment: &'a Enrolment },
-    /// An edition lists the party, and no person has given this party a governance key to check it by.
-    Listed { name: &'a str, consortium: String, edition: u32, governance_key: PublicBytes },
+    /// An edition lists the party, and no person has said by which governance key it is to be checked.
+    Listed { name: &'a str, consortium: String, edition: u32 },
     /// The consortium file was checked and written.
     Fetched { path: PathBuf, consortium: String, edition: u32, governance_key: PublicBytes },
+}
+
+/// How a person has said which governance key is the right one.
+#[derive(Clone, Copy)]
+pub(super) enum GovernanceTrust {
+    /// Not at all.
+    Unknown,
+    /// By the key.
+    Key(PublicBytes),
+    /// By the fingerprint that its holder read out.
+    Fingerprint(ShortFingerprint),
+}
+
+impl GovernanceTrust {
+    /// The key that a person trusts, if the coordinator's can be compared.
+    fn key(self, named: PublicBytes) -> Result<Option<PublicBytes>, Failure> {
+        match self {
+            Self::Unknown => Ok(None),
+            Self::Key(key) => Ok(Some(key)),
+            Self::Fingerprint(read) if read == governance_fingerprint(named) => Ok(Some(named)),
+            Self::Fingerprint(_) => Err(Failure::config(
+                "the coordinator names another governance key than the one whose fingerprint was given; check the digits in a \
+                 call with the key's holder, and if they are right, trust neither the coordinator nor the invitation",
+            )),
+        }
+    }
 }
 
 /// Checks the edition that the coordinator sent. It is written if a governance key is pinned (`CONS-14`).
@@ -34,30 +61,30 @@ pub(super) fn take_edition<'a>(
     folder: &Path,
     enrolled: &'a Enrolled,
     sent: &SignedEdition,
-    pinned: Option<PublicBytes>,
+    trust: GovernanceTrust,
 ) -> Result<Outcome<'a>, Failure> {
     let named = PublicBytes(sent.governance_key);
-    // CONS-14: what the coordinator names is only shown.
+    let pinned = trust.key(named)?;
+    // CONS-14: what the coordinator names is not shown either, so that it cannot be copied instead of compared.
     let governance_key = pinned.unwrap_or(named);
     let epoch = accept(sent, governance_key)?;
     let enrolment = &enrolled.enrolment;
+    let applicant = enrolment.applicant();
     let listed = epoch.consortium().parties().find(|party| {
-        party.certificate.0 == enrolment.certificate().0 && party.signing_key == enrolment.signing_key()
+        party.certificate.0 == enrolment.certificate().0
+            && party.signing_key == enrolment.signing_key()
+            && party.name == applicant.name
+            && party.organisation == applicant.organisation
     });
     if listed.is_none() {
         return Err(Failure::error(
-            "the coordinator sent a consortium file that does not list this party's keys; tell its operator",
+            "the coordinator sent a consortium file that does not list this party with its names and keys; tell its operator",
         ));
     }
     let edition = epoch.consortium().epoch_number();
     let consortium = printable(epoch.consortium().name().as_bytes());
     if pinned.is_none() {
-        return Ok(Outcome::Listed {
-            name: &enrolment.applicant().name,
-            consortium,
-            edition,
-            governance_key,
-        });
+        return Ok(Outcome::Listed { name: &applicant.name, consortium, edition });
     }
     let path = folder.join(CONSORTIUM);
     write_edition(&path, &epoch, governance_key)?;
@@ -81,15 +108,25 @@ fn accept(sent: &SignedEdition, key: PublicBytes) -> Result<Epoch, Failure> {
 /// Writes the file and its signature, unless a later edition is there.
 fn write_edition(path: &Path, epoch: &Epoch, key: PublicBytes) -> Result<(), Failure> {
     let number = epoch.consortium().epoch_number();
-    if path.exists()
-        && let Ok(present) = read_edition(path, key)
-        && present.consortium().epoch_number() > number
-    {
-        return Err(Failure::config(format!(
-            "{} is edition {}, and the coordinator runs edition {number}; the file stays as it is",
-            path.display(),
-            present.consortium().epoch_number()
-        )));
+    if path.exists() {
+        let shown = path.display();
+        // It may be a later version's, or that of another consortium.
+        let present = read_edition(path, key).map_err(|failure| {
+            Failure::config(format!(
+                "{shown} stays as it is, because it is no edition under this governance key ({failure}); move it away to get \
+                 the coordinator's"
+            ))
+        })?;
+        let (there, came) = (present.consortium(), epoch.consortium());
+        let is_newer = there.epoch_number() < number || present.digest() == epoch.digest();
+        if there.name() != came.name() || !is_newer {
+            return Err(Failure::config(format!(
+                "{shown} is edition {} of {:?}, and the coordinator runs edition {number} of {:?}; the file stays as it is",
+                there.epoch_number(),
+                there.name(),
+                came.name()
+            )));
+        }
     }
     let signature = hex::encode(epoch.signature());
     // The signature first: a program that reads between the two writes rejects the old file.
@@ -118,12 +155,10 @@ impl Outcome<'_> {
                 "consortium": consortium,
                 "fingerprint": enrolment.fingerprint().to_string(),
             }),
-            Self::Listed { consortium, edition, governance_key, .. } => json!({
+            Self::Listed { consortium, edition, .. } => json!({
                 "state": "listed",
                 "consortium": consortium,
                 "edition": edition,
-                "governance_key": governance_key.to_string(),
-                "governance_fingerprint": governance_fingerprint(*governance_key).to_string(),
             }),
             Self::Fetched { path, consortium, edition, governance_key } => json!({
                 "state": "fetched",
@@ -140,18 +175,16 @@ impl Outcome<'_> {
             Self::Kept { target, consortium, enrolment } => format!(
                 "{target} keeps the enrolment of {} for the consortium {consortium:?}; it is not a party yet\n\
                  fingerprint  {}\n\
-                 Next: the holder of the governance key calls you, and you read it this fingerprint. Then run this command \
-                 again, or now with --wait, to get the consortium file.\n",
+                 Next: call the holder of the governance key under a number that you know, and read out this fingerprint. In the \
+                 same call the holder reads you that of the governance key. Run this command again with \
+                 --governance-fingerprint and those digits, or now with --wait too, to get the consortium file.\n",
                 enrolment.applicant().name,
                 enrolment.fingerprint()
             ),
-            Self::Listed { name, consortium, edition, governance_key } => format!(
+            Self::Listed { name, consortium, edition } => format!(
                 "edition {edition} of the consortium {consortium:?} lists {name}, the coordinator says\n\
-                 governance key  {governance_key}\n\
-                 fingerprint     {}\n\
-                 Next: call the holder of the governance key under a number that you know, and compare this fingerprint. If it \
-                 is the same, run this command again with --governance-key {governance_key}\n",
-                governance_fingerprint(*governance_key)
+                 Next: call the holder of the governance key under a number that you know. The holder reads you the fingerprint \
+                 of the governance key. Run this command again with --governance-fingerprint and those digits.\n"
             ),
             Self::Fetched { path, consortium, edition, governance_key } => format!(
                 "wrote {}: edition {edition} of the consortium {consortium:?}, signed by the governance key, lists this \

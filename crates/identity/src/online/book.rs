@@ -26,7 +26,7 @@ pub enum BookError {
         got: u32,
     },
     /// Something else has written the file.
-    #[error("it is not a list of invitations: {0}; restore it, or remove it, which cancels all invitations")]
+    #[error("it is not a list of invitations: {0}; remove it, which cancels all invitations")]
     Syntax(String),
 }
 
@@ -53,6 +53,9 @@ pub(super) struct Entry {
     expires: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) used: Option<Use>,
+    /// How many requests with the token were refused since the program started.
+    #[serde(skip)]
+    pub(super) refused: u32,
 }
 
 /// The enrolment file that was handed in.
@@ -117,7 +120,7 @@ impl Book {
         let number = self.next;
         self.next += 1;
         let (token, expires) = (PublicBytes(token.0), seconds(expires));
-        self.entries.push(Entry { number, token, roles, expires, used: None });
+        self.entries.push(Entry { number, token, roles, expires, used: None, refused: 0 });
         Some(number)
     }
 

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Consortium, PublicBytes};
+use cloister_params::id::Digest;
 use thiserror::Error;
 
 use super::book::{Book, BookError, Entry, InvitationState, MAX_INVITATIONS, Use};
@@ -24,6 +25,9 @@ pub const INVITATIONS: &str = "invitations.toml";
 pub const ENROLMENTS: &str = "enrolments";
 /// The longest part of a party's name in a file's name, in bytes.
 const MAX_FILE_NAME: usize = 40;
+
+/// How many requests of one invitation are refused before it is cancelled.
+const MOST_REFUSALS: u32 = 10;
 
 /// Invitations and enrolment files of one coordinator.
 #[derive(Debug)]
@@ -186,11 +190,28 @@ impl EnrolmentDesk {
         let taken = self.take(&request, Visit { presented, now }, epoch);
         Ok(taken.unwrap_or_else(|rejection| {
             let (why, fault) = match rejection {
-                Rejection::Refused(why) => (why, None),
+                Rejection::Refused(why) => {
+                    let fault = self.count_refusal(request.token.digest()).err();
+                    (why, fault)
+                }
                 Rejection::Fault(fault) => (EnrolmentRefusal::Unavailable, Some(fault)),
             };
             DeskOutcome { answer: EnrolmentAnswer::Refused(why), kept: None, fault }
         }))
+    }
+
+    /// Counts a refusal of a request with a token that is not used. After a few, the invitation is cancelled: each refusal says
+    /// whether a party has a certain name.
+    fn count_refusal(&self, token: Digest) -> Result<(), DeskError> {
+        let mut book = self.book();
+        let Some(entry) = book.find(token).filter(|entry| entry.used.is_none()) else { return Ok(()) };
+        entry.refused += 1;
+        if entry.refused < MOST_REFUSALS {
+            return Ok(());
+        }
+        let number = entry.number;
+        book.remove(number);
+        self.write_book(&book)
     }
 
     /// Keeps the enrolment file of a request if it is new, and says how the enrolment stands.
@@ -243,7 +264,12 @@ impl EnrolmentDesk {
     ) -> Result<(KeptEnrolment, Use), DeskError> {
         let name = enrolment.applicant().name.clone();
         let folder = self.folder.join(ENROLMENTS);
-        let file = format!("{}-{}.toml", for_file_name(&name), entry.number);
+        let mut file = format!("{}-{}.toml", for_file_name(&name), entry.number);
+        // After a list of invitations was lost, numbers are given again. A file of another party stays.
+        if std::fs::read(folder.join(&file)).is_ok_and(|present| present != text.as_bytes()) {
+            let digest = &enrolment.digest().to_string()[..16];
+            file = format!("{}-{}-{digest}.toml", for_file_name(&name), entry.number);
+        }
         let path = folder.join(&file);
         let written = cloister_storage::create_folder(&folder).and_then(|()| write(&path, text));
         written.map_err(|source| DeskError::Io { what: "write", path: path.clone(), source })?;

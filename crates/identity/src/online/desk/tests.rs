@@ -85,6 +85,43 @@ fn refusal(answer: EnrolmentAnswer) -> EnrolmentRefusal {
     }
 }
 
+/// CONS-13: each refusal says whether somebody has the name, so that there are few of them.
+#[test]
+fn an_invitation_that_is_refused_again_and_again_is_cancelled() {
+    let scene = Scene::new("refusals");
+    let taken = scene.epoch.consortium().parties().next().expect("five").name.clone();
+    let guess = hospital(&taken, 77, &BOTH, Validity::unlimited());
+    for _ in 1..MOST_REFUSALS {
+        let why = refusal(scene.ask(&scene.token, &guess, 1));
+        assert_eq!(why, EnrolmentRefusal::NameTaken { name: taken.clone() });
+    }
+    // Control: so many do no harm to the party itself.
+    assert_eq!(scene.desk.invitations().len(), 1);
+    refusal(scene.ask(&scene.token, &guess, 1));
+    assert_eq!(refusal(scene.ask(&scene.token, &north(), 1)), EnrolmentRefusal::Unknown);
+    assert!(open(&scene.folder).invitations().is_empty(), "also after a restart");
+}
+
+/// CONS-13
+#[test]
+fn a_file_of_another_party_is_not_replaced_when_numbers_are_given_again() {
+    let scene = Scene::new("numbers");
+    assert!(is_kept(&scene.ask(&scene.token, &north(), 1)));
+    let first = std::fs::read_to_string(scene.folder.join("enrolments/north-1.toml")).expect("kept");
+    // The operator has removed the list, as its error says.
+    std::fs::remove_file(scene.folder.join(INVITATIONS)).expect("it was there");
+    let desk = open(&scene.folder);
+    desk.invite(&scene.token, BOTH.to_vec(), at(100), at(0)).expect("room");
+    let other = hospital("north", 78, &BOTH, Validity::unlimited());
+    let request = EnrolmentRequest { token: scene.token.clone(), enrolment: other.file.clone() };
+    let bytes = request.encode().expect("it fits");
+    let outcome = desk.answer(&bytes, other.identity.fingerprint(), &scene.epoch, at(1)).expect("a request");
+    let kept = outcome.kept.expect("a new file").path;
+    assert_eq!(std::fs::read_to_string(kept).expect("kept"), other.file);
+    let present = std::fs::read_to_string(scene.folder.join("enrolments/north-1.toml")).expect("kept");
+    assert_eq!(present, first);
+}
+
 fn is_kept(answer: &EnrolmentAnswer) -> bool {
     matches!(answer, EnrolmentAnswer::Kept(_))
 }
