@@ -92,10 +92,10 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let (coordinator, control) = mpsc::channel(1);
     let settings = config.settings.clone();
     let watchers = Watchers::new();
-    let published = watchers.clone();
+    let (published, ending) = (watchers.clone(), watchers.clone());
     let socket =
         ControlSocket { coordinator, stop: &switch, governance_key, invitations, watchers, settings };
-    let mut show = |event: ServerEvent| {
+    let mut show = move |event: ServerEvent| {
         if let ServerEvent::Listening(address) = &event {
             notify_ready(&format!("listening at {address}"));
         }
@@ -107,10 +107,14 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
         }
     };
     let served = run_until_stopped(&switch, &reloading, async {
-        tokio::select! {
+        let served = tokio::select! {
             served = cloister_server::run(config, control, &mut show) => served,
             never = serve_operator(socket, &path) => match never {},
-        }
+        };
+        // With it, the last publisher ends.
+        drop(show);
+        ending.finish().await;
+        served
     })?;
     served.map_err(|error| Failure::new(kind(&error), error))
 }

@@ -115,6 +115,13 @@ impl ControlSocket<'_> {
         reader.read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
             Ok(OperatorRequest::Watch) => return self.begin_watch(reader, writer).await,
+            Ok(OperatorRequest::Stop) => {
+                // The answer first: the program may end before another byte is written.
+                let status = self.ask(ControlCommand::Status).await;
+                let written = write_answer(&mut writer, status.map(|status| status_json(&status))).await;
+                self.stop.request();
+                return written;
+            }
             Ok(request) => self.answer(request).await,
             Err(error) => Err(format!("the request cannot be read: {error}")),
         };
@@ -140,18 +147,15 @@ impl ControlSocket<'_> {
 
     async fn answer(&mut self, request: OperatorRequest) -> Result<Value, String> {
         let status = match request {
-            OperatorRequest::Status | OperatorRequest::Watch => self.ask(ControlCommand::Status).await?,
+            OperatorRequest::Status | OperatorRequest::Watch | OperatorRequest::Stop => {
+                self.ask(ControlCommand::Status).await?
+            }
             OperatorRequest::Pause => self.ask(ControlCommand::Pause).await?,
             OperatorRequest::Resume => self.ask(ControlCommand::Resume).await?,
             OperatorRequest::Start { rounds } => {
                 let closed = self.ask(ControlCommand::Status).await?.closed_rounds;
                 self.ask(ControlCommand::SetRounds(closed + rounds)).await?;
                 self.ask(ControlCommand::Resume).await?
-            }
-            OperatorRequest::Stop => {
-                let status = self.ask(ControlCommand::Status).await?;
-                self.stop.request();
-                status
             }
             OperatorRequest::Edition { file, signature, settings } => {
                 self.begin_edition(&file, &signature, settings.as_deref()).await?

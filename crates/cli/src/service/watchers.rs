@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, broadcast};
 use tokio::time::timeout;
 use tracing::Level;
 
@@ -19,6 +19,8 @@ const MOST_WATCHERS: usize = 8;
 const MOST_BEHIND: usize = 1024;
 /// How long a watcher may take to read what fills its socket.
 const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long a coordinator that ends waits for watchers to read the last events.
+const FINISH_WITHIN: Duration = Duration::from_secs(1);
 
 /// All watchers of a coordinator. A slow one is dropped, and nothing waits for it.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct Watchers {
     lines: broadcast::Sender<Arc<str>>,
     /// How long a watcher may take to read what fills its socket.
     read_within: Duration,
+    /// Read-locked by each watcher for as long as it is written to.
+    following: Arc<RwLock<()>>,
 }
 
 /// One watcher's end of the events.
@@ -33,6 +37,7 @@ pub(crate) struct Watchers {
 pub(super) struct WatchedLines {
     lines: broadcast::Receiver<Arc<str>>,
     read_within: Duration,
+    _following: OwnedRwLockReadGuard<()>,
 }
 
 impl Watchers {
@@ -41,7 +46,7 @@ impl Watchers {
     }
 
     fn with_limits(most_behind: usize, read_within: Duration) -> Self {
-        Self { lines: broadcast::Sender::new(most_behind), read_within }
+        Self { lines: broadcast::Sender::new(most_behind), read_within, following: Arc::default() }
     }
 
     /// Hands an event to all watchers, as the log has it in JSON. This never waits. Frames that came late or twice,
@@ -59,8 +64,24 @@ impl Watchers {
             MOST_WATCHERS.. => {
                 Err(format!("{MOST_WATCHERS} programs watch this coordinator already; end one of them first"))
             }
-            _ => Ok(WatchedLines { lines: self.lines.subscribe(), read_within: self.read_within }),
+            _ => Ok(WatchedLines {
+                lines: self.lines.subscribe(),
+                read_within: self.read_within,
+                _following: self
+                    .following
+                    .clone()
+                    .try_read_owned()
+                    .map_err(|_| "the coordinator is stopping")?,
+            }),
         }
+    }
+
+    /// Waits for a moment until all watchers have the last events. All other clones must be gone: then nothing can be
+    /// published any more.
+    pub(crate) async fn finish(self) {
+        let Self { lines, following, .. } = self;
+        drop(lines);
+        let _ = timeout(FINISH_WITHIN, following.write()).await;
     }
 }
 
@@ -70,7 +91,7 @@ pub(super) async fn follow(
     mut writer: impl AsyncWrite + Unpin,
     watched: WatchedLines,
 ) -> io::Result<()> {
-    let WatchedLines { mut lines, read_within } = watched;
+    let WatchedLines { mut lines, read_within, _following } = watched;
     let mut nothing = [0];
     loop {
         let line = tokio::select! {
@@ -94,7 +115,10 @@ pub(super) async fn follow(
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncBufReadExt, BufReader, duplex, split};
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
+    use tokio::io::{AsyncBufReadExt, BufReader, ReadBuf, duplex, split};
 
     use super::*;
 
@@ -142,6 +166,23 @@ mod tests {
         follow(reader, writer, lines).await.expect("it is told why");
         let line = BufReader::new(watcher).lines().next_line().await.expect("open").expect("a line");
         assert!(line.contains("events behind"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_that_ends_waits_until_watchers_have_its_last_events() {
+        let watchers = Watchers::new();
+        let (end, mut watcher) = duplex(1 << 16);
+        let (reader, writer) = split(end);
+        tokio::spawn(follow(reader, writer, watchers.admit().expect("the first")));
+        (1..9).for_each(|party| publish(&watchers, party));
+        watchers.finish().await;
+        // Nothing is awaited from here on, as if the program had ended.
+        let mut buffer = vec![0; 1 << 16];
+        let mut written = ReadBuf::new(&mut buffer);
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut watcher).poll_read(&mut context, &mut written);
+        assert!(read.is_ready(), "something was written");
+        assert_eq!(written.filled().iter().filter(|byte| **byte == b'\n').count(), 8);
     }
 
     #[tokio::test]
