@@ -5,35 +5,25 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod examination;
+mod hosts;
 mod site;
+mod tiny_base;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloister_params::consortium::{PublicBytes, Role};
 use serde_json::{Value, json};
 
-use examination::{Examined, cloister, contents, doctor};
+use examination::{Examined, LINKED_CHECKS, cloister, contents, doctor};
+use hosts::service::Service;
 use site::Site;
+use tiny_base::{copy_base, write_letter_tokenizer};
 
-const CHECKS: [&str; 22] = [
-    "configuration",
-    "keys",
-    "certificate",
-    "policy",
-    "consortium_file",
-    "host_name",
-    "quic",
-    "tcp",
-    "clock",
-    "coordinator",
-    "data_folder",
-    "journal",
+/// The checks after those of every party that has a link.
+const CHECKS: [&str; 10] = [
     "privacy_ledger",
     "device",
     "task",
@@ -51,47 +41,15 @@ const OVER_LINKS: [&str; 4] = ["quic", "tcp", "clock", "coordinator"];
 
 const NOTES: &str = "{\"text\": \"a b\", \"label\": \"a\"}\n{\"text\": \"c\", \"label\": \"b\"}\n";
 
-/// A running service and the file of its log.
-struct Service {
-    process: Child,
-    log: PathBuf,
+/// Starts a service of a site, whose links are given up after a few seconds.
+fn start(site: &Site, name: &str, arguments: &[&str]) -> Service {
+    let mut command = cloister(arguments);
+    command.args(["--idle-timeout-s", "5"]);
+    Service::start(command, site.folder.join(format!("{name}.log")))
 }
 
-impl Service {
-    fn start(site: &Site, name: &str, arguments: &[&str]) -> Self {
-        let log = site.folder.join(format!("{name}.log"));
-        let mut command = cloister(arguments);
-        command.args(["--log-format", "json", "--idle-timeout-s", "5"]);
-        command.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
-        Self { process: command.spawn().unwrap(), log }
-    }
-
-    fn events(&self) -> Vec<Value> {
-        let text = fs::read_to_string(&self.log).unwrap();
-        // The last line may be half written.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    fn count(&self, event: &str) -> usize {
-        self.events().iter().filter(|line| line["event"] == event).count()
-    }
-
-    fn wait_for(&mut self, event: &str) {
-        let started = Instant::now();
-        while self.count(event) == 0 {
-            let log = fs::read_to_string(&self.log).unwrap();
-            assert!(self.process.try_wait().unwrap().is_none(), "it ended before {event}: {log}");
-            assert!(started.elapsed() < Duration::from_secs(300), "{event} does not come: {log}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn count(service: &Service, event: &str) -> usize {
+    service.events().iter().filter(|line| line["event"] == event).count()
 }
 
 /// A consortium with a tiny published model, of which one hospital has all of its files.
@@ -106,7 +64,8 @@ impl World {
         site.enrol(&[Role::Member, Role::Custodian]);
         site.write_consortium();
         fs::set_permissions(site.path("data"), Permissions::from_mode(0o700)).unwrap();
-        write_base(&site.folder.join("base"));
+        copy_base(&site.folder.join("base"));
+        write_letter_tokenizer(&site.folder.join("base"));
         fs::write(site.path("notes.jsonl"), NOTES).unwrap();
         let mut command =
             cloister(&["experts", "task", "base", "task", "--members", "5", "--max-tokens", "8"]);
@@ -140,7 +99,7 @@ impl World {
         let (consortium, identity, data) = (site.path("consortium.toml"), site.path(""), site.path("data"));
         let (settings, model) = (site.path("task/settings.toml"), site.path("task/initial.parameters"));
         let listen = format!("127.0.0.1:{}", self.port);
-        let mut service = Service::start(
+        let service = start(
             site,
             "coordinator",
             &[
@@ -161,7 +120,7 @@ impl World {
                 carrier,
             ],
         );
-        service.wait_for("listening");
+        service.wait_for("listening", |_| true);
         service
     }
 
@@ -183,24 +142,6 @@ impl World {
     }
 }
 
-/// The tiny Mixtral of the fixtures with a tokenizer that has a token for each letter.
-fn write_base(base: &Path) {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/mixtral");
-    fs::create_dir_all(base).unwrap();
-    for entry in fs::read_dir(fixture).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
-        fs::copy(entry.path(), base.join(entry.file_name())).unwrap();
-    }
-    let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
-    let vocabulary: BTreeMap<String, i64> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "post_processor": null, "decoder": null,
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
-        "model": {"type": "WordLevel", "unk_token": "?", "vocab": vocabulary},
-    });
-    fs::write(base.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-}
-
 /// WIRE-09: the client is connected before, meanwhile and afterwards, over the same link.
 #[test]
 fn a_sound_hospital_has_no_fault_and_its_client_stays_connected() {
@@ -208,16 +149,15 @@ fn a_sound_hospital_has_no_fault_and_its_client_stays_connected() {
     let coordinator = world.coordinator("auto");
     let before = contents(&world.site.folder.join("party"));
     let examined = world.examine(&["--settings", &world.site.path("task/settings.toml")]);
-    assert_eq!(examined.order, CHECKS);
+    assert_eq!(examined.order, [LINKED_CHECKS.as_slice(), &CHECKS].concat());
     examined.expect_sound();
     assert_eq!(examined.in_state("warning"), Vec::<&str>::new(), "{:#?}", examined.checks);
     assert_eq!(examined.in_state("not_checked"), Vec::<&str>::new(), "{:#?}", examined.checks);
     assert!(!world.site.folder.join("hospital-data").exists(), "the data folder is not made");
     assert!(contents(&world.site.folder.join("party")) == before, "nothing is written");
 
-    let mut client =
-        Service::start(&world.site, "client", &["client", "--config", &world.site.path("client.toml")]);
-    client.wait_for("connected");
+    let client = start(&world.site, "client", &["client", "--config", &world.site.path("client.toml")]);
+    client.wait_for("connected", |_| true);
     let before = contents(&world.site.folder.join("hospital-data"));
     for _ in 0..2 {
         let examined = world.examine(&[]);
@@ -230,8 +170,13 @@ fn a_sound_hospital_has_no_fault_and_its_client_stays_connected() {
     assert!(contents(&world.site.folder.join("hospital-data")) == before, "nothing is written");
     // A link that was replaced would be noticed at both ends.
     std::thread::sleep(Duration::from_secs(1));
-    assert_eq!((client.count("connected"), client.count("reconnecting")), (1, 0), "{:#?}", client.events());
-    assert_eq!(coordinator.count("lost"), 0, "{:#?}", coordinator.events());
+    assert_eq!(
+        (count(&client, "connected"), count(&client, "reconnecting")),
+        (1, 0),
+        "{:#?}",
+        client.events()
+    );
+    assert_eq!(count(&coordinator, "disconnected"), 0, "{:#?}", coordinator.events());
     let status = cloister(&["run", "status", "--json", "--data", &world.site.path("data")]).output().unwrap();
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["connected"], json!([1]));
@@ -284,9 +229,8 @@ fn a_data_folder_that_another_program_uses_is_a_fault() {
     let world = World::new("used");
     let _coordinator = world.coordinator("auto");
     // The client makes its journal, and ends.
-    let mut client =
-        Service::start(&world.site, "client", &["client", "--config", &world.site.path("client.toml")]);
-    client.wait_for("connected");
+    let client = start(&world.site, "client", &["client", "--config", &world.site.path("client.toml")]);
+    client.wait_for("connected", |_| true);
     drop(client);
     world.examine(&[]).expect_sound();
     let entries = fs::read_dir(world.site.path("hospital-data")).unwrap();

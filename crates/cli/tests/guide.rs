@@ -103,16 +103,16 @@ impl World {
         let _ = std::fs::remove_dir_all(&folder);
         for host in HOSTS {
             let role = if host == "centre" { "coordinator" } else { "hospital" };
-            let of_host = folder.join(host);
+            let host_folder = folder.join(host);
             for name in ["run", "srv/cloister", "usr/share/cloister", &format!("etc/cloister/{role}")] {
-                std::fs::create_dir_all(of_host.join(name)).unwrap();
+                std::fs::create_dir_all(host_folder.join(name)).unwrap();
             }
             // As systemd makes it.
-            std::fs::create_dir_all(of_host.join(format!("var/lib/cloister-{role}"))).unwrap();
-            std::os::unix::fs::symlink(format!("etc/cloister/{role}"), of_host.join("work")).unwrap();
-            std::os::unix::fs::symlink(minilm, of_host.join("usr/share/cloister/minilm-l6-v2")).unwrap();
+            std::fs::create_dir_all(host_folder.join(format!("var/lib/cloister-{role}"))).unwrap();
+            std::os::unix::fs::symlink(format!("etc/cloister/{role}"), host_folder.join("work")).unwrap();
+            std::os::unix::fs::symlink(minilm, host_folder.join("usr/share/cloister/minilm-l6-v2")).unwrap();
             for (name, labels) in [("notes", true), ("held-out", true), ("new-notes", false)] {
-                std::fs::write(of_host.join(format!("srv/cloister/{name}.csv")), notes(host, labels))
+                std::fs::write(host_folder.join(format!("srv/cloister/{name}.csv")), notes(host, labels))
                     .unwrap();
             }
         }

@@ -4,7 +4,6 @@
 
 mod tiny_base;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::process::{Command, Output};
 
 use cloister_experts::task::Task;
 use serde_json::{Value, json};
-use tiny_base::folder_with_base;
+use tiny_base::{folder_with_base, write_letter_tokenizer};
 
 const CLOISTER: &str = env!("CARGO_BIN_EXE_cloister");
 /// A word of every text. It must not be in anything that is printed.
@@ -25,15 +24,7 @@ const CLASSES: [&str; 2] = ["=1+1, \"left\"", "lung"];
 fn scratch(name: &str) -> PathBuf {
     let folder = folder_with_base(&format!("predict-{name}"));
     let base = folder.join("base");
-    let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
-    let vocabulary: BTreeMap<String, i64> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "post_processor": null, "decoder": null,
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
-        "model": {"type": "WordLevel", "unk_token": "?", "vocab": vocabulary},
-    });
-    fs::write(base.join("tokenizer.json"), tokenizer.to_string()).expect("it can be written");
+    write_letter_tokenizer(&base);
     let rows = CLASSES.map(|class| json!({"text": "a", "label": class}).to_string());
     fs::write(folder.join("classes.jsonl"), rows.join("\n")).expect("it can be written");
     let mut command = Command::new(CLOISTER);

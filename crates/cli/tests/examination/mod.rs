@@ -8,6 +8,22 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// The checks of every party that has a link, in their order.
+pub(crate) const LINKED_CHECKS: [&str; 12] = [
+    "configuration",
+    "keys",
+    "certificate",
+    "policy",
+    "consortium_file",
+    "host_name",
+    "quic",
+    "tcp",
+    "clock",
+    "coordinator",
+    "data_folder",
+    "journal",
+];
+
 /// What one run found.
 pub(crate) struct Examined {
     pub(crate) code: Option<i32>,
