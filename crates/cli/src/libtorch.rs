@@ -63,14 +63,6 @@ impl Places {
     fn find_pythons(&self) -> Result<PathBuf, Failure> {
         let (python, is_named) = &self.python;
         let shown = python.display();
-        let get = format!(
-            "get it with `{shown} -m pip install torch=={VERSION}.0`, or name its folder with CLOISTER_LIBTORCH, or another \
-             Python with CLOISTER_PYTHON"
-        );
-        let missing = |found: String| {
-            let sentence = format!("this command needs libtorch {VERSION}, and {found}; {get}");
-            Failure::new(FailureKind::Unavailable, sentence)
-        };
         let output = match Command::new(python).args(["-c", FIND_TORCH]).output() {
             Ok(output) => output,
             Err(error) if *is_named => {
@@ -79,16 +71,27 @@ impl Places {
                 )));
             }
             Err(_) => {
-                return Err(missing(format!("there is no {shown} on the PATH whose torch could be used")));
+                return Err(
+                    self.missing(&format!("there is no {shown} on the PATH whose torch could be used"))
+                );
             }
         };
         let printed = String::from_utf8_lossy(&output.stdout);
         match printed.trim() {
-            "" => Err(missing(format!("{shown} has no torch"))),
-            folder => {
-                libraries(Path::new(folder)).map_err(|found| missing(format!("the torch of {shown} {found}")))
-            }
+            "" => Err(self.missing(&format!("{shown} has no torch"))),
+            folder => libraries(Path::new(folder))
+                .map_err(|found| self.missing(&format!("the torch of {shown} {found}"))),
         }
+    }
+
+    /// What was found in the place of libtorch, and how to get it.
+    fn missing(&self, found: &str) -> Failure {
+        let shown = self.python.0.display();
+        let sentence = format!(
+            "this command needs libtorch {VERSION}, and {found}; get it with `{shown} -m pip install torch=={VERSION}.0`, or \
+             name its folder with CLOISTER_LIBTORCH, or another Python with CLOISTER_PYTHON"
+        );
+        Failure::new(FailureKind::Unavailable, sentence)
     }
 }
 

@@ -52,6 +52,11 @@ struct PinnedVerifier {
 }
 
 impl PinnedVerifier {
+    fn new(roster: Arc<Roster>) -> Self {
+        let (presented, asked_for) = (Presented::default(), AskedFor::default());
+        Self { roster, presented, asked_for, provider: Arc::new(ring::default_provider()) }
+    }
+
     /// `WIRE-06`
     fn check(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
         let validity = Validity::from_certificate(certificate)
@@ -193,16 +198,10 @@ pub(crate) fn server_side(
     roster: Arc<Roster>,
     purposes: impl Iterator<Item = ConnectionPurpose>,
 ) -> Pinning<ServerConfig> {
-    let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
-    let asked_for = AskedFor::default();
-    let verifier = PinnedVerifier {
-        roster,
-        presented: presented.clone(),
-        asked_for: asked_for.clone(),
-        provider: provider.clone(),
-    };
+    let verifier = PinnedVerifier::new(roster);
+    let (presented, asked_for) = (verifier.presented.clone(), verifier.asked_for.clone());
     let resolver = NotingResolver { certified: identity.certified_key(), asked_for: asked_for.clone() };
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(verifier.provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
         .with_client_cert_verifier(Arc::new(verifier))
@@ -220,15 +219,9 @@ pub(crate) fn client_side(
     roster: Arc<Roster>,
     purpose: ConnectionPurpose,
 ) -> Pinning<ClientConfig> {
-    let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
-    let asked_for = AskedFor::default();
-    let verifier = PinnedVerifier {
-        roster,
-        presented: presented.clone(),
-        asked_for: asked_for.clone(),
-        provider: provider.clone(),
-    };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let verifier = PinnedVerifier::new(roster);
+    let (presented, asked_for) = (verifier.presented.clone(), verifier.asked_for.clone());
+    let mut config = ClientConfig::builder_with_provider(verifier.provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
         // What is dangerous is a verifier that accepts too much. This one accepts one certificate.

@@ -124,10 +124,10 @@ impl Reception {
 
     /// Each handshake has a TLS configuration of its own, which notes the certificate that this peer presents.
     fn arrival(&self, address: SocketAddr) -> (Arrival<'_>, rustls::ServerConfig) {
-        let is_served = |purpose: &ConnectionPurpose| {
-            *purpose != ConnectionPurpose::Enrolment || self.enrolments.is_some()
-        };
-        let purposes = ConnectionPurpose::ALL.into_iter().filter(is_served);
+        let takes_enrolments = self.enrolments.is_some();
+        let purposes = ConnectionPurpose::ALL
+            .into_iter()
+            .filter(|purpose| takes_enrolments || *purpose != ConnectionPurpose::Enrolment);
         let Pinning { config, presented, asked_for } =
             pinning::server_side(&self.identity, self.roster.clone(), purposes);
         (Arrival { address, roster: &self.roster, presented, asked_for }, config)

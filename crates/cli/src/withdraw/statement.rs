@@ -60,14 +60,9 @@ impl WithdrawalStatement {
         if !path.exists() {
             return Ok(None);
         }
-        let wrong = |why: String| {
-            Failure::config(format!(
-                "{} is not the statement of a withdrawal: {why}; move it away, and keep it",
-                path.display()
-            ))
-        };
         let text = read_text(path)?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let value: Value =
+            serde_json::from_str(&text).map_err(|error| not_a_statement(path, &error.to_string()))?;
         match value["format"].as_str() {
             Some(FORMAT) => {}
             Some(other) if other.starts_with("cloister/withdrawal/") => {
@@ -77,9 +72,9 @@ impl WithdrawalStatement {
                     path.display()
                 )));
             }
-            _ => return Err(wrong("it names no format".to_owned())),
+            _ => return Err(not_a_statement(path, "it names no format")),
         }
-        serde_json::from_value(value).map(Some).map_err(|error| wrong(error.to_string()))
+        serde_json::from_value(value).map(Some).map_err(|error| not_a_statement(path, &error.to_string()))
     }
 
     /// The statement of a withdrawal on this day, which goes on with an earlier one.
@@ -122,6 +117,13 @@ impl WithdrawalStatement {
             .map(|_| ())
             .map_err(|error| Failure::error(format!("cannot write {}: {error}", path.display())))
     }
+}
+
+fn not_a_statement(path: &Path, why: &str) -> Failure {
+    Failure::config(format!(
+        "{} is not the statement of a withdrawal: {why}; move it away, and keep it",
+        path.display()
+    ))
 }
 
 impl ErasedFile {

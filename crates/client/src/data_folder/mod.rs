@@ -183,9 +183,9 @@ impl IdleDataFolder {
         openings_path(&self.folder)
     }
 
-    /// Erases all entries of these kinds, except symbolic links in folders. Before a journal is erased, the openings record that this party may have acted
-    /// without a record (`ROUND-04`, `ROUND-38`): with the same keys it could otherwise sign twice. If the openings are to
-    /// be erased, a file with this record alone takes their place.
+    /// Erases all entries of these kinds, except symbolic links in folders. Before a journal is erased, the openings record
+    /// that this party may have acted without a record (`ROUND-04`, `ROUND-38`): with the same keys it could otherwise sign
+    /// twice. If the openings are to be erased, a file with this record alone takes their place.
     ///
     /// # Errors
     /// Openings that cannot be written, or a file that cannot be erased. What is erased stays erased, and a second call
