@@ -20,6 +20,7 @@ mod reproduction;
 mod shrink;
 mod simulation;
 mod sums;
+mod uploads;
 
 use std::collections::BTreeSet;
 

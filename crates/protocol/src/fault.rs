@@ -152,6 +152,16 @@ pub enum Misbehaviour {
         /// The chunk's number.
         index: u32,
     },
+    /// A first seal that says of a member's upload what cannot have arrived (`ROUND-41`).
+    #[error("the first seal says that {chunks} chunks of {block} arrived from this member; {why}")]
+    Received {
+        /// The block that the first wrong entry names.
+        block: BlockId,
+        /// The number of chunks in that entry.
+        chunks: u32,
+        /// What was expected.
+        why: &'static str,
+    },
     /// An upload whose blocks give another root than the signed one, or that lacks blocks.
     #[error("the upload of {member} does not make up the root that it signed")]
     UploadRoot {

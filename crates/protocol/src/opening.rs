@@ -1,7 +1,6 @@
 //! Opening: from masked blocks and revealed secrets to the sum over a cohort, and to nothing else.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::hash::{Domain, digest};
@@ -172,36 +171,31 @@ pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Opt
     Element::decode(*announcements.get(&member)?.body().mask_key.commitments.first()?).ok()
 }
 
-/// Appends a chunk to its block's vector, which is new if the chunk is the first. A chunk that does not fit
-/// changes nothing.
+/// Appends a chunk of a vector that the coordinator sends. Chunk 0 starts the vector again: what is here may be
+/// wrong, and only the whole vector shows it. A chunk that does not fit changes nothing.
 pub(crate) fn append_chunk_to(blocks: &mut MaskedBlocks, chunk: &Chunk, whole: usize) -> Option<()> {
-    match blocks.entry(chunk.block) {
-        Entry::Occupied(mut vector) => append_chunk(vector.get_mut(), chunk, whole),
-        Entry::Vacant(place) => {
-            let mut vector = Vec::new();
-            append_chunk(&mut vector, chunk, whole)?;
-            place.insert(vector);
-            Some(())
-        }
+    if chunk.index > 0 {
+        return append_chunk(blocks.get_mut(&chunk.block)?, chunk, whole);
     }
+    let mut vector = Vec::new();
+    append_chunk(&mut vector, chunk, whole)?;
+    blocks.insert(chunk.block, vector);
+    Some(())
 }
 
-/// Appends a chunk if it is the next one of a vector of `whole` bytes, and skips one that is here. Chunk 0
-/// starts the vector again.
+/// Appends a chunk if it is the next one of a vector of `whole` bytes, and skips one that is here. Other content
+/// in a filled place is rejected.
 pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
     let start = chunk.index as usize * CHUNK_BYTES;
     // Every chunk but the last is full, so a chunk's place follows from its number alone.
     let expected = whole.checked_sub(start)?.min(CHUNK_BYTES);
-    // A chunk with other content in a filled place is rejected, so a vector that went wrong is sent again
-    // from 0.
-    if chunk.index > 0 && vector.get(start..start + chunk.bytes.len()) == Some(&chunk.bytes) {
-        return (chunk.bytes.len() == expected).then_some(());
+    if chunk.bytes.len() != expected {
+        return None;
     }
-    let follows = chunk.index == 0 || vector.len() == start;
-    (follows && chunk.bytes.len() == expected).then(|| {
-        vector.truncate(start);
-        vector.extend_from_slice(&chunk.bytes);
-    })
+    match vector.get(start..start + expected) {
+        Some(here) => (here == chunk.bytes).then_some(()),
+        None => (vector.len() == start).then(|| vector.extend_from_slice(&chunk.bytes)),
+    }
 }
 
 #[cfg(test)]
@@ -210,22 +204,37 @@ mod tests {
 
     use super::*;
 
+    const WHOLE: usize = CHUNK_BYTES + 3;
+
+    fn chunk(index: u32, byte: u8) -> Chunk {
+        let bytes = vec![byte; if index == 0 { CHUNK_BYTES } else { 3 }];
+        Chunk { round: Round(1), owner: PartyId(2), block: BlockId(0), index, bytes }
+    }
+
+    /// ROUND-41
     #[test]
     fn a_chunk_that_is_here_is_passed_over_and_another_in_its_place_is_not() {
-        let whole = CHUNK_BYTES + 3;
-        let chunk = |index: u32, byte: u8| {
-            let bytes = vec![byte; if index == 0 { CHUNK_BYTES } else { 3 }];
-            Chunk { round: Round(1), owner: PartyId(2), block: BlockId(0), index, bytes }
-        };
         let mut vector = Vec::new();
-        assert_eq!(append_chunk(&mut vector, &chunk(1, 7), whole), None, "control: it is not the next");
-        for again in [chunk(0, 6), chunk(1, 7), chunk(1, 7)] {
-            append_chunk(&mut vector, &again, whole).expect("it is the next one, or here");
+        assert_eq!(append_chunk(&mut vector, &chunk(1, 7), WHOLE), None, "control: it is not the next");
+        for again in [chunk(0, 6), chunk(0, 6), chunk(1, 7), chunk(0, 6), chunk(1, 7)] {
+            append_chunk(&mut vector, &again, WHOLE).expect("it is the next one, or here");
         }
-        assert_eq!((vector.len(), vector.last()), (whole, Some(&7)));
-        assert_eq!(append_chunk(&mut vector, &chunk(1, 8), whole), None, "control: it is another");
-        assert_eq!(append_chunk(&mut vector, &chunk(2, 7), whole), None, "control: it is beyond the end");
-        append_chunk(&mut vector, &chunk(0, 6), whole).expect("chunk 0 starts over");
-        assert_eq!(vector.len(), CHUNK_BYTES);
+        assert_eq!((vector.len(), vector.last()), (WHOLE, Some(&7)));
+        assert_eq!(append_chunk(&mut vector, &chunk(1, 8), WHOLE), None, "control: it is another");
+        assert_eq!(append_chunk(&mut vector, &chunk(0, 8), WHOLE), None, "control: it is another");
+        assert_eq!(append_chunk(&mut vector, &chunk(2, 7), WHOLE), None, "control: it is beyond the end");
+    }
+
+    #[test]
+    fn chunk_0_starts_a_vector_of_the_coordinator_again() {
+        let mut blocks = MaskedBlocks::new();
+        assert_eq!(append_chunk_to(&mut blocks, &chunk(1, 7), WHOLE), None, "control: it is not the next");
+        for next in [chunk(0, 6), chunk(1, 8), chunk(0, 6), chunk(1, 7)] {
+            append_chunk_to(&mut blocks, &next, WHOLE).expect("it is the next one");
+        }
+        assert_eq!(blocks[&BlockId(0)].last(), Some(&7));
+        let short = Chunk { bytes: vec![6; 3], ..chunk(0, 6) };
+        assert_eq!(append_chunk_to(&mut blocks, &short, WHOLE), None);
+        assert_eq!(blocks[&BlockId(0)].len(), WHOLE, "what does not fit changes nothing");
     }
 }

@@ -161,6 +161,12 @@ fn decode_chunk(rest: &[u8]) -> Option<Frame> {
     })
 }
 
+/// How many chunks a vector of this many bytes has.
+pub fn chunk_count(bytes: usize) -> u32 {
+    // The plan limits a block to 2³² coordinates of 4 bytes, so 2¹² chunks.
+    u32::try_from(bytes.div_ceil(CHUNK_BYTES)).unwrap_or(u32::MAX)
+}
+
 /// Cuts a vector's bytes into chunks.
 pub fn chunks(
     round: Round,

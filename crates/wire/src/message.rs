@@ -79,9 +79,9 @@ pub enum Message {
         manifest: Vec<u8>,
         /// The signatures of a quorum of custodians on the first seal.
         certificate: Certificate<Seal1>,
-        /// Blocks of the receiver that arrived complete before its link was lost, ascending; it sends the
-        /// others.
-        received: Vec<BlockId>,
+        /// What arrived of the receiver's upload, ascending by block; it sends the rest (`ROUND-41`). `None`
+        /// from the second seal's proposal on, when uploads are no longer taken.
+        received: Option<Vec<ReceivedChunks>>,
     },
     /// Member → coordinator, step 4: all chunks were sent.
     Uploaded(Signed<Upload>),
@@ -242,6 +242,15 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         signature: [u8; 64],
     },
+}
+
+/// How much of one masked block arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReceivedChunks {
+    /// A block of the receiver's upload.
+    pub block: BlockId,
+    /// How many of its chunks arrived, from the first on: at least 1, at most all.
+    pub chunks: u32,
 }
 
 /// What two members agree on, shown by one of them when their signed answers differ.

@@ -194,6 +194,27 @@ def add_certificates(refusals):
         refusals.add(at, receiver, step, about, {"Sealed1": original | {"certificate": made}})
 
 
+def add_received(refusals):
+    """ROUND-41: what cannot have arrived, before the member uploads and after."""
+    first, receiver = refusals.first, "member 1"
+    at = refusals.place(receiver, "Sealed1")
+    original = refusals.message(at)["Sealed1"]
+    blocks = sorted(first.packed[1])
+    entry = lambda block, chunks=1: {"block": block, "chunks": chunks}
+    told = lambda *entries: {"Sealed1": original | {"received": list(entries)}}
+    refusals.add(at, receiver, "received", "a chunk that arrived before any was sent", told(entry(blocks[0])))
+    other = max(blocks) + 1
+    later = refusals.place(receiver, "Sealed2")
+    for about, message in [
+        ("a block that it does not upload", told(entry(other))),
+        ("no chunk of a block", told(entry(blocks[0], 0))),
+        ("more chunks than the block has", told(entry(blocks[0], 2))),
+        ("one block twice", told(entry(blocks[0]), entry(blocks[0]))),
+        ("blocks that do not ascend", told(entry(blocks[1]), entry(blocks[0]))),
+    ]:
+        refusals.add(later, receiver, "received", f"arrived, {about}", message)
+
+
 def add(refusals):
     """Everything up to the first seal."""
     add_announcements(refusals)
@@ -201,3 +222,4 @@ def add(refusals):
     add_second_announcement(refusals)
     add_proposals(refusals)
     add_certificates(refusals)
+    add_received(refusals)

@@ -151,6 +151,7 @@ SEED_PARTS = Structure(custodian=PARTY, parts=REVEALED_SEEDS)
 REVEAL = Structure(dealer=PARTY, secret=Variants(MaskKey=KEY, Seeds=REVEALED_SEEDS, SeedParts=SEED_PARTS))
 BAD_DEALING = Structure(announcement=SIGNED, custodian=PARTY, letter=Bytes(), agreed=KEY, proof=Bytes(64))
 MODEL_PART = Structure(block=BLOCK, index=U32, bytes=Bytes())
+RECEIVED_CHUNKS = Structure(block=BLOCK, chunks=U32)
 PAIR_OPENING = Structure(member=PARTY, other=PARTY, agreed=KEY, proof=Bytes(64))
 ROLE = Variants(member=None, custodian=None)
 
@@ -163,7 +164,7 @@ MESSAGE = Variants(
     Letter=Structure(round=ROUND, dealer=PARTY, custodian=PARTY, sealed=Bytes()),
     ProposeSeal1=Structure(manifest=BODY, seal=BODY),
     Vote=Structure(body=DIGEST, signature=SIGNATURE),
-    Sealed1=Structure(manifest=BODY, certificate=CERTIFICATE, received=Many(BLOCK)),
+    Sealed1=Structure(manifest=BODY, certificate=CERTIFICATE, received=Optional(Many(RECEIVED_CHUNKS))),
     Uploaded=SIGNED,
     ProposeSeal2=Structure(seal=BODY, uploads=Many(SIGNED)),
     ProposeAbort=Structure(abort=BODY),

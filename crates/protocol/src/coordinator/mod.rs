@@ -381,7 +381,7 @@ impl CoordinatorPhase {
             Self::Keys(_) | Self::Announcing(_) => Vec::new(),
             Self::Sealing1(_, sealing) => vec![sealing.proposal()],
             Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
-            Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
+            Self::Sealing2(_, sealing) => vec![sealing.first_seal_alone(), sealing.proposal()],
             Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
             Self::Revealing(_, revealing) => revealing.messages(),
             Self::Checking(announced, checking) => return checking.frames(&announced.context, party),

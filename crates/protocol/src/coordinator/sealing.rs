@@ -6,7 +6,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_wire::codec;
 use cloister_wire::frame::{Chunk, Frame};
-use cloister_wire::message::Message;
+use cloister_wire::message::{Message, ReceivedChunks};
 use cloister_wire::statement::{
     Abort, AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload, UploadedMember,
 };
@@ -44,10 +44,18 @@ pub(super) struct Uploading {
 }
 
 impl Uploading {
-    /// The first seal, with the blocks that came whole and that a member need not send again.
+    /// The first seal, with what arrived of a member's upload and need not be sent again (`ROUND-41`).
     pub(super) fn invitation(&self, member: PartyId) -> Message {
         let arriving = self.arriving.get(&member);
-        let received = arriving.map(|arriving| arriving.whole_blocks().collect()).unwrap_or_default();
+        self.first_seal(Some(arriving.map(Arriving::received).unwrap_or_default()))
+    }
+
+    /// The first seal once the second is proposed: nobody is to upload any more.
+    pub(super) fn first_seal_alone(&self) -> Message {
+        self.first_seal(None)
+    }
+
+    fn first_seal(&self, received: Option<Vec<ReceivedChunks>>) -> Message {
         Message::Sealed1 {
             manifest: self.sealed.manifest().bytes().to_vec(),
             certificate: self.certificate.clone(),
@@ -64,8 +72,8 @@ pub(super) struct Sealing2 {
 }
 
 impl Sealing2 {
-    pub(super) fn invitation(&self, party: PartyId) -> Message {
-        self.uploading.invitation(party)
+    pub(super) fn first_seal_alone(&self) -> Message {
+        self.uploading.first_seal_alone()
     }
 
     pub(super) fn proposal(&self) -> Message {
@@ -349,7 +357,7 @@ impl Coordinator {
         };
         announced.certified.insert(body_digest(&certificate.body));
         let Sealing2 { uploading, .. } = *sealing;
-        let invitation = uploading.invitation(PartyId::COORDINATOR);
+        let first_seal = uploading.first_seal_alone();
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
             .expect("votes were checked one by one");
         // Before secrets are revealed: a masked block that no sum needs must not be stored beside them.
@@ -361,7 +369,7 @@ impl Coordinator {
             .sealed(&announced.context, cohorts.sealed_manifest(), cohorts.seal2().body())
             .expect("the seal that this coordinator wrote lists what is repeated");
         let message = Message::Sealed2 { certificate };
-        let revealing = Revealing::new(cohorts, uploads, vec![invitation, message.clone()]);
+        let revealing = Revealing::new(cohorts, uploads, vec![first_seal, message.clone()]);
         let departed = revealing.departed();
         if !departed.is_empty() {
             self.event(Event::Recovering(departed));

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloister_crypto::merkle::{self, Tree};
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::rule;
-use cloister_wire::frame::{Chunk, Frame};
-use cloister_wire::message::Message;
+use cloister_wire::frame::{Chunk, Frame, chunk_count};
+use cloister_wire::message::{Message, ReceivedChunks};
 
 use super::Input;
 use crate::opening::{MaskedBlocks, append_chunk, masked_block_leaf};
@@ -44,13 +44,11 @@ impl Arriving {
     pub(super) fn append(&mut self, chunk: &Chunk, whole: usize) -> Option<()> {
         let packed = self.packed.get_mut(&chunk.block)?;
         append_chunk(packed, chunk, whole)?;
-        let is_whole = packed.len() == whole;
-        // Chunk 0 starts its block again, so that its leaf does not hold any more.
-        self.leaves.remove(&chunk.block);
-        if is_whole {
+        // A chunk that was here already must not have its block hashed again.
+        if packed.len() == whole && !self.leaves.contains_key(&chunk.block) {
             self.hash(chunk.block);
+            self.settle();
         }
-        self.settle();
         Some(())
     }
 
@@ -62,9 +60,12 @@ impl Arriving {
         Some(())
     }
 
-    /// The blocks that are whole.
-    pub(super) fn whole_blocks(&self) -> impl Iterator<Item = BlockId> {
-        self.packed.keys().copied().filter(|block| self.leaves.contains_key(block))
+    /// How many chunks of each block are here, ascending by block; blocks of which nothing came are left out.
+    pub(super) fn received(&self) -> Vec<ReceivedChunks> {
+        let begun = self.packed.iter().filter(|(_, packed)| !packed.is_empty());
+        begun
+            .map(|(block, packed)| ReceivedChunks { block: *block, chunks: chunk_count(packed.len()) })
+            .collect()
     }
 
     /// Whether every block is whole.
@@ -75,7 +76,7 @@ impl Arriving {
     /// Whether every block is here, and the root over them is this one.
     pub(super) fn makes_up(&mut self, root: Digest) -> bool {
         if !rule::in_force("ROUND-32") {
-            let blocks: Vec<BlockId> = self.whole_blocks().collect();
+            let blocks: Vec<BlockId> = self.leaves.keys().copied().collect();
             blocks.into_iter().for_each(|block| self.hash(block));
         }
         self.root == Some(root)

@@ -6,6 +6,7 @@ mod late;
 mod masking;
 mod phase;
 mod planning;
+mod uploading;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,26 +19,24 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_params::rule;
-use cloister_wire::frame::{Frame, chunks};
+use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use cloister_wire::opening::OpeningRecord;
-use cloister_wire::statement::{Announcement, Certificate, Seal1, Seal2, Signed};
+use cloister_wire::statement::{Announcement, Certificate, Seal2, Signed};
 use rand_core::CryptoRng;
 
 use catching_up::CatchingUp;
-use masking::Masking;
-use phase::{MemberPhase, SentAnnouncement, SentUpload};
+use phase::{MemberPhase, SentAnnouncement};
 
 use crate::bars::Bars;
 use crate::contribution::Contribution;
 use crate::dealing::{RoundSecrets, SealedLetter, Terms, check_announcement};
 use crate::ending::ChainPosition;
 use crate::fault::{Fault, Misbehaviour, expect};
-use crate::manifest::{CheckedManifest, keep_announcement};
+use crate::manifest::keep_announcement;
 use crate::model::Model;
-use crate::opening::upload_root;
 use crate::openings::OpeningHistory;
-use crate::sealed::{SealedCohorts, SealedManifest, upload_body};
+use crate::sealed::SealedCohorts;
 use crate::statement::{check_partys, sign};
 
 /// What the driver of a member must do, in this order.
@@ -205,7 +204,7 @@ impl Member {
             }
             Message::Announcement(signed) => self.handle_announcement(&signed),
             Message::Sealed1 { manifest, certificate, received } => {
-                self.handle_sealed1(manifest, &certificate, &received)
+                self.handle_sealed1(manifest, &certificate, received.as_deref())
             }
             Message::Sealed2 { certificate } => self.handle_sealed2(&certificate),
             Message::BadDealing(evidence) => {
@@ -310,53 +309,6 @@ impl Member {
         let dealer = verified.signer();
         check_announcement(&planned.context, dealer, verified.body()).map_err(|what| what.by(dealer))?;
         keep_announcement(&mut planned.announcements, verified)
-    }
-
-    /// Checks manifest and certificate, then masks and uploads this member's blocks (step 4). After a lost
-    /// link the same upload is sent again, without the blocks that the coordinator received.
-    fn handle_sealed1(
-        &mut self,
-        manifest: Vec<u8>,
-        certificate: &Certificate<Seal1>,
-        received: &[BlockId],
-    ) -> Result<(), Fault> {
-        if let MemberPhase::Announced(planned, announcement) = &self.phase {
-            let context = &planned.context;
-            let manifest = CheckedManifest::check(context, manifest, &planned.announcements)
-                .map_err(Misbehaviour::by_coordinator)?;
-            if !manifest.announcements().contains_key(&self.id) {
-                // Not the coordinator's fault: the announcement may have arrived after the deadline.
-                return Err(Fault::unexpected("a first seal without this member"));
-            }
-            let sealed = SealedManifest::establish(context, manifest, certificate)
-                .map_err(Misbehaviour::by_coordinator)?;
-            let kept = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is held"))?;
-            let masking = Masking { id: self.id, context, sealed: &sealed, secrets: &announcement.secrets };
-            let blocks = masking.all(&kept.contribution);
-            let root = upload_root(&blocks);
-            let signed = sign(&self.key, self.id, &upload_body(context, &sealed, root));
-            // The others sealed an announcement made since the restore: what this member forgot is over.
-            let settled = self.openings.settled(Role::Member);
-            let uploading = self.openings.uploading(context, blocks.keys().copied());
-            self.phase.upload(SentUpload { sealed, blocks, root, signed });
-            self.keep_opening(settled);
-            self.keep_opening(uploading);
-        }
-        self.send_upload(received)
-    }
-
-    fn send_upload(&mut self, received: &[BlockId]) -> Result<(), Fault> {
-        let (planned, _, upload) = self.phase.uploaded("a first seal")?;
-        let round = planned.context.round();
-        for (block, packed) in &upload.blocks {
-            if !received.contains(block) {
-                let frames = chunks(round, self.id, *block, packed).map(Frame::Chunk);
-                self.outputs.extend(frames.map(MemberOutput::Send));
-            }
-        }
-        let uploaded = Frame::Message(Message::Uploaded(upload.signed.clone()));
-        self.outputs.push_back(MemberOutput::Send(uploaded));
-        Ok(())
     }
 
     /// Reveals the seeds of this member's valid blocks, if the seal lists its upload (step 6).

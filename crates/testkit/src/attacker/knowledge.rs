@@ -215,7 +215,7 @@ impl Knowledge {
             Proposal::Seal1 { manifest, seal } => Message::Sealed1 {
                 manifest,
                 certificate: quorum::<Seal1>(seal, votes, epoch)?,
-                received: Vec::new(),
+                received: None,
             },
             Proposal::Seal2(seal) => Message::Sealed2 { certificate: quorum::<Seal2>(seal, votes, epoch)? },
             Proposal::Abort(abort) => Message::Ended(Ending::Aborted(quorum::<Abort>(abort, votes, epoch)?)),
