@@ -56,6 +56,7 @@ mod privacy;
 mod progress;
 #[cfg(feature = "training")]
 mod round_settings;
+mod rounds_so_far;
 mod run;
 mod server;
 mod service;

@@ -100,6 +100,7 @@ fn check_history(world: &World) {
         let steps: Vec<&str> =
             round["steps"].as_array().unwrap().iter().map(|step| step["time"].as_str().unwrap()).collect();
         assert!(steps.is_sorted(), "{round}");
+        assert!(round["run"].is_u64(), "{round}");
         assert_eq!(
             (steps.first().copied(), steps.last().copied()),
             (round["begun"].as_str(), round["ended"].as_str())

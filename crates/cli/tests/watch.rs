@@ -3,68 +3,15 @@
 // Processes take the time that they take.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod coordinator;
 mod site;
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command};
 
+use coordinator::{Coordinator, comes_true};
 use serde_json::Value;
-use site::Site;
-
-/// Whether something becomes true within a minute.
-fn comes_true(is_true: impl Fn() -> bool) -> bool {
-    (0..600).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        is_true()
-    })
-}
-
-/// A coordinator that waits for its members, which never come.
-struct Coordinator {
-    site: Site,
-    process: Child,
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Coordinator {
-    fn start(name: &str) -> Self {
-        let site = Site::new(name);
-        site.write_consortium();
-        let mut command = site.server("127.0.0.1:0", 600);
-        let process = command.arg("--events").stdout(Stdio::null()).spawn().unwrap();
-        let socket = site.path("data/control.sock");
-        assert!(comes_true(|| UnixStream::connect(&socket).is_ok()), "the coordinator can be asked");
-        Self { site, process }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
-        command.arg("run").args(arguments).args(["--data", &self.site.path("data")]);
-        command
-    }
-
-    fn says(&self, arguments: &[&str]) -> String {
-        let Output { status, stdout, stderr } = self.run(arguments).output().unwrap();
-        assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
-        String::from_utf8(stdout).unwrap()
-    }
-
-    /// Starts to watch. The result is the program and what it prints.
-    fn watch(&self, flags: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
-        let mut command = self.run(&[&["watch"], flags].concat());
-        let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-        (watch, lines)
-    }
-}
 
 fn interrupt(process: &Child) {
     assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());

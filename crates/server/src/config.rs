@@ -11,11 +11,13 @@ use cloister_identity::online::{EnrolmentDesk, KeptEnrolment};
 use cloister_params::id::PartyId;
 use cloister_params::limits::Date;
 use cloister_params::plan::RoundSettings;
+use cloister_params::time::UtcTime;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::model::Model;
 use cloister_transport::{AcceptError, Carrier, Identity, StopSignal, TransportSettings};
 
 use crate::daily_window::DailyWindow;
+use crate::runs::Run;
 
 /// Everything that a coordinator needs, loaded and checked.
 #[derive(Debug)]
@@ -32,7 +34,8 @@ pub struct ServerConfig {
     pub settings: RoundSettings,
     /// The model from which the epoch starts.
     pub model: Model,
-    /// How many rounds with sums there are in the folder, those of earlier epochs and before a restart included.
+    /// How many rounds with sums the first run has, those of earlier epochs and before a restart included. The operator queues
+    /// further runs.
     pub num_rounds: u64,
     /// How many members must be connected before the first round starts; before each round, if the program runs
     /// until it is stopped. `None` is all members of the edition, or its smallest cohort if the program runs until it is
@@ -57,7 +60,7 @@ pub struct ServerConfig {
 /// When the coordinator's program ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ServerLifetime {
-    /// After the last round: for scripts and the demo. It ends with an error if members do not come in time, or
+    /// After the last round of all runs: for scripts and the demo. It ends with an error if members do not come in time, or
     /// rounds lack a quorum.
     UntilFinished {
         /// How long to wait for members before the first round.
@@ -89,9 +92,9 @@ impl ServerConfig {
     }
 
     /// How long parties may take for what waits for them after the last round. That is a model and messages,
-    /// which are about as much as an upload; the plan says how long an upload may take.
-    pub(crate) fn closing_time(&self) -> Duration {
-        self.time_to_return() + Duration::from_millis(self.settings.deadlines.upload)
+    /// which are about as much as an upload; the plan of the last round says how long an upload may take.
+    pub(crate) fn closing_time(&self, last: &RoundSettings) -> Duration {
+        self.time_to_return() + Duration::from_millis(last.deadlines.upload)
     }
 }
 
@@ -123,7 +126,20 @@ pub enum ServerEvent {
         /// How long the pause is.
         pause: Duration,
     },
-    /// So many rounds have ended with sums; it was the last. The coordinator stays for parties that missed it.
+    /// The operator has queued a run.
+    RunQueued(Run),
+    /// The first round of a run starts as soon as the members are there.
+    RunBegun(Run),
+    /// No round of a run starts any more.
+    RunEnded(Run),
+    /// The next run begins at this time.
+    RunWaits {
+        /// The run's number.
+        number: u32,
+        /// When it begins.
+        not_before: UtcTime,
+    },
+    /// So many rounds have ended with sums, and no run waits. The coordinator stays for parties that missed the last round.
     RoundsDone(u64),
     /// The edition in force ended on this day: no round starts before a later one is in force (`CONS-12`).
     EditionEnded(Date),

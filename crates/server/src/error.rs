@@ -12,8 +12,8 @@ use cloister_transport::{BindError, RosterError};
 use thiserror::Error;
 
 use crate::edition::EditionError;
-
 use crate::journal::RoundJournalError;
+use crate::runs::QueueError;
 
 /// Parties that do not take part in a round, each with the reason that it sent; there is at least one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +53,9 @@ pub enum ServerError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] RoundJournalError),
+    /// The list of runs cannot be used.
+    #[error(transparent)]
+    Runs(#[from] QueueError),
     /// The ledgers of what rounds released cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -45,7 +45,18 @@ pub enum RecordedOutcome {
 impl RoundRecord {
     /// When the round began.
     pub fn begun(&self) -> Option<UtcTime> {
-        self.steps.iter().find(|step| step.step == RoundStep::Begun).map(|step| step.time)
+        self.steps.iter().find_map(|step| match step.step {
+            RoundStep::Begun { .. } => Some(step.time),
+            _ => None,
+        })
+    }
+
+    /// The number of the run to which the round belongs. None without times, or with those of a version without runs.
+    pub fn run(&self) -> Option<u32> {
+        self.steps.iter().find_map(|step| match step.step {
+            RoundStep::Begun { run } => run,
+            _ => None,
+        })
     }
 
     /// When the round ended, and how many took part. None in a round that has not ended, or without times.
@@ -157,11 +168,12 @@ mod tests {
         let aborted = cluster.run_round().expect("it ends");
         for (edition, report, ended) in [(1, &closed, 160), (2, &closed, 260), (2, &aborted, 360)] {
             let path = round_path(&folder, edition, report.round, TIMES);
-            write_step(&path, time(ended - 60), RoundStep::Begun).expect("writable");
+            write_step(&path, time(ended - 60), RoundStep::Begun { run: Some(edition) }).expect("writable");
             write_round(&folder, edition, report).expect("writable");
             write_step(&path, time(ended), RoundStep::Ended(RoundCounts::new(report))).expect("writable");
         }
-        write_step(&round_path(&folder, 2, Round(3), TIMES), time(400), RoundStep::Begun).expect("writable");
+        let begun = RoundStep::Begun { run: None };
+        write_step(&round_path(&folder, 2, Round(3), TIMES), time(400), begun).expect("writable");
 
         let history = read_history(&folder, usize::MAX).expect("sound files");
         let rounds: Vec<(u32, u64)> = history.iter().map(|round| (round.edition, round.round.0)).collect();
@@ -171,6 +183,8 @@ mod tests {
             (history[0].begun(), history[0].ended().map(|(at, _)| at)),
             (Some(time(100)), Some(time(160)))
         );
+        let runs: Vec<Option<u32>> = history.iter().map(RoundRecord::run).collect();
+        assert_eq!(runs, [Some(1), Some(2), Some(2), None]);
         let counts = history[0].ended().expect("it ended").1;
         assert_eq!((counts.announced, counts.uploaded, counts.summed), (5, 5, 5));
         assert_eq!(counts.bytes_up, closed.masked_bytes);

@@ -31,7 +31,11 @@ pub struct TimedStep {
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum RoundStep {
     /// The coordinator began the round and asked for receiving keys. Always the first line.
-    Begun,
+    Begun {
+        /// The number of the run to which the round belongs; none in lines of a version without runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<u32>,
+    },
     /// The plan went out.
     Planned,
     /// A member announced.
@@ -86,7 +90,7 @@ impl RoundCounts {
 /// Writes a line. The first step of a round begins the file anew: an earlier file under the number is that of a
 /// coordinator whose folder was restored from a backup since.
 pub(crate) fn write_step(path: &Path, time: UtcTime, step: RoundStep) -> io::Result<()> {
-    let is_first = step == RoundStep::Begun;
+    let is_first = matches!(step, RoundStep::Begun { .. });
     let line = serde_json::to_string(&TimedStep { time, step })? + "\n";
     if let Some(folder) = path.parent() {
         cloister_storage::create_folder(folder)?;
@@ -119,7 +123,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("cloister-times-{}.jsonl", std::process::id()));
         let (first, second) = (time("2026-12-03T05:58:12Z"), time("2026-12-03T06:00:00Z"));
         let counts = RoundCounts { announced: 5, uploaded: 4, summed: 4, bytes_up: 9000 };
-        write_step(&path, first, RoundStep::Begun).expect("writable");
+        write_step(&path, first, RoundStep::Begun { run: None }).expect("writable");
         write_step(&path, second, RoundStep::Ended(counts)).expect("writable");
         let text = std::fs::read_to_string(&path).expect("there");
         assert_eq!(
@@ -130,15 +134,13 @@ mod tests {
         );
         std::fs::write(&path, &text.as_bytes()[..text.len() - 9]).expect("writable");
         let steps = read_steps(&path).expect("readable");
-        assert_eq!(steps, [TimedStep { time: first, step: RoundStep::Begun }]);
+        assert_eq!(steps, [TimedStep { time: first, step: RoundStep::Begun { run: None } }]);
         std::fs::write(&path, text).expect("writable");
         assert_eq!(read_steps(&path).expect("readable").len(), 2, "control: the whole file has both");
-        write_step(&path, second, RoundStep::Begun).expect("writable");
-        assert_eq!(
-            read_steps(&path).expect("readable").len(),
-            1,
-            "a round that begins again begins the file"
-        );
+        write_step(&path, second, RoundStep::Begun { run: Some(3) }).expect("writable");
+        let steps = read_steps(&path).expect("readable");
+        assert_eq!(steps.len(), 1, "a round that begins again begins the file");
+        assert_eq!(steps[0].step, RoundStep::Begun { run: Some(3) });
         std::fs::remove_file(path).expect("there");
     }
 }

@@ -119,9 +119,9 @@ fn ids(line: &str) -> Vec<(String, bool)> {
 }
 
 /// Families of ids in the specification. Other capitals with a number, such as `SHA-256`, are no ids.
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 16] = [
     "CONS", "FILE", "FLOOR", "PLAN", "ROUND", "HASH", "MASK", "LATE", "ALIGN", "WIRE", "LOG", "PRIV",
-    "TRAIN", "TASK",
+    "TRAIN", "TASK", "RUN", "CTRL",
 ];
 
 fn is_requirement(id: &str) -> bool {

@@ -15,7 +15,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::folder::{load_model, read_text};
 use crate::run::status_line;
 use crate::server::ServerArguments;
-use crate::service::control_socket::socket_path;
+use crate::service::control::socket_path;
 
 /// How long a running coordinator may take to say how its rounds stand.
 const STATUS_WITHIN: Duration = Duration::from_secs(10);

@@ -3,14 +3,18 @@
 
 mod history;
 mod invitations;
+mod queue;
+mod status;
 mod watch;
 
 use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroU64;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use cloister_params::time::UtcTime;
 use cloister_transport::HostPort;
 use serde_json::Value;
 
@@ -18,7 +22,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::folder::read_text;
 use crate::identity::{RoleFlag, roles};
 use crate::output;
-use crate::service::control_socket::{OperatorRequest, socket_path};
+use crate::rounds_so_far;
+use crate::service::control::{OperatorRequest, RunToQueue, socket_path};
 
 /// How long to wait for the coordinator's answer: it may be writing a large model.
 const ANSWER_WITHIN: Duration = Duration::from_mins(5);
@@ -59,11 +64,14 @@ enum Question {
     Pause,
     /// Start rounds again.
     Resume,
-    /// Run further rounds.
-    Start {
-        /// Number of further rounds with sums.
-        #[arg(long)]
-        rounds: u64,
+    /// Queue a run: further rounds, after those of the runs that wait already.
+    Start(StartArguments),
+    /// List the runs: those that wait, the one in progress, and the last ones that have ended.
+    Queue,
+    /// Cancel a run that waits, or the one in progress: its round goes on, and no further one of it starts.
+    Cancel {
+        /// The run's number.
+        number: u32,
     },
     /// Begin the epoch of the next edition of the consortium file. The rounds must be paused, and the last one must have ended.
     Edition {
@@ -87,6 +95,28 @@ enum Question {
 }
 
 #[derive(Debug, Args)]
+struct StartArguments {
+    /// Round settings of this run alone. They must fit the consortium in force, now and when the run begins.
+    settings: Option<PathBuf>,
+    /// Number of rounds with sums.
+    #[arg(long)]
+    rounds: NonZeroU64,
+    /// A name for people.
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Start no round before this time, such as 2026-12-03T20:00:00Z. Runs that are queued later may go first.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    not_before: Option<UtcTime>,
+    /// Go through the rounds without contributing anything.
+    #[arg(long)]
+    rehearsal: bool,
+}
+
+fn parse_time(text: &str) -> Result<UtcTime, String> {
+    UtcTime::try_from(text.to_owned())
+}
+
+#[derive(Debug, Args)]
 struct InviteArguments {
     /// The coordinator's name or address, and its port, as the party reaches it.
     #[arg(long)]
@@ -102,7 +132,10 @@ struct InviteArguments {
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Ask(question) => show_answer(arguments, question.request()?),
-        Command::History { last } => history::show(&arguments.data, *last, arguments.json),
+        Command::History { last } => {
+            let history = rounds_so_far::read(&arguments.data, *last)?;
+            if arguments.json { output::line(history) } else { history::print(&history) }
+        }
         Command::Watch => watch::follow(&arguments.data, arguments.json),
     }
 }
@@ -114,7 +147,15 @@ impl Question {
             Self::Status => OperatorRequest::Status,
             Self::Pause => OperatorRequest::Pause,
             Self::Resume => OperatorRequest::Resume,
-            Self::Start { rounds } => OperatorRequest::Start { rounds: *rounds },
+            Self::Start(run) => OperatorRequest::Start(RunToQueue {
+                rounds: run.rounds.get(),
+                name: run.name.clone(),
+                settings: run.settings.as_deref().map(read_text).transpose()?,
+                not_before: run.not_before,
+                rehearsal: run.rehearsal,
+            }),
+            Self::Queue => OperatorRequest::Queue,
+            Self::Cancel { number } => OperatorRequest::Cancel { number: *number },
             Self::Stop => OperatorRequest::Stop,
             Self::Invite(InviteArguments { address, valid_hours, roles: flags }) => OperatorRequest::Invite {
                 address: address.to_string(),
@@ -138,18 +179,21 @@ fn show_answer(arguments: &RunArguments, request: OperatorRequest) -> Result<(),
         return output::line(answer);
     }
     match request {
+        OperatorRequest::Start(_) => queue::print_queued(&answer),
+        OperatorRequest::Queue => queue::print(&answer),
+        OperatorRequest::Cancel { .. } => queue::print_cancelled(&answer),
         OperatorRequest::Invite { .. } => invitations::print_invitation(&answer),
         OperatorRequest::Invitations => invitations::print_list(&answer, &arguments.data),
         OperatorRequest::Uninvite { number } => {
             output::line(format_args!("invitation {number} is cancelled"))
         }
-        _ => output::print(to_text(&answer)),
+        _ => output::print(status::to_text(&answer)),
     }
 }
 
 /// How a coordinator's rounds stand, in one line; an error if none answers within this time.
 pub(crate) fn status_line(data: &Path, within: Duration) -> Result<String, Failure> {
-    let text = to_text(&ask(data, &OperatorRequest::Status, within)?);
+    let text = status::to_text(&ask(data, &OperatorRequest::Status, within)?);
     let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     Ok(rows.collect::<Vec<_>>().join("; "))
 }
@@ -192,73 +236,4 @@ fn converse(path: &Path, request: &OperatorRequest, within: Duration) -> std::io
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
     Ok(answer)
-}
-
-/// The numbers of a list of parties.
-fn numbers(parties: &Value) -> String {
-    let numbers: Vec<String> = parties.as_array().into_iter().flatten().map(Value::to_string).collect();
-    if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") }
-}
-
-fn to_text(status: &Value) -> String {
-    format!(
-        "edition    {}\nrounds     {} of {} have ended with sums\nstate      {}\nconnected  {}\nmissing    {}\n",
-        status["edition"],
-        status["closed_rounds"],
-        status["num_rounds"],
-        state(status),
-        numbers(&status["connected"]),
-        numbers(&status["missing"]),
-    )
-}
-
-fn state(status: &Value) -> String {
-    let is_paused = status["paused"] == true;
-    let round = &status["round"];
-    if round.is_null() {
-        return if is_paused { "paused" } else { "between rounds" }.to_owned();
-    }
-    let since = match (round["begun"].as_str(), round["seconds"].as_u64()) {
-        (Some(begun), Some(seconds)) => format!(" since {begun}, for {}", elapsed(seconds)),
-        _ => String::new(),
-    };
-    let next = if is_paused { "; no further round starts" } else { "" };
-    let waits_for = round["waits_for"].as_str().unwrap_or("its next step");
-    format!("round {} is in progress{since}; it waits for {waits_for}{next}", round["number"])
-}
-
-/// A time span in its two largest units.
-fn elapsed(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_status_says_for_how_long_the_round_has_been_going_on_and_what_it_waits_for() {
-        let round = json!({
-            "number": 3, "begun": "2026-12-03T05:58:12Z", "seconds": 252, "waits_for": "uploads"
-        });
-        let status = |paused: bool, round: Value| state(&json!({"paused": paused, "round": round}));
-        assert_eq!(
-            status(false, round.clone()),
-            "round 3 is in progress since 2026-12-03T05:58:12Z, for 4 min 12 s; it waits for uploads"
-        );
-        assert!(status(true, round).ends_with("uploads; no further round starts"));
-        let timeless = json!({"number": 3, "begun": null, "seconds": null, "waits_for": "reveals"});
-        assert_eq!(status(false, timeless), "round 3 is in progress; it waits for reveals");
-        assert_eq!(
-            (status(false, Value::Null), status(true, Value::Null)),
-            ("between rounds".into(), "paused".into())
-        );
-        assert_eq!([7, 3599, 7384].map(elapsed), ["7 s", "59 min 59 s", "2 h 3 min"]);
-    }
 }

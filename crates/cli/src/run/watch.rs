@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{answered, unavailable};
 use crate::failure::{Failure, FailureKind};
 use crate::output;
-use crate::service::control_socket::{OperatorRequest, socket_path};
+use crate::service::control::{OperatorRequest, socket_path};
 
 /// Follows a coordinator until this program is interrupted, or the coordinator ends.
 pub(super) fn follow(data: &Path, as_json: bool) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ async fn print_events(data: &Path, as_json: bool) -> Result<(), Failure> {
     let status = answered(&first)?;
     match as_json {
         true => output::line(with_name(status))?,
-        false => output::print(super::to_text(&status))?,
+        false => output::print(super::status::to_text(&status))?,
     }
     while let Some(line) = next_line(&mut lines).await? {
         let event: Value = serde_json::from_str(&line).map_err(|_| has_ended())?;

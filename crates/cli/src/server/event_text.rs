@@ -2,11 +2,13 @@
 
 use cloister_params::id::{BlockId, PartyId};
 use cloister_protocol::coordinator::{Event, RoundReport};
-use cloister_server::ServerEvent;
+use cloister_server::{Run, RunEnd, RunState, ServerEvent};
 use cloister_wire::message::Ending;
 use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
 use tracing::Level;
+
+use super::run_events;
 
 /// How important an event is to the operator.
 pub(super) fn level(event: &ServerEvent) -> Level {
@@ -16,7 +18,8 @@ pub(super) fn level(event: &ServerEvent) -> Level {
         // Scanners come to a public TCP port at any hour.
         ServerEvent::PeerRefused(why) if why.is_strangers() => Level::DEBUG,
         ServerEvent::EnrolmentRefused { is_strangers: true, .. } => Level::DEBUG,
-        ServerEvent::Disconnected(..)
+        ServerEvent::RunEnded(Run { state: RunState::Ended { how: RunEnd::Unfit { .. }, .. }, .. })
+        | ServerEvent::Disconnected(..)
         | ServerEvent::PeerRefused(_)
         | ServerEvent::Fault(..)
         | ServerEvent::EditionEnded(_)
@@ -45,6 +48,12 @@ pub(super) fn to_json(event: &ServerEvent) -> Value {
         }
         ServerEvent::Paused { reason, pause } => {
             json!({"event": "paused", "reason": reason, "seconds": pause.as_secs()})
+        }
+        ServerEvent::RunQueued(run) => run_events::to_json("run_queued", run),
+        ServerEvent::RunBegun(run) => run_events::to_json("run_begun", run),
+        ServerEvent::RunEnded(run) => run_events::to_json("run_ended", run),
+        ServerEvent::RunWaits { number, not_before } => {
+            json!({"event": "run_waits", "run": number, "not_before": not_before})
         }
         ServerEvent::RoundsDone(rounds) => json!({"event": "rounds_done", "rounds": rounds}),
         ServerEvent::EditionEnded(until) => json!({"event": "edition_ended", "until": until}),
@@ -163,9 +172,13 @@ pub(super) fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Paused { reason, pause } => {
             format!("{reason}; the next round starts in {} minutes", pause.as_secs() / 60)
         }
+        ServerEvent::RunQueued(run) => run_events::queued(run),
+        ServerEvent::RunBegun(run) => run_events::begun(run),
+        ServerEvent::RunEnded(run) => run_events::ended(run),
+        ServerEvent::RunWaits { number, not_before } => format!("run {number} begins at {not_before}"),
         ServerEvent::RoundsDone(rounds) => {
             format!(
-                "all {rounds} rounds have ended; the coordinator stays for parties that missed the last one"
+                "all {rounds} rounds have ended, and no run waits; the coordinator stays for parties that missed the last one"
             )
         }
         ServerEvent::EditionEnded(until) => {

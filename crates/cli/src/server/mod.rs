@@ -1,11 +1,12 @@
 //! `cloister server`.
 
 mod event_text;
+mod run_events;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use cloister_identity::online::EnrolmentDesk;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
 use cloister_server::{
-    DailyWindow, RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime,
+    DailyWindow, QueueError, RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime,
 };
 use cloister_transport::StopSignal;
 use tokio::sync::mpsc;
@@ -25,9 +26,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, check_coordinator, load_consortium, load_model, newest_edition, read_text};
 use crate::link_flags::LinkFlags;
 use crate::output;
-use crate::service::control_socket::{ControlSocket, socket_path};
-use crate::service::invitations::Invitations;
-use crate::service::watchers::Watchers;
+use crate::service::control::{Answering, ControlDesk, Invitations, Watchers, serve_socket, socket_path};
 use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{level, to_json, to_text};
 
@@ -54,7 +53,7 @@ pub(crate) struct ServerArguments {
     /// all IPv4 and IPv6 addresses.
     #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
     pub(crate) listen: SocketAddr,
-    /// Number of rounds to run, including those before a restart.
+    /// Number of rounds with sums of the first run, including those before a restart. `cloister run start` queues further runs.
     #[arg(long, default_value_t = NonZeroU64::MIN)]
     num_rounds: NonZeroU64,
     /// Number of members that must be connected before a round starts. By default the smallest cohort; with --until-finished, all
@@ -82,7 +81,7 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let print_events = arguments.service.events;
     let reloading = arguments.service.start_log();
     let (switch, stop) = stop_signal();
-    let path = socket_path(&arguments.data);
+    let switch = Arc::new(switch);
     let only_checks = arguments.service.check;
     let (config, governance_key) = configure(arguments, stop)?;
     let invitations = Invitations::new(config.desk.clone(), config.identity.fingerprint());
@@ -90,11 +89,18 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
         return output::line(SOUND);
     }
     let (coordinator, control) = mpsc::channel(1);
-    let settings = config.settings.clone();
     let watchers = Watchers::new();
     let (published, ending) = (watchers.clone(), watchers.clone());
-    let socket =
-        ControlSocket { coordinator, stop: &switch, governance_key, invitations, watchers, settings };
+    let desk = ControlDesk {
+        coordinator,
+        stop: switch.clone(),
+        data: config.folder.clone(),
+        governance_key,
+        invitations,
+        watchers,
+        settings: tokio::sync::Mutex::new(config.settings.clone()),
+        answering: Answering::default(),
+    };
     let mut show = move |event: ServerEvent| {
         if let ServerEvent::Listening(address) = &event {
             notify_ready(&format!("listening at {address}"));
@@ -107,10 +113,18 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
         }
     };
     let served = run_until_stopped(&switch, &reloading, async {
+        let answering = desk.answering.clone();
+        let mut operator = Box::pin(serve_operator(desk));
         let served = tokio::select! {
             served = cloister_server::run(config, control, &mut show) => served,
-            never = serve_operator(socket, &path) => match never {},
+            never = &mut operator => match never {},
         };
+        tokio::select! {
+            () = answering.finish() => {}
+            never = &mut operator => match never {},
+        }
+        // Its watchers would keep the events open.
+        drop(operator);
         // With it, the last publisher ends.
         drop(show);
         ending.finish().await;
@@ -120,8 +134,9 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
 }
 
 /// Answers the operator's requests. Without a socket the rounds go on, and nobody can ask.
-async fn serve_operator(socket: ControlSocket<'_>, path: &Path) -> Infallible {
-    if let Err(error) = socket.serve(path).await {
+async fn serve_operator(desk: ControlDesk) -> Infallible {
+    let path = socket_path(&desk.data);
+    if let Err(error) = serve_socket(&desk, &path).await {
         tracing::warn!(
             "`cloister run` does not work, because {} cannot be listened at: {error}",
             path.display()
@@ -144,10 +159,14 @@ fn kind(error: &ServerError) -> FailureKind {
         | ServerError::Roster(_)
         | ServerError::Ledger(_)
         | ServerError::Edition(_)
+        | ServerError::Runs(QueueError::Syntax { .. } | QueueError::Version { .. })
         | ServerError::Journal(RoundJournalError::Epoch { .. } | RoundJournalError::Version { .. }) => {
             FailureKind::Config
         }
-        ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => FailureKind::Error,
+        ServerError::Io { .. }
+        | ServerError::Journal(_)
+        | ServerError::Runs(QueueError::Io { .. })
+        | ServerError::Resume { .. } => FailureKind::Error,
     }
 }
 

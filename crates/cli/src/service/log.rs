@@ -103,7 +103,7 @@ pub(crate) fn event(level: Level, sentence: &str, fields: &Value) {
 }
 
 /// An event as a line of the log in JSON.
-pub(super) fn json_line(level: Level, sentence: &str, fields: &Value) -> String {
+pub(crate) fn json_line(level: Level, sentence: &str, fields: &Value) -> String {
     let fields = fields.as_object().cloned().unwrap_or_default();
     line(LogFormat::Json, &now(), level, VisitedFields { message: sentence.to_owned(), fields })
 }

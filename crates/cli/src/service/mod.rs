@@ -2,12 +2,10 @@
 
 pub(crate) mod config_command;
 pub(crate) mod config_file;
-pub(crate) mod control_socket;
-pub(crate) mod invitations;
+pub(crate) mod control;
 pub(crate) mod log;
 mod reload;
 mod systemd;
-pub(crate) mod watchers;
 
 use std::future::Future;
 use std::path::PathBuf;

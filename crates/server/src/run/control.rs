@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Server;
 use crate::config::ServerEvent;
 use crate::edition::{EditionError, check_edition, epoch_start};
+use crate::runs::{NewRun, Run};
 
 /// The file in the coordinator's folder that says that no round starts. It survives a restart of the program.
 const PAUSED: &str = "paused";
@@ -25,8 +26,10 @@ pub enum ControlCommand {
     Pause,
     /// Start rounds again.
     Resume,
-    /// Run this many rounds with sums in all.
-    SetRounds(u64),
+    /// Run further rounds with sums after those that wait already.
+    QueueRun(NewRun),
+    /// Start no further round of the run with this number. A round in progress goes on.
+    CancelRun(u32),
     /// Begin the epoch of the next edition (`CONS-11`), with these round settings.
     BeginEdition {
         /// The edition, whose signature was checked.
@@ -59,8 +62,10 @@ pub struct ServerStatus {
     pub is_paused: bool,
     /// Rounds with sums so far, over all epochs of the folder.
     pub closed_rounds: u64,
-    /// How many of them there will be.
+    /// How many of them there will be with those of all runs.
     pub num_rounds: u64,
+    /// The runs: those that wait, the one in progress, and the last ones that have ended. In the order of their numbers.
+    pub runs: Vec<Run>,
     /// Parties that are connected.
     pub connected: Vec<PartyId>,
     /// Parties that are not.
@@ -127,10 +132,8 @@ impl Server<'_> {
                 self.pace.forget_pause();
                 (self.events)(ServerEvent::RoundsResumed);
             }
-            ControlCommand::SetRounds(rounds) => {
-                self.num_rounds = rounds;
-                self.pace.forget_end();
-            }
+            ControlCommand::QueueRun(run) => self.queue_run(run)?,
+            ControlCommand::CancelRun(number) => self.cancel_run(number)?,
             ControlCommand::BeginEdition { epoch, settings } => {
                 self.check_next(&epoch, &settings).map_err(|error| error.to_string())?;
                 return Ok(Some(NextEdition { epoch, settings }));
@@ -155,7 +158,8 @@ impl Server<'_> {
             round: self.round_status(),
             is_paused: self.is_paused(),
             closed_rounds: self.closed_rounds,
-            num_rounds: self.num_rounds,
+            num_rounds: self.closed_rounds.saturating_add(self.runs.remaining(self.closed_rounds)),
+            runs: self.runs.runs().to_vec(),
             connected: connected.iter().copied().collect(),
             missing: parties.filter(|party| !connected.contains(party)).collect(),
         }

@@ -60,7 +60,7 @@ impl Server<'_> {
         listener: &mut Listener,
         reports: &mut mpsc::Receiver<LinkReport>,
     ) -> Result<(), ServerError> {
-        let limit = Instant::now() + self.config.closing_time();
+        let limit = Instant::now() + self.config.closing_time(&self.settings);
         while Instant::now() < limit && (self.is_awaiting_someone() || Instant::now() < self.served_until) {
             self.step(listener, reports, Some(Instant::now() + ASK_WITHIN)).await?;
         }
@@ -72,7 +72,7 @@ impl Server<'_> {
     /// like any other that lost its link.
     async fn close_links(&mut self) -> Result<bool, ServerError> {
         let (acknowledged, unacknowledged) =
-            self.links.close(LAST_ROUND_ENDED, self.config.closing_time()).await;
+            self.links.close(LAST_ROUND_ENDED, self.config.closing_time(&self.settings)).await;
         for party in acknowledged {
             self.handle_input(Input::Disconnected(party))?;
         }

@@ -5,12 +5,15 @@ mod ending;
 mod enrolment;
 mod pace;
 mod round;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use cloister_params::id::{Digest, PartyId};
+use cloister_params::plan::RoundSettings;
+use cloister_params::time::UtcTime;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, Time};
 use cloister_protocol::fault::Fault;
 use cloister_transport::{AcceptError, Fingerprint, Link, Listener, Roster};
@@ -23,6 +26,7 @@ use crate::error::ServerError;
 use crate::files::keep_next;
 use crate::journal::{JournalContent, RoundJournal};
 use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
+use crate::runs::RunQueue;
 use crate::times::RoundStep;
 
 use control::NextEdition;
@@ -46,8 +50,11 @@ struct Server<'a> {
     started: Instant,
     /// Rounds with sums so far, those before a restart included.
     closed_rounds: u64,
-    /// How many rounds with sums there will be. The operator may change it.
-    num_rounds: u64,
+    runs: RunQueue,
+    /// The settings of the next round, or of the one in progress.
+    settings: RoundSettings,
+    /// The run whose settings these are, after they were checked against the edition in force.
+    checked_run: Option<u32>,
     aborted_in_a_row: u64,
     pace: Pace,
     /// The parties that have refused since the last sum, each with its reason.
@@ -79,13 +86,12 @@ pub async fn run(
         };
         ending_soon(&config).into_iter().map(ServerEvent::Warning).for_each(&mut *server.events);
         let Some(next) = server.serve(entrance, &mut reports, &mut control).await? else { return Ok(()) };
-        let num_rounds = server.num_rounds;
         // Before the journal goes on in the new epoch: a restart needs both files then.
         keep_next(&config.folder, &next.epoch, &next.settings)
             .map_err(|source| ServerError::Io { what: "writing the new edition", source })?;
         drop(server);
         events(ServerEvent::Edition(next.epoch.consortium().epoch_number()));
-        config = ServerConfig { epoch: next.epoch, settings: *next.settings, num_rounds, ..config };
+        config = ServerConfig { epoch: next.epoch, settings: *next.settings, ..config };
     }
 }
 
@@ -113,6 +119,7 @@ impl<'a> Server<'a> {
         let (journal, content) = RoundJournal::open(&config.folder, config.epoch.digest(), before)?;
         let (key, epoch) = (config.signing_key.clone(), config.epoch.clone());
         let new = |model| Coordinator::new(key.clone(), epoch.clone(), model);
+        let mut settings = config.settings.clone();
         let (coordinator, closed_rounds, torn) = match content {
             None => {
                 check_start_model(&epoch, &config.model)?;
@@ -123,6 +130,8 @@ impl<'a> Server<'a> {
                 (new(model), closed_rounds, None)
             }
             Some(JournalContent { beginning, inputs, torn }) => {
+                // A round in progress has the settings with which it began, whatever files say now.
+                settings = planned_settings(&inputs).unwrap_or(settings);
                 let restored = Coordinator::restore(key.clone(), epoch.clone(), beginning.start, inputs);
                 let coordinator = restored.map_err(|why| ServerError::Resume {
                     folder: config.folder.clone(),
@@ -131,6 +140,8 @@ impl<'a> Server<'a> {
                 (coordinator, beginning.closed_rounds, Some(torn))
             }
         };
+        let has_rounds = closed_rounds > 0 || coordinator.is_busy();
+        let now = UtcTime::from_time(SystemTime::now());
         let mut server = Self {
             config,
             coordinator,
@@ -141,7 +152,9 @@ impl<'a> Server<'a> {
             served_until: Instant::now(),
             started: Instant::now(),
             closed_rounds,
-            num_rounds: config.num_rounds,
+            runs: RunQueue::open(&config.folder, config.num_rounds, has_rounds, now)?,
+            settings,
+            checked_run: None,
             aborted_in_a_row: 0,
             pace: Pace::default(),
             refusals: BTreeMap::new(),
@@ -334,6 +347,14 @@ impl Server<'_> {
         }
         Ok(())
     }
+}
+
+/// The settings of the round that a journal's inputs have begun.
+fn planned_settings(inputs: &[(Input, Time)]) -> Option<RoundSettings> {
+    inputs.iter().find_map(|(input, _)| match input {
+        Input::StartRound(settings) => Some((**settings).clone()),
+        _ => None,
+    })
 }
 
 /// Sleeps until a time; for ever without one, which no caller awaits.

@@ -8,6 +8,7 @@ use cloister_params::limits::Date;
 use cloister_protocol::coordinator::Input;
 
 use super::Server;
+use super::turns::Turn;
 use crate::config::{ServerEvent, ServerLifetime};
 use crate::error::{Refusals, ServerError};
 
@@ -48,6 +49,10 @@ pub(super) struct Pace {
     has_reported_end: bool,
     /// Whether it was reported that rounds wait for their time of day.
     has_reported_window: bool,
+    /// The run that was last reported as waiting for its time.
+    pub(super) reported_run: Option<u32>,
+    /// When a run began, if one has since the program started.
+    pub(super) run_since: Option<Instant>,
 }
 
 impl Pace {
@@ -63,7 +68,7 @@ impl Pace {
         self.paused_until = None;
     }
 
-    /// The operator has changed the number of rounds.
+    /// The operator has queued or cancelled a run.
     pub(super) fn forget_end(&mut self) {
         self.has_reported_end = false;
     }
@@ -84,7 +89,8 @@ impl Server<'_> {
             return Ok(NextTask::Serve { until: self.pace.asks_again_at });
         }
         self.pace.asks_again_at = None;
-        if self.closed_rounds >= self.num_rounds {
+        self.end_run_that_is_over()?;
+        if self.runs.remaining(self.closed_rounds) == 0 {
             return Ok(self.after_the_last_round());
         }
         if self.is_paused() || self.has_ended_edition() {
@@ -96,6 +102,11 @@ impl Server<'_> {
         }
         if let Some(wait) = self.time_to_window() {
             return Ok(NextTask::Serve { until: Some(now + wait.min(LONGEST_PAUSE)) });
+        }
+        match self.take_turn()? {
+            Turn::Present => {}
+            Turn::Ended => return self.next_task(),
+            Turn::Wait(wait) => return Ok(NextTask::Serve { until: Some(now + wait.min(LONGEST_PAUSE)) }),
         }
         match self.config.lifetime {
             ServerLifetime::UntilFinished { .. } if self.pace.has_begun => Ok(NextTask::StartRound),
@@ -149,7 +160,8 @@ impl Server<'_> {
             self.pace.reported_missing = None;
             return Ok(NextTask::StartRound);
         }
-        let until = within.map(|within| self.started + within);
+        // A run may wait for its time long after the program started.
+        let until = within.map(|within| self.pace.run_since.unwrap_or(self.started) + within);
         if let (Some(until), Some(within)) = (until, within)
             && now >= until
         {
@@ -174,7 +186,7 @@ impl Server<'_> {
         let custodians = consortium.custodians().filter(|party| connected.contains(party)).count();
         let members = consortium.members().filter(|party| connected.contains(party));
         custodians >= consortium.floors().seal_quorum
-            && consortium.organisations(members) >= usize::from(self.config.settings.cohort_floor)
+            && consortium.organisations(members) >= usize::from(self.settings.cohort_floor)
     }
 
     /// The round cannot continue: the program ends, or waits for the missing parties.

@@ -18,14 +18,15 @@ use crate::ledgers::record;
 use crate::times::{RoundCounts, RoundStep, TIMES, read_steps, write_step};
 
 impl Server<'_> {
-    /// Starts the next round.
+    /// Starts the next round, which belongs to the run in progress.
     pub(super) fn start_round(&mut self) -> Result<(), ServerError> {
-        let (settings, now) = (Box::new(self.config.settings.clone()), self.now());
+        let (settings, now) = (Box::new(self.settings.clone()), self.now());
         let input = Input::StartRound(settings);
         let record = input.encode(now);
         self.coordinator.handle(input, now).map_err(|fault| ServerError::InvalidPlan(fault.to_string()))?;
         self.journal.append(&record)?;
-        self.note_step(RoundStep::Begun);
+        let run = self.runs.present().map(|run| run.number);
+        self.note_step(RoundStep::Begun { run });
         self.carry_out()
     }
 
@@ -94,7 +95,7 @@ impl Server<'_> {
     /// When a round began; none if that cannot be read.
     pub(super) fn begun(&self, round: Round) -> Option<UtcTime> {
         let steps = read_steps(&self.times_path(round)).ok()?;
-        steps.iter().find(|step| step.step == RoundStep::Begun).map(|step| step.time)
+        steps.iter().find(|step| matches!(step.step, RoundStep::Begun { .. })).map(|step| step.time)
     }
 
     fn times_path(&self, round: Round) -> PathBuf {

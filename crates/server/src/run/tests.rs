@@ -1,13 +1,15 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use cloister_cluster::consortium::{TestConsortium, party, with_parties};
+use cloister_cluster::consortium::{TestConsortium, party, sign, with_parties};
 use cloister_cluster::plan::{model, template};
+use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_identity::enrolment::{Applicant, Enrolment, EnrolmentRole};
 use cloister_identity::online::{
     EnrolmentAnswer, EnrolmentDesk, EnrolmentRefusal, EnrolmentRequest, InvitationToken,
 };
+use cloister_params::consortium::{ConsortiumFile, EpochStart, PublicBytes};
 use cloister_params::id::Digest;
 use cloister_transport::{
     FrameReceiver, FrameSender, Identity, LinkError, StopSignal, TransportSettings, Validity, connect,
@@ -18,6 +20,7 @@ use cloister_wire::message::Message;
 
 use super::*;
 use crate::config::ServerLifetime;
+use crate::runs::{NewRun, Run, RunState};
 
 const FLOODER: PartyId = PartyId(1);
 const OTHER: PartyId = PartyId(2);
@@ -153,6 +156,163 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
     assert_eq!(size(), connected, "a request for the model is not");
     drop((other, receiver));
     std::fs::remove_dir_all(&site.config.folder).expect("it was written");
+}
+
+/// Follows a coordinator whose rounds need nobody. Closing a round is counting it.
+struct Queue<'a> {
+    server: Server<'a>,
+    reported: Arc<Mutex<Vec<ServerEvent>>>,
+}
+
+impl Queue<'_> {
+    fn command(&mut self, command: ControlCommand) -> Result<ServerStatus, String> {
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        assert!(self.server.answer(ControlRequest { command, reply }).is_none());
+        answer.try_recv().expect("answered")
+    }
+
+    fn queue(&mut self, run: NewRun) -> Result<ServerStatus, String> {
+        self.command(ControlCommand::QueueRun(run))
+    }
+
+    /// Closes rounds until none starts. The result is the run and the cohort floor of each of them.
+    fn close_rounds(&mut self) -> Vec<(u32, u16)> {
+        let mut rounds = Vec::new();
+        while let NextTask::StartRound = self.server.next_task().expect("it goes on") {
+            let run = self.server.runs.present().expect("each round has a run").number;
+            rounds.push((run, self.server.settings.cohort_floor));
+            self.server.closed_rounds += 1;
+        }
+        rounds
+    }
+
+    /// The run events since the last call.
+    fn events(&mut self) -> Vec<String> {
+        let events = std::mem::take(&mut *self.reported.lock().expect("no panic"));
+        let line = |event: ServerEvent| match event {
+            ServerEvent::RunQueued(run) => Some(format!("queued {}", run.number)),
+            ServerEvent::RunBegun(run) => Some(format!("begun {}", run.number)),
+            ServerEvent::RunWaits { number, .. } => Some(format!("waits {number}")),
+            ServerEvent::RunEnded(Run { number, state: RunState::Ended { closed, how, .. }, .. }) => {
+                Some(format!("ended {number} after {closed}: {how:?}"))
+            }
+            _ => None,
+        };
+        events.into_iter().filter_map(line).collect()
+    }
+}
+
+fn settings_text(floor: usize) -> String {
+    template(2, floor, 1).to_toml().expect("TOML")
+}
+
+/// RUN-01, RUN-02
+#[tokio::test]
+async fn runs_go_one_after_another_each_with_its_settings() {
+    let mut site = Site::new("queue");
+    site.config.min_available_nodes = Some(0);
+    let reported = Arc::<Mutex<Vec<ServerEvent>>>::default();
+    let shown = reported.clone();
+    let mut events = move |event| shown.lock().expect("no panic").push(event);
+    let (links, _reports) = Links::new(LinkLimits::new(&site.config));
+    let server = Server::start(&site.config, links, &mut events).expect("a new folder");
+    let mut queue = Queue { server, reported };
+    let run = |rounds, settings: Option<String>| NewRun { rounds, settings, ..NewRun::default() };
+    queue.queue(run(2, Some(settings_text(5)))).expect("it fits");
+    let later = UtcTime::from_time(SystemTime::now() + LONG);
+    let status = queue.queue(NewRun { not_before: Some(later), ..run(1, None) }).expect("it fits");
+    assert_eq!((status.num_rounds, status.runs.len()), (4, 3));
+    assert_eq!(queue.close_rounds(), [(1, 4), (2, 5), (2, 5)]);
+    assert!(matches!(queue.server.next_task(), Ok(NextTask::Serve { until: Some(_) })));
+    assert_eq!(
+        queue.events(),
+        [
+            "queued 2",
+            "queued 3",
+            "begun 1",
+            "ended 1 after 1: Finished",
+            "begun 2",
+            "ended 2 after 2: Finished",
+            "waits 3"
+        ]
+    );
+    queue.command(ControlCommand::CancelRun(3)).expect("it waits");
+    assert!(matches!(queue.server.next_task(), Ok(NextTask::Finish)), "the queue is empty");
+    for (text, says) in [
+        ("floor = 3".to_owned(), "unknown field"),
+        (settings_text(3), "do not fit the consortium in force"),
+        (settings_text(4).replace("length = ", "length = 1"), "do not fit the model in force"),
+    ] {
+        let refused = queue.queue(run(1, Some(text))).expect_err(says);
+        assert!(refused.contains(says), "{refused}");
+    }
+    for (number, says) in [(9, "there is no run 9"), (2, "has ended already")] {
+        let refused = queue.command(ControlCommand::CancelRun(number)).expect_err(says);
+        assert!(refused.contains(says), "{refused}");
+    }
+    drop(queue);
+    std::fs::remove_dir_all(&site.config.folder).expect("it was written");
+}
+
+/// The next edition of a site's consortium, with more custodians and so a higher floor.
+fn larger_edition(site: &Site) -> Arc<Epoch> {
+    let start = EpochStart {
+        epoch: PublicBytes(site.config.epoch.digest().0),
+        model: PublicBytes(site.config.model.digest().0),
+        replaced: false,
+        ending: None,
+    };
+    let consortium = site.config.epoch.consortium();
+    let file = ConsortiumFile {
+        name: consortium.name().to_owned(),
+        epoch: 2,
+        start: Some(start),
+        until: None,
+        retired: Vec::new(),
+        coordinator: consortium.coordinator().clone(),
+        parties: (1..=9).map(|number| party(number, 1)).collect(),
+    };
+    sign(&file).epoch
+}
+
+/// RUN-03
+#[tokio::test]
+async fn a_run_whose_settings_no_longer_fit_ends_with_the_reason_and_the_next_one_starts() {
+    let mut site = Site::new("unfit");
+    site.config.min_available_nodes = Some(0);
+    let reported = Arc::<Mutex<Vec<ServerEvent>>>::default();
+    let shown = reported.clone();
+    let mut events = move |event| shown.lock().expect("no panic").push(event);
+    let (links, _reports) = Links::new(LinkLimits::new(&site.config));
+    let server = Server::start(&site.config, links, &mut events).expect("a new folder");
+    let mut queue = Queue { server, reported: reported.clone() };
+    queue.command(ControlCommand::CancelRun(1)).expect("it waits");
+    for floor in [4, 4, 6] {
+        let settings = Some(settings_text(floor));
+        queue.queue(NewRun { rounds: 2, settings, ..NewRun::default() }).expect("it fits");
+    }
+    assert!(matches!(queue.server.next_task(), Ok(NextTask::StartRound)), "the second run is in progress");
+    let (reply, _answer) = tokio::sync::oneshot::channel();
+    let settings = Box::new(template(2, 6, 1));
+    let command = ControlCommand::BeginEdition { epoch: larger_edition(&site), settings };
+    let next = queue.server.answer(ControlRequest { command, reply }).expect("it continues from here");
+    drop(queue);
+    keep_next(&site.config.folder, &next.epoch, &next.settings).expect("writable");
+    let config = ServerConfig { epoch: next.epoch, settings: *next.settings, ..site.config };
+    let (links, _reports) = Links::new(LinkLimits::new(&config));
+    let server = Server::start(&config, links, &mut events).expect("the journal's folder");
+    let mut queue = Queue { server, reported };
+    queue.events();
+    assert_eq!(queue.close_rounds(), [(4, 6), (4, 6)]);
+    let events = queue.events();
+    let unfit = |number: u32| {
+        format!("ended {number} after 0: Unfit {{ why: \"the round settings do not fit the consortium")
+    };
+    for (event, starts) in events.iter().zip([unfit(2), "begun 3".into(), unfit(3), "begun 4".into()]) {
+        assert!(event.starts_with(&starts), "{events:?}");
+    }
+    drop(queue);
+    std::fs::remove_dir_all(&config.folder).expect("it was written");
 }
 
 /// CONS-13, WIRE-10

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, broadcast};
 use tokio::time::timeout;
 use tracing::Level;
 
-use super::log;
+use crate::service::log;
 
 /// How many programs may watch at the same time.
 const MOST_WATCHERS: usize = 8;
