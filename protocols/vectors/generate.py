@@ -64,6 +64,7 @@ def rounds():
     refused_seals.add(refusals, second)
     refused_reveals.add(refusals)
     refused_by_coordinator.add(refusals)
+    refused_by_coordinator.add_requests(refusals)
     refused_bars.add(refusals, second)
     return round_files.rounds(first), refusals.to_json(), bar_files.bar_file(first)
 

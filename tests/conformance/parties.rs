@@ -201,6 +201,7 @@ impl Rounds {
             model: self.model(),
             last_announced: None,
             openings: self.forgotten(number),
+            arrived: Vec::new(),
         })
     }
 

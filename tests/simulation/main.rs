@@ -15,6 +15,8 @@ mod generator;
 mod invariants;
 mod knowledge;
 mod liveness;
+mod long_blocks;
+mod models;
 mod operation;
 mod reproduction;
 mod shrink;

@@ -1,8 +1,5 @@
 //! An upload that was cut goes on in the middle of a block (`ROUND-41`).
 
-use cloister_cluster::consortium::consortium;
-use cloister_cluster::plan::template;
-use cloister_params::block::BlockKind;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_protocol::coordinator::Event;
 use cloister_protocol::fault::{Fault, Misbehaviour};
@@ -11,29 +8,14 @@ use cloister_wire::frame::{CHUNK_BYTES, Frame};
 use cloister_wire::message::{Message, ReceivedChunks};
 
 use crate::liveness::{closings, deliver_to, endings, finish, five, reconnect, run_to};
+use crate::long_blocks::{CHUNKS, long_block};
 
 const COORDINATOR: PartyId = PartyId::COORDINATOR;
 const CUT: PartyId = PartyId(5);
 
-/// Bytes of the shared block that a test cuts: two full chunks, and a short one.
-const LONG: usize = 2 * CHUNK_BYTES + 68;
-const CHUNKS: usize = 3;
-
 /// A world whose shared block has three chunks, stopped before member 5 gets the first seal.
-fn long_block() -> (World, BlockId) {
-    let mut settings = template(1, 4, 15);
-    let shared = settings.blocks.iter_mut().find(|block| block.shape.kind == BlockKind::Shared);
-    let shared = shared.expect("the template has one");
-    shared.shape.length = (LONG / size_of::<u32>()) as u64;
-    let block = shared.shape.id;
-    let mut world = World::new(consortium(&[1; 5]), settings, 9);
-    let parameters = world.coordinator.model().block_digests();
-    for party in world.parties() {
-        let mut contribution = world.contribution(party, &parameters);
-        // The clip of a long block bounds its norm.
-        contribution.integers[block].iter_mut().for_each(|integer| *integer = integer.signum());
-        world.fixed_contributions.insert(party, contribution);
-    }
+fn before_the_upload() -> (World, BlockId) {
+    let (mut world, block) = long_block();
     world.start_round();
     run_to(&mut world, CUT.0, |message| matches!(message, Message::Sealed1 { .. }));
     (world, block)
@@ -71,7 +53,7 @@ fn deliver_chunks(world: &mut World, block: BlockId, wanted: usize) {
 fn an_upload_that_was_cut_in_a_block_goes_on_after_its_last_chunk() {
     let whole = [(0, CHUNK_BYTES), (1, CHUNK_BYTES), (2, 68)];
     for arrived in 0..=CHUNKS {
-        let (mut world, block) = long_block();
+        let (mut world, block) = before_the_upload();
         deliver_to(&mut world, CUT.0);
         assert_eq!(sent(&world, block), whole, "control: on the first link all of it is sent");
         deliver_chunks(&mut world, block, arrived);
@@ -86,7 +68,7 @@ fn an_upload_that_was_cut_in_a_block_goes_on_after_its_last_chunk() {
 /// ROUND-27, ROUND-41: what arrived follows from the stored inputs.
 #[test]
 fn an_upload_goes_on_in_a_block_after_the_coordinator_was_restarted() {
-    let (mut world, block) = long_block();
+    let (mut world, block) = before_the_upload();
     deliver_to(&mut world, CUT.0);
     deliver_chunks(&mut world, block, 1);
     world.restart_coordinator();
@@ -99,7 +81,7 @@ fn an_upload_goes_on_in_a_block_after_the_coordinator_was_restarted() {
 /// ROUND-41: a coordinator that lost the round's inputs says so, and gets all of it again.
 #[test]
 fn a_coordinator_that_lost_what_it_had_of_a_block_gets_it_again() {
-    let (mut world, block) = long_block();
+    let (mut world, block) = before_the_upload();
     let before = world.back_up_coordinator();
     deliver_to(&mut world, CUT.0);
     deliver_chunks(&mut world, block, 2);
@@ -169,7 +151,7 @@ fn claims_of_what_cannot_have_arrived_are_rejected_and_change_nothing() {
 #[test]
 fn a_coordinator_that_claims_more_than_arrived_loses_that_upload_alone() {
     for lies in [true, false] {
-        let (mut world, block) = long_block();
+        let (mut world, block) = before_the_upload();
         deliver_to(&mut world, CUT.0);
         world.disconnect(CUT);
         world.connect(CUT);

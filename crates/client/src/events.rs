@@ -8,6 +8,7 @@ use cloister_transport::{Carrier, ConnectError, LinkError};
 use cloister_updates::PrivateReport;
 use thiserror::Error;
 
+use crate::arriving_file::ArrivingFileError;
 use crate::jobs::{Accuracy, FinalResult, RowCounts};
 use crate::openings::OpeningsError;
 use crate::record_file::JournalError;
@@ -131,6 +132,9 @@ pub enum ClientError {
     /// An edition of the consortium file cannot be written.
     #[error("cannot keep the new edition of the consortium file: {0}; check the data folder")]
     Edition(std::io::Error),
+    /// The file of a model that arrives from the coordinator cannot be used.
+    #[error(transparent)]
+    Arriving(#[from] ArrivingFileError),
     /// What the next edition continues from cannot be written.
     #[error("cannot write epoch-start.toml: {0}; check the data folder's free space and permissions")]
     EpochStart(std::io::Error),

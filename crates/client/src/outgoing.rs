@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn message() -> Frame {
-        Frame::Message(Message::ModelRequest { model: Digest([1; 32]) })
+        Frame::Message(Message::ModelRequest { model: Digest([1; 32]), missing: vec![] })
     }
 
     /// ROUND-32

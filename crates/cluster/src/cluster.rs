@@ -229,8 +229,9 @@ impl Cluster {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
                 CoordinatorOutput::Send { to, frame } => self.send(PartyId::COORDINATOR, to, &frame),
-                CoordinatorOutput::SendModel { to, model } => {
-                    ModelParts::new(&model).for_each(|part| self.send(PartyId::COORDINATOR, to, &part));
+                CoordinatorOutput::SendModel { to, model, missing } => {
+                    ModelParts::new(&model, missing)
+                        .for_each(|part| self.send(PartyId::COORDINATOR, to, &part));
                 }
                 CoordinatorOutput::Event(event) => self.events.push(event),
                 // There is no disk to erase from.
@@ -285,6 +286,7 @@ impl Cluster {
                 }
                 MemberOutput::Keep(_)
                 | MemberOutput::KeepOpening(_)
+                | MemberOutput::Arriving(_)
                 | MemberOutput::Aborted(_)
                 | MemberOutput::Refused { .. } => {}
             }

@@ -49,6 +49,7 @@ impl TestConsortium {
             model: model.clone(),
             last_announced: None,
             openings: OpeningHistory::default(),
+            arrived: Vec::new(),
         }
     }
 

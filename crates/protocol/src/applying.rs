@@ -1,8 +1,6 @@
 //! Applies opened sums to the model. The coordinator, custodians and members all compute it, and their
 //! digests must be equal, so every operation is the same bit for bit.
 
-use std::sync::Arc;
-
 use cloister_params::fixed::CohortTotal;
 use cloister_params::plan::CheckedPlan;
 
@@ -19,7 +17,7 @@ impl Model {
     pub fn after(&self, plan: &CheckedPlan, sums: &[OpenedSum]) -> Result<Self, Misbehaviour> {
         let mut next = self.clone();
         for opened in sums {
-            let parameters = Arc::make_mut(&mut next.blocks).get_mut(opened.block());
+            let parameters = next.blocks_mut().get_mut(opened.block());
             if parameters.and_then(|parameters| apply(plan, opened, parameters)).is_none() {
                 let why = "the model has no such block".into();
                 return Err(Misbehaviour::Sum { block: opened.block(), why });

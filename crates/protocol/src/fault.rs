@@ -152,6 +152,19 @@ pub enum Misbehaviour {
         /// The chunk's number.
         index: u32,
     },
+    /// A request for parts that a model does not have (`ROUND-42`).
+    #[error(
+        "it asks for {block} of the model from part {first} on; expected parts of the model, ascending by block"
+    )]
+    MissingParts {
+        /// The block of the first wrong entry.
+        block: BlockId,
+        /// The part that it names.
+        first: u32,
+    },
+    /// A table whose blocks are not as long as those of the receiver's task (`ROUND-42`).
+    #[error("the model that came has blocks of other lengths than this member's task")]
+    ModelShape,
     /// A first seal that says of a member's upload what cannot have arrived (`ROUND-41`).
     #[error("the first seal says that {chunks} chunks of {block} arrived from this member; {why}")]
     Received {

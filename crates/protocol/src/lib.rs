@@ -86,6 +86,7 @@
 //! ```
 
 mod applying;
+pub mod arriving;
 pub mod bars;
 pub mod contribution;
 pub mod coordinator;

@@ -1,31 +1,58 @@
 //! The model as the protocol sees it: the trainable parameters by block, and the digest that names them.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
 
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_wire::frame::CHUNK_BYTES;
-use cloister_wire::message::ModelPart;
+use cloister_wire::message::{ModelBlock, ModelPart, ModelTable};
 use thiserror::Error;
 
 /// Trainable parameters, one vector for each block. Clones share them, because a model is large and outputs,
 /// checkpoints and reports each hold one.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone)]
 pub struct Model {
-    pub(crate) blocks: Arc<PerBlock<Vec<f32>>>,
+    blocks: Arc<PerBlock<Vec<f32>>>,
+    /// The blocks' digests, once they were asked for: hashing a large model takes a second.
+    digests: Arc<OnceLock<PerBlock<Digest>>>,
+}
+
+impl PartialEq for Model {
+    fn eq(&self, other: &Self) -> bool {
+        self.blocks == other.blocks
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the digests: whether they were asked for makes no other model.
+        f.debug_struct("Model").field("blocks", &self.blocks).finish()
+    }
 }
 
 impl Model {
     /// A model of these blocks, in the order of a block table.
     pub fn new(blocks: Vec<Vec<f32>>) -> Self {
-        Self { blocks: Arc::new(PerBlock::in_table_order(blocks)) }
+        Self::from_blocks(PerBlock::in_table_order(blocks))
     }
 
     /// A model of these blocks.
     pub(crate) fn from_blocks(blocks: PerBlock<Vec<f32>>) -> Self {
-        Self { blocks: Arc::new(blocks) }
+        Self { blocks: Arc::new(blocks), digests: Arc::default() }
+    }
+
+    /// The parameters, to change them in this clone alone.
+    pub(crate) fn blocks_mut(&mut self) -> &mut PerBlock<Vec<f32>> {
+        self.digests = Arc::default();
+        Arc::make_mut(&mut self.blocks)
+    }
+
+    /// The parameters, without keeping them in memory.
+    pub(crate) fn downgrade(&self) -> Weak<PerBlock<Vec<f32>>> {
+        Arc::downgrade(&self.blocks)
     }
 
     /// The parameters by block.
@@ -60,7 +87,15 @@ impl Model {
 
     /// The digest of each block's parameters.
     pub fn block_digests(&self) -> PerBlock<Digest> {
-        self.blocks.map(|parameters| parameters_digest(parameters))
+        self.digests.get_or_init(|| self.blocks.map(|parameters| parameters_digest(parameters))).clone()
+    }
+
+    /// The blocks with their lengths and digests.
+    pub fn table(&self) -> ModelTable {
+        let (digests, lengths) = (self.block_digests(), self.blocks.map(|block| block.len() as u64));
+        let blocks =
+            lengths.iter().map(|(block, length)| ModelBlock { length: *length, digest: digests[block] });
+        ModelTable { model: Self::digest_of(&digests), blocks: blocks.collect() }
     }
 
     /// The digest over all blocks (`ROUND-20`).
@@ -161,7 +196,7 @@ mod tests {
         assert_eq!(Model::from_bytes(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Model::from_bytes(&[0xff; 8]), None);
         let mut other = model.clone();
-        Arc::make_mut(&mut other.blocks)[BlockId(2)][0] = 0.5;
+        other.blocks_mut()[BlockId(2)][0] = 0.5;
         assert_ne!(other.digest(), model.digest());
     }
 }

@@ -8,6 +8,7 @@ use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{ModelParts, ModelUnderWay};
 use cloister_protocol::model::Model;
 use cloister_transport::MAX_FRAME;
+use cloister_wire::message::MissingParts;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -100,11 +101,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a model, unless one is being sent. Its parts are encoded when the link has room for them.
-    pub(crate) fn send_model(&self, model: &Model) {
-        // A request costs a few bytes and an answer a whole model, so that requests must not queue answers.
+    /// Queues parts of a model, unless some are being sent. They are encoded when the link has room for them.
+    pub(crate) fn send_model(&self, model: &Model, missing: Vec<MissingParts>) {
+        // A request costs a few bytes and an answer up to a whole model, so that requests must not queue answers.
         if self.shared.model.begin() {
-            let _ = self.queue.send(ToWrite::Model(ModelParts::new(model)));
+            let _ = self.queue.send(ToWrite::Model(ModelParts::new(model, missing)));
         }
     }
 
@@ -124,7 +125,7 @@ impl Waiting {
         Some(next)
     }
 
-    /// The model was written.
+    /// All of the model but its last frame was written. A party that has the last one may ask for more at once.
     pub(crate) fn model_is_sent(&self) {
         self.shared.model.end();
     }
@@ -155,16 +156,16 @@ mod tests {
     async fn many_requests_queue_one_model_and_one_more_after_it() {
         let (outbox, mut waiting) = outbox(0);
         let model = model(&template(2, 4, 1));
-        (0..50).for_each(|_| outbox.send_model(&model));
+        (0..50).for_each(|_| outbox.send_model(&model, vec![]));
         assert!(matches!(waiting.next().await, Some(ToWrite::Model(_))));
-        outbox.send_model(&model);
+        outbox.send_model(&model, vec![]);
         waiting.model_is_sent();
         outbox.close("the end");
         assert!(
             matches!(waiting.next().await, Some(ToWrite::Close("the end"))),
             "nothing was queued meanwhile"
         );
-        outbox.send_model(&model);
+        outbox.send_model(&model, vec![]);
         assert!(matches!(waiting.next().await, Some(ToWrite::Model(_))), "control: after it");
     }
 

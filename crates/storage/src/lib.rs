@@ -94,6 +94,17 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens a file for reading and writing; `None` if there is none. Its bytes stay; others lose their permissions.
+///
+/// # Errors
+/// The system's error.
+pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.and_then(|file| restrict(&file).map(|()| Some(file))),
+    }
+}
+
 /// Writes a file beside the path, and then replaces the file at the path by it. A reader sees the old file or
 /// the whole new one. The new file is returned open, so that more can be appended.
 ///

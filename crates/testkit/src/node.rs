@@ -2,6 +2,7 @@
 
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
+use cloister_protocol::arriving::{ArrivingChange, ArrivingModel};
 use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::custodian::{Custodian, CustodianOutput, SignedRecord};
 use cloister_protocol::fault::Fault;
@@ -56,6 +57,26 @@ pub struct PartyDisk {
     pub announced: Option<Round>,
     /// What it helped to open.
     pub openings: Vec<OpeningRecord>,
+    /// What arrived of a model.
+    pub arrived: Option<ArrivingModel>,
+}
+
+impl PartyDisk {
+    /// Repeats a change of what arrived of a model.
+    pub(crate) fn arrive(&mut self, change: ArrivingChange) {
+        match (change, self.arrived.as_mut()) {
+            (ArrivingChange::Began(table), _) => {
+                self.arrived = Some(ArrivingModel::new(table).expect("the member checked it"));
+            }
+            (ArrivingChange::Part(part), Some(arrived)) => {
+                arrived.take(&part).expect("the member took it");
+            }
+            (ArrivingChange::WrongBlock(block), Some(arrived)) => arrived.forget(block),
+            (ArrivingChange::Part(_) | ArrivingChange::WrongBlock(_), None) => {
+                unreachable!("a table comes first")
+            }
+        }
+    }
 }
 
 /// A custodian that follows the rules, or one that breaks them all.

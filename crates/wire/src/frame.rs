@@ -102,6 +102,7 @@ impl Frame {
                     | Message::Sealed2 { .. }
                     | Message::Ended(_)
                     | Message::ModelPart(_)
+                    | Message::ModelTable(_)
                     | Message::LateRequest { .. }
                     | Message::LateSketches(_)
                     | Message::BlameRequest { .. }
@@ -119,6 +120,7 @@ impl Frame {
             Self::Message(message) => !matches!(
                 message,
                 Message::ModelPart(_)
+                    | Message::ModelTable(_)
                     | Message::LateRequest { .. }
                     | Message::BlameRequest { .. }
                     | Message::Edition { .. }

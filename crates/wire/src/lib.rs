@@ -36,6 +36,7 @@
 pub mod codec;
 pub mod frame;
 pub mod message;
+mod model;
 pub mod opening;
 pub mod statement;
 

@@ -6,6 +6,7 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::{MissingParts, ModelBlock, ModelPart, ModelTable};
 use crate::statement::{
     Abort, Announcement, BlameAnswer, Certificate, Closing, LateSketches, ReceivingKey, Recomputed, Seal1,
     Seal2, Signature, Signed, Upload,
@@ -154,13 +155,16 @@ pub enum Message {
     },
     /// Coordinator → all: how the round ended. Sums travel before it as chunks.
     Ended(Ending),
-    /// Member → coordinator: the model of this digest is needed to follow.
+    /// Member → coordinator: parts of the model of this digest (`ROUND-42`). The answer is its table, and then
+    /// these parts, in order.
     ModelRequest {
-        /// Digest of the model that the sender lacks. It is answered if it is the coordinator's present
-        /// model.
+        /// Digest of the model that the sender lacks. On a link of rounds it is answered if it is the
+        /// coordinator's present model.
         model: Digest,
+        /// What the sender lacks of it, ascending by block; nothing for the table alone.
+        missing: Vec<MissingParts>,
     },
-    /// Coordinator → member.
+    /// Coordinator → member, after the model's table.
     ModelPart(ModelPart),
     /// Custodian → coordinator, step 2: this dealer's letter holds what was committed to.
     LetterOpened {
@@ -242,6 +246,8 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         signature: [u8; 64],
     },
+    /// Coordinator → member: the blocks of a model that was asked for, before its parts.
+    ModelTable(ModelTable),
 }
 
 /// How much of one masked block arrived.
@@ -283,18 +289,6 @@ pub struct BadDealing {
     /// A proof that `agreed` is what the two keys agree on.
     #[serde(with = "serde_bytes")]
     pub proof: [u8; 64],
-}
-
-/// A part of a block's parameters.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ModelPart {
-    /// The block, which has at least one coordinate, so no part is empty.
-    pub block: BlockId,
-    /// The part's number in its block, from 0.
-    pub index: u32,
-    /// Little-endian 32-bit floats: 4 MiB, or the rest in a block's last part.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
 }
 
 /// How a round ended, with all that a party which was away needs to check it.

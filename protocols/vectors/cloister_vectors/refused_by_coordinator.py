@@ -90,6 +90,20 @@ def add_reveals(refusals):
         add_lists(refusals, custodian(KEY_HOLDER), "SeedParts", "parts", right)
 
 
+def add_requests(refusals):
+    """ROUND-42: parts that the model does not have."""
+    at = refusals.place_of(member(LEFT_BEFORE_REVEAL), "ModelRequest")
+    good = refusals.message(at)["ModelRequest"]
+    entry = lambda block, first=0: {"block": block, "first": first}
+    last = len(good["missing"])
+    for about, missing in [
+        ("no block", [entry(last)]), ("a part behind the last", [entry(0, 1)]),
+        ("blocks that do not ascend", [entry(1), entry(0)]), ("a block twice", [entry(0), entry(0)]),
+    ]:
+        message = {"ModelRequest": good | {"missing": missing}}
+        refusals.add(at, COORDINATOR, "missing-parts", f"a request for {about}", message)
+
+
 def add(refusals):
     """Everything that the coordinator refuses of a round."""
     add_keys(refusals)

@@ -242,9 +242,11 @@ def add_endings(refusals):
     at = refusals.place(receiver, "Ended")
     for step, about, ending in broken_endings(refusals):
         refusals.add(at, receiver, step, about, {"Ended": {"Closed": ending}})
+    missing = [{"block": block, "first": 0} for block in range(len(first.model))]
     for about, ending, model in certified_lies(refusals):
         # ROUND-05, ROUND-23: a certificate counts, and a member without the model that it names asks for it.
-        refusals.answer(at, receiver, about, {"Ended": {"Closed": ending}}, {"ModelRequest": {"model": model}})
+        request = {"ModelRequest": {"model": model, "missing": missing}}
+        refusals.answer(at, receiver, about, {"Ended": {"Closed": ending}}, request)
     packed = first.sums[0]
     right = chunk_frame(1, 0, 0, 0, packed)
     for about, frame in [
@@ -263,6 +265,16 @@ def add_second_round(refusals, second):
     good = refusals.message(at)["ModelPart"]
     for about, fields in [("too long", {"bytes": good["bytes"] * 2}), ("no block", {"block": 6})]:
         refusals.add(at, "member 6", "chunk", about, {"ModelPart": good | fields})
+    at = refusals.place("member 6", "ModelTable")
+    refusals.add(at, "member 6", "not-awaited", "a part before the table", {"ModelPart": good})
+    table = refusals.message(at)["ModelTable"]
+    longer, *others = table["blocks"]
+    for step, about, blocks in [
+        ("mismatch", "a block of another digest", [longer | {"digest": seed("block")}, *others]),
+        ("mismatch", "a block too few", others),
+        ("model-shape", "a block of another length", [longer | {"length": longer["length"] + 1}, *others]),
+    ]:
+        refusals.add(at, "member 6", step, f"a model's table with {about}", {"ModelTable": table | {"blocks": blocks}})
     at = refusals.place(RECEIVER, "ProposeAbort")
     body = second.names | {"plan": second.plan_digest, "model": second.model, "reason": "TooFewAnnounced"}
     for field, value in [("epoch", seed("epoch")), ("round", 1), ("plan", seed("plan")), ("model", seed("model"))]:

@@ -57,10 +57,15 @@ class RoundTwo:
         self.script.ask(receivers, {"Plan": message})
 
     def catch_up(self):
-        """ROUND-23: the member that left before the reveal asks for the model."""
+        """ROUND-23, ROUND-42: the member that left before the reveal asks for the model."""
         behind = member(LEFT_BEFORE_REVEAL)
         model = fixed.model_digest(self.first.closed_model)
-        self.script.tell(behind, {"ModelRequest": {"model": model}})
+        blocks = [{"length": len(values), "digest": named} for values, named in zip(
+            self.first.closed_model, fixed.block_digests(self.first.closed_model), strict=True,
+        )]
+        missing = [{"block": block, "first": 0} for block in range(len(blocks))]
+        self.script.tell(behind, {"ModelRequest": {"model": model, "missing": missing}})
+        self.script.ask([behind], {"ModelTable": {"model": model, "blocks": blocks}})
         for block, values in enumerate(self.first.closed_model):
             part = {"block": block, "index": 0, "bytes": fixed.singles_to_bytes(values)}
             self.script.ask([behind], {"ModelPart": part})

@@ -152,6 +152,8 @@ REVEAL = Structure(dealer=PARTY, secret=Variants(MaskKey=KEY, Seeds=REVEALED_SEE
 BAD_DEALING = Structure(announcement=SIGNED, custodian=PARTY, letter=Bytes(), agreed=KEY, proof=Bytes(64))
 MODEL_PART = Structure(block=BLOCK, index=U32, bytes=Bytes())
 RECEIVED_CHUNKS = Structure(block=BLOCK, chunks=U32)
+MISSING_PARTS = Structure(block=BLOCK, first=U32)
+MODEL_TABLE = Structure(model=DIGEST, blocks=Many(Structure(length=U64, digest=DIGEST)))
 PAIR_OPENING = Structure(member=PARTY, other=PARTY, agreed=KEY, proof=Bytes(64))
 ROLE = Variants(member=None, custodian=None)
 
@@ -177,7 +179,7 @@ MESSAGE = Variants(
     Recomputed=SIGNED,
     MaskedBlock=Structure(round=ROUND, member=PARTY, block=BLOCK, path=Many(DIGEST)),
     Ended=ENDING,
-    ModelRequest=Structure(model=DIGEST),
+    ModelRequest=Structure(model=DIGEST, missing=Many(MISSING_PARTS)),
     ModelPart=MODEL_PART,
     LetterOpened=Structure(round=ROUND, dealer=PARTY),
     LetterFault=Structure(round=ROUND, dealer=PARTY, agreed=KEY, proof=Bytes(64)),
@@ -190,6 +192,8 @@ MESSAGE = Variants(
     BadDealing=BAD_DEALING,
     SeedParts=Structure(round=ROUND, dealer=PARTY, parts=REVEALED_SEEDS),
     Ahead=Structure(round=ROUND),
+    Edition=Structure(file=Bytes(), signature=SIGNATURE),
+    ModelTable=MODEL_TABLE,
 )
 
 TYPES = {name: schema for name, (_, schema) in BODIES.items()} | {"Message": MESSAGE}

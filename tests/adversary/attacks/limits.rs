@@ -6,7 +6,7 @@ use cloister_protocol::coordinator::Event;
 use cloister_protocol::statement::sign;
 use cloister_testkit::world::Observation;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::Message;
+use cloister_wire::message::{Message, MissingParts};
 use cloister_wire::statement::Upload;
 
 use crate::stage::Stage;
@@ -16,7 +16,8 @@ pub(super) fn a_model_for_each_of_many_requests() -> bool {
     let mut stage = Stage::seven();
     let model = stage.world.coordinator.model().clone();
     for _ in 0..50 {
-        let request = Frame::Message(Message::ModelRequest { model: model.digest() });
+        let missing = model.blocks().iter().map(|(block, _)| MissingParts { block, first: 0 }).collect();
+        let request = Frame::Message(Message::ModelRequest { model: model.digest(), missing });
         stage.world.say(PartyId(1), request).unwrap();
     }
     stage.note();

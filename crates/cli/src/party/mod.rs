@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use cloister_client::{ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation};
+use cloister_client::{
+    ArrivingFileError, ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation,
+};
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::{Party, PublicBytes};
@@ -199,9 +201,12 @@ fn failure(error: ClientError) -> Failure {
         | ClientError::IsMember
         | ClientError::Journal(_)
         | ClientError::Ledger(_)
+        | ClientError::Arriving(ArrivingFileError::Version(_))
         | ClientError::Setup(_) => FailureKind::Config,
         ClientError::PrivacyRefused { .. } => FailureKind::PrivacyRefused,
-        ClientError::Training(_) | ClientError::EpochStart(_) => FailureKind::Error,
+        ClientError::Training(_) | ClientError::EpochStart(_) | ClientError::Arriving(_) => {
+            FailureKind::Error
+        }
     };
     Failure::new(kind, error)
 }

@@ -18,9 +18,11 @@ const LEDGER: &str = "privacy-ledger";
 /// The folder of a training program's job, in a member's data folder. It has the rows of the hospital's notes.
 pub const TRAINING_JOB: &str = "training-job";
 /// Where tasks write what was trained; the tests of training compare.
-const MODELS: [&str; 4] = ["model.safetensors", "adapter", "merged", PARAMETERS];
+const MODELS: [&str; 5] = ["model.safetensors", "adapter", "merged", PARAMETERS, ARRIVING];
 /// The model in the encoding of the consortium, from which a coordinator can begin.
 pub(crate) const PARAMETERS: &str = "model.parameters";
+/// A model that arrives from the coordinator.
+pub(crate) const ARRIVING: &str = "model.arriving";
 /// The consortium file that the coordinator sent, its signature, and what the next one continues from.
 const EDITION: [&str; 4] = ["edition.toml", "edition.toml.sig", "epoch-start.toml", "epoch-start.ending"];
 

@@ -17,6 +17,7 @@ use cloister_identity::ending_soon;
 use cloister_params::id::{BlockId, Round};
 use cloister_params::plan::TrainingPlan;
 use cloister_params::time::UtcTime;
+use cloister_protocol::arriving::ArrivingChange;
 use cloister_protocol::custodian::CustodianOutput;
 use cloister_protocol::fault::Fault;
 use cloister_protocol::hospital::{Hospital, HospitalOutput};
@@ -276,6 +277,15 @@ impl Client<'_> {
         match output {
             MemberOutput::Keep(round) => self.records.journal.keep_announced(round)?,
             MemberOutput::KeepOpening(record) => self.records.openings.keep(record)?,
+            MemberOutput::Arriving(change) => {
+                if let ArrivingChange::WrongBlock(block) = change {
+                    let fault = format!(
+                        "the coordinator sent {block} of the model with wrong bytes; it is asked for again"
+                    );
+                    (self.events)(ClientEvent::Fault(fault));
+                }
+                self.records.arriving.repeat(&change)?;
+            }
             MemberOutput::Send(frame) => self.to_send.push(frame),
             MemberOutput::Train { digest, plan } => self.train(digest, plan)?,
             MemberOutput::SendAgain { digest, plan } => self.send_again(digest, &plan)?,
@@ -289,6 +299,8 @@ impl Client<'_> {
                     account.close(&plan, (round, closing), summed, now)?;
                 }
                 (self.events)(ClientEvent::Closed { round, applied, summed: summed_and_applied });
+                // It was of an earlier round.
+                self.records.arriving.remove()?;
                 self.give(Job::Evaluate { round, model })?;
             }
             MemberOutput::Aborted(round) => (self.events)(ClientEvent::Aborted(round)),

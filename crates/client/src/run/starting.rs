@@ -1,18 +1,23 @@
 //! What a client starts from: its files, and the state machines of its roles.
 
+use std::fs;
 use std::sync::mpsc as blocking;
 
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
+use cloister_protocol::arriving::ArrivingModel;
 use cloister_protocol::custodian::{Custodian, CustodianConfig};
 use cloister_protocol::hospital::Hospital;
 use cloister_protocol::member::{Member, MemberConfig, MemberTask};
+use cloister_protocol::model::Model;
 use cloister_wire::opening::OpeningRecord;
 
 use super::Client;
 use super::phase::ContributionPhase;
 use crate::account::ReleaseAccount;
+use crate::arriving_file::ArrivingFile;
 use crate::config::ClientConfig;
+use crate::data_folder::{ARRIVING, PARAMETERS};
 use crate::epoch_start::EpochStartFile;
 use crate::events::{ClientError, ClientEvent};
 use crate::jobs::Job;
@@ -27,6 +32,10 @@ pub(super) struct PartyRecords {
     pub(super) epoch_start: EpochStartFile,
     /// What members release is charged here first.
     pub(super) account: Option<ReleaseAccount>,
+    /// The model that arrives from the coordinator.
+    pub(super) arriving: ArrivingFile,
+    /// What is on disk of models, for the member to begin with.
+    arrived: Vec<ArrivingModel>,
 }
 
 impl PartyRecords {
@@ -42,14 +51,21 @@ impl PartyRecords {
         let epoch_start = EpochStartFile::open(&config.folder, &config.epoch, config.initial_model())
             .map_err(ClientError::EpochStart)?;
         let account = ReleaseAccount::open(config, &journal)?;
-        Ok(Self { journal, openings, epoch_start, account })
+        let (arriving, arrived) = ArrivingFile::open(&config.folder.join(ARRIVING))?;
+        let mut arrived: Vec<ArrivingModel> = arrived.into_iter().collect();
+        // The model after the last round that this member applied sums in, if it is one. It need not be the present one.
+        let applied =
+            fs::read(config.folder.join(PARAMETERS)).ok().filter(|_| config.member_part().is_some());
+        let applied = applied.and_then(|bytes| Model::from_bytes(&bytes));
+        arrived.extend(applied.as_ref().map(ArrivingModel::whole));
+        Ok(Self { journal, openings, epoch_start, account, arriving, arrived })
     }
 }
 
 impl<'a> Client<'a> {
     pub(super) fn new(
         config: &'a ClientConfig,
-        records: PartyRecords,
+        mut records: PartyRecords,
         (jobs, blocks): (blocking::Sender<Job>, Vec<BlockShape>),
         events: &'a mut (dyn FnMut(ClientEvent) + Send),
     ) -> Self {
@@ -66,6 +82,7 @@ impl<'a> Client<'a> {
                 model: part.model.clone(),
                 last_announced: records.journal.last_announced(),
                 openings: records.openings.openings().clone(),
+                arrived: std::mem::take(&mut records.arrived),
             })
         });
         let custodian = roster.has_role(config.party, Role::Custodian).then(|| {

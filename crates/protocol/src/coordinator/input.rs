@@ -104,7 +104,7 @@ mod tests {
     /// ROUND-27
     #[test]
     fn inputs_survive_and_other_bytes_are_refused() {
-        let message = Frame::Message(Message::ModelRequest { model: Digest([7; 32]) });
+        let message = Frame::Message(Message::ModelRequest { model: Digest([7; 32]), missing: vec![] });
         let inputs = [
             Input::Connected(PartyId(3)),
             Input::Disconnected(PartyId(u32::MAX)),

@@ -44,7 +44,7 @@ use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
 pub use input::{Input, InputError};
-pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel};
+pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel, check_missing};
 pub use output::{CoordinatorOutput, Event, RoundPhase, RoundReport};
 pub use restoring::{CoordinatorCheckpoint, RestoreError};
 pub use uploads::Erasure;
@@ -248,8 +248,8 @@ impl Coordinator {
             Frame::Message(Message::LetterFault { round, dealer, agreed, proof }) => {
                 self.handle_letter_fault(from, round, dealer, &LetterEvidence { agreed, proof }, now)?;
             }
-            Frame::Message(Message::ModelRequest { model }) => {
-                self.handle_model_request(from, model);
+            Frame::Message(Message::ModelRequest { model, missing }) => {
+                self.handle_model_request(from, model, missing)?;
                 // No `advance`: a request that is not stored must not move the round, or a replay would
                 // differ.
                 return Ok(());
@@ -270,14 +270,6 @@ impl Coordinator {
         }
         self.advance(now, false);
         Ok(())
-    }
-
-    /// Has the present model sent to a member that missed a closing (`ROUND-23`). Nothing else follows from
-    /// it, so that it is not kept ([`Input::is_kept`]).
-    fn handle_model_request(&mut self, to: PartyId, model: Digest) {
-        if model == self.chain.model {
-            self.outputs.push_back(CoordinatorOutput::SendModel { to, model: self.model.clone() });
-        }
     }
 
     /// Moves on when everyone who is waited for has come, or time is up.

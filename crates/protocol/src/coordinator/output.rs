@@ -3,7 +3,7 @@
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_transcript::RoundLog;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::Ending;
+use cloister_wire::message::{Ending, MissingParts};
 use cloister_wire::statement::ManifestCohort;
 
 use super::{Coordinator, CoordinatorPhase, Erasure};
@@ -19,12 +19,15 @@ pub enum CoordinatorOutput {
         /// The frame. Frames to one party are sent in this order.
         frame: Frame,
     },
-    /// Send a model to a party, unless its link has one under way ([`ModelUnderWay`](super::ModelUnderWay)).
+    /// Send parts of a model to a party, unless its link has some under way
+    /// ([`ModelUnderWay`](super::ModelUnderWay)).
     SendModel {
         /// The member that asked for it.
         to: PartyId,
         /// The model after the last round that ended.
         model: Model,
+        /// What the member asked for, which the model has.
+        missing: Vec<MissingParts>,
     },
     /// Something to log or to show to the operator.
     Event(Event),

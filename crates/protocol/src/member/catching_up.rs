@@ -1,20 +1,46 @@
-//! Catching up: a member that missed a closing asks for the model, and checks it against the closing's
-//! digest.
+//! Catching up: a member that missed a closing asks for the model, part by part, and checks it by the digest that
+//! the closing names (`ROUND-23`, `ROUND-42`).
 
-use cloister_params::id::Round;
-use cloister_params::per_block::PerBlock;
-use cloister_wire::frame::CHUNK_BYTES;
-use cloister_wire::message::{Message, ModelPart};
+use cloister_params::id::{BlockId, Digest, Round};
+use cloister_wire::frame::chunk_count;
+use cloister_wire::message::{Message, MissingParts, ModelPart, ModelTable};
 
-use super::Member;
+use super::{Member, MemberOutput};
+use crate::arriving::{ArrivingChange, ArrivingModel, PartOutcome};
 use crate::fault::Misbehaviour;
-use crate::model::{Model, floats};
+use crate::model::Model;
 
-/// What came of the model so far.
+/// A model that this member needs.
 #[derive(Debug)]
 pub(super) struct CatchingUp {
-    /// Each block's parameters as little-endian floats, as far as their parts came.
-    blocks: PerBlock<Vec<u8>>,
+    model: Digest,
+    /// What is here of it; `None` until its table is here.
+    arriving: Option<ArrivingModel>,
+    awaited: Option<AwaitedAnswer>,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+struct AwaitedAnswer {
+    /// Its last part.
+    last: (BlockId, u32),
+    /// How many blocks were not whole when it was asked for.
+    missing_blocks: usize,
+}
+
+impl CatchingUp {
+    /// Whether it is this model that is needed. After an abort it still is.
+    pub(super) fn is_for(&self, model: Digest) -> bool {
+        self.model == model
+    }
+
+    /// What to ask for. Before the table is here that is every block of a model like this member's.
+    fn missing(&self, model: &Model) -> Vec<MissingParts> {
+        match &self.arriving {
+            Some(arriving) => arriving.missing(),
+            None => model.blocks().iter().map(|(block, _)| MissingParts { block, first: 0 }).collect(),
+        }
+    }
 }
 
 impl Member {
@@ -30,19 +56,52 @@ impl Member {
     }
 
     /// Asks for the model after the last round (`ROUND-23`), and not for the sums that were missed: the
-    /// coordinator would have to store those of every round.
+    /// coordinator would have to store those of every round. Parts that are here are not asked for again.
     pub(super) fn catch_up(&mut self) {
-        self.catching_up = Some(CatchingUp { blocks: self.model.blocks().map(|_| Vec::new()) });
-        self.ask_again();
+        let model = self.chain.model;
+        if self.catching_up.as_ref().is_none_or(|catching_up| !catching_up.is_for(model)) {
+            let arrived = std::mem::take(&mut self.arrived);
+            let arriving =
+                arrived.into_iter().find(|kept| kept.digest() == model && kept.has_shape(&self.model));
+            let catching_up = CatchingUp { model, arriving, awaited: None };
+            self.catching_up = Some(catching_up);
+        }
+        if !self.has_caught_up() {
+            self.ask_again();
+        }
     }
 
-    /// Asks again if the link was lost before the model was complete. Parts that arrived are kept: a
-    /// coordinator that is still sending does not start again (`ROUND-32`), and if it does start again, each
-    /// block's first part starts the block over.
+    /// Asks for what is missing, at first or on a new link. A coordinator that is still answering on this link
+    /// does not begin another answer (`ROUND-32`).
     pub(super) fn ask_again(&mut self) {
-        if self.catching_up.is_some() {
-            self.send(Message::ModelRequest { model: self.chain.model });
+        let Some(catching_up) = self.catching_up.as_mut() else { return };
+        let missing = catching_up.missing(&self.model);
+        catching_up.awaited = missing.last().and_then(|last| {
+            let bytes = self.model.blocks().get(last.block)?.len() * size_of::<f32>();
+            let last = (last.block, chunk_count(bytes).saturating_sub(1));
+            Some(AwaitedAnswer { last, missing_blocks: missing.len() })
+        });
+        self.send(Message::ModelRequest { model: self.chain.model, missing });
+    }
+
+    /// Takes the table of the model.
+    pub(super) fn handle_model_table(&mut self, table: &ModelTable) -> Result<(), Misbehaviour> {
+        let model = self.chain.model;
+        // A table comes with each answer, also with one that was asked for before another round ended.
+        let Some(catching_up) = self.catching_up.as_mut().filter(|_| table.model == model) else {
+            return Ok(());
+        };
+        if catching_up.arriving.is_some() {
+            return Ok(());
         }
+        let arriving = ArrivingModel::new(table.clone())?;
+        // Known lengths bound what the coordinator can have this member store.
+        if !arriving.has_shape(&self.model) {
+            return Err(Misbehaviour::ModelShape);
+        }
+        catching_up.arriving = Some(arriving);
+        self.outputs.push_back(MemberOutput::Arriving(ArrivingChange::Began(table.clone())));
+        Ok(())
     }
 
     /// Takes a part of the model. With the last part, this member takes part in the planned round, if there
@@ -50,52 +109,31 @@ impl Member {
     pub(super) fn handle_model_part(&mut self, part: &ModelPart) -> Result<(), Misbehaviour> {
         // A model that was asked for twice comes twice, so a part of the second is not a fault.
         let Some(catching_up) = self.catching_up.as_mut() else { return Ok(()) };
-        let length = catching_up.take(&self.model, part)?;
-        if !catching_up.is_whole(&self.model) {
-            return Ok(());
+        let arriving = catching_up.arriving.as_mut().ok_or(Misbehaviour::TooEarly("a part of a model"))?;
+        let change = match arriving.take(part)? {
+            PartOutcome::Here => None,
+            PartOutcome::Taken => Some(ArrivingChange::Part(part.clone())),
+            PartOutcome::WrongBlock => Some(ArrivingChange::WrongBlock(part.block)),
+        };
+        let answer = catching_up.awaited.take_if(|answer| answer.last == (part.block, part.index));
+        // Another request follows only an answer that brought a block, so that a coordinator that sends wrong
+        // ones alone is not asked for ever.
+        let asks_again = answer.is_some_and(|answer| arriving.missing().len() < answer.missing_blocks);
+        self.outputs.extend(change.map(MemberOutput::Arriving));
+        if !self.has_caught_up() && asks_again {
+            self.ask_again();
         }
-        let model = Model::from_blocks(catching_up.blocks.map(|bytes| floats(bytes)));
-        if model.digest() != self.chain.model {
-            // Only the last part is taken back, so that the state is as before the call; the digest does not
-            // tell which part is wrong. When the model is sent again, every block starts over.
-            catching_up.blocks[part.block].truncate(length);
-            let why = "the model that came is not the one that the closing names".into();
-            return Err(Misbehaviour::Sum { block: part.block, why });
-        }
-        self.catching_up = None;
-        self.model = model;
-        // The plan came while the model was on its way; training for it begins now.
-        self.take_part();
         Ok(())
     }
-}
 
-impl CatchingUp {
-    /// Appends a part if it is the next one. A block's first part starts the block over, because what is here
-    /// may be wrong; any other part that is here is skipped. Returns the length, in bytes, from which the part
-    /// was written.
-    fn take(&mut self, model: &Model, part: &ModelPart) -> Result<usize, Misbehaviour> {
-        let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
-        let whole = model.blocks().get(part.block).ok_or(wrong.clone())?.len() * size_of::<f32>();
-        let bytes = self.blocks.get_mut(part.block).ok_or(wrong.clone())?;
-        let (start, before) = (part.index as usize * CHUNK_BYTES, bytes.len());
-        // The length is bounded by the known model, so a peer cannot make this buffer grow.
-        if start > before || start + part.bytes.len() > whole {
-            return Err(wrong);
-        }
-        if part.index == 0 {
-            bytes.clear();
-        }
-        let written_from = bytes.len();
-        if start == written_from {
-            bytes.extend_from_slice(&part.bytes);
-        }
-        Ok(written_from)
-    }
-
-    /// Whether every block is as long as the one of this member's model.
-    fn is_whole(&self, model: &Model) -> bool {
-        let lengths = model.blocks().values().iter().map(|block| block.len() * size_of::<f32>());
-        self.blocks.values().iter().map(Vec::len).eq(lengths)
+    /// Takes the model if all of it is here. The plan may have come while it was on its way; training for it
+    /// begins now.
+    fn has_caught_up(&mut self) -> bool {
+        let arriving = self.catching_up.as_ref().and_then(|catching_up| catching_up.arriving.as_ref());
+        let Some(model) = arriving.and_then(ArrivingModel::model) else { return false };
+        self.catching_up = None;
+        self.model = model;
+        self.take_part();
+        true
     }
 }

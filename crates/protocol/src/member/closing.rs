@@ -52,7 +52,7 @@ impl Member {
             return;
         }
         self.chain.advance(known);
-        self.catching_up = None;
+        self.catching_up.take_if(|catching_up| !catching_up.is_for(known.model));
         let record = self.openings.ended(&self.epoch, ending, known);
         self.keep_opening(record);
         if !self.kept.as_ref().is_some_and(|kept| self.survives(kept, Some(known))) {

@@ -28,6 +28,7 @@ use rand_core::CryptoRng;
 use catching_up::CatchingUp;
 use phase::{MemberPhase, SentAnnouncement};
 
+use crate::arriving::{ArrivingChange, ArrivingModel};
 use crate::bars::Bars;
 use crate::contribution::Contribution;
 use crate::dealing::{RoundSecrets, SealedLetter, Terms, check_announcement};
@@ -47,6 +48,9 @@ pub enum MemberOutput {
     Keep(Round),
     /// Write to disk, and wait until it is there, what this member uploads and helps to open (`ROUND-30`).
     KeepOpening(OpeningRecord),
+    /// Write to disk what is here of a model, so that it does not come again after a restart (`ROUND-42`). It
+    /// need not be there before anything else happens.
+    Arriving(ArrivingChange),
     /// Send a frame to the coordinator.
     Send(Frame),
     /// Train on the current model as the plan says, then call [`Member::contribute`] with the plan's digest.
@@ -114,6 +118,8 @@ pub struct Member {
     openings: OpeningHistory,
     bars: Bars,
     catching_up: Option<CatchingUp>,
+    /// What was on disk of any model, until this member knows which one it needs.
+    arrived: Vec<ArrivingModel>,
     outputs: VecDeque<MemberOutput>,
 }
 
@@ -145,12 +151,14 @@ pub struct MemberConfig {
     pub last_announced: Option<Round>,
     /// What it uploaded and helped to open in this and earlier epochs, from its journal.
     pub openings: OpeningHistory,
+    /// Models of which some or all parts are on its disk. It asks for the rest of the one that it needs.
+    pub arrived: Vec<ArrivingModel>,
 }
 
 impl Member {
     /// A member before its first frame, restored from its journal if it has one.
     pub fn new(config: MemberConfig) -> Self {
-        let MemberConfig { id, key, epoch, policy, task, model, last_announced, openings } = config;
+        let MemberConfig { id, key, epoch, policy, task, model, last_announced, openings, arrived } = config;
         Self {
             id,
             key,
@@ -165,6 +173,7 @@ impl Member {
             openings,
             bars: Bars::default(),
             catching_up: None,
+            arrived,
             outputs: VecDeque::new(),
         }
     }
@@ -215,6 +224,9 @@ impl Member {
             Message::LateSketches(signed) => self.handle_late_sketches(&signed),
             Message::BlameRequest { round, block } => self.handle_blame_request(round, block),
             Message::BlameAnswer(signed) => self.handle_blame_answer(&signed, random),
+            Message::ModelTable(table) => {
+                self.handle_model_table(&table).map_err(Misbehaviour::by_coordinator)
+            }
             Message::ModelPart(part) => self.handle_model_part(&part).map_err(Misbehaviour::by_coordinator),
             Message::Ended(ending) => self.handle_ended(&ending).map_err(Misbehaviour::by_coordinator),
             _ => Err(Fault::unexpected("a message that is not for members")),

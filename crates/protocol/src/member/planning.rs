@@ -64,6 +64,8 @@ impl Member {
             self.catch_up();
             return;
         }
+        // The model is here, and takes enough memory.
+        self.arrived.clear();
         let Some(planned) = self.phase.planned() else { return };
         let digest = planned.context.plan_digest();
         let plan = Box::new(RoundPlan::clone(planned.context.plan()));

@@ -11,6 +11,7 @@ use cloister_protocol::coordinator::ModelParts;
 use cloister_protocol::model::Model;
 use cloister_transport::{FrameReceiver, FrameSender, Link, LinkHandle};
 use cloister_wire::frame::Frame;
+use cloister_wire::message::MissingParts;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -146,10 +147,10 @@ impl Links {
         }
     }
 
-    /// Queues a model for a party, unless one is being sent.
-    pub(crate) fn send_model(&self, to: PartyId, model: &Model) {
+    /// Queues parts of a model for a party, unless some are being sent.
+    pub(crate) fn send_model(&self, to: PartyId, model: &Model, missing: Vec<MissingParts>) {
         if let Some(link) = self.open.get(&to) {
-            link.outbox.send_model(model);
+            link.outbox.send_model(model, missing);
         }
     }
 
@@ -231,10 +232,8 @@ async fn write_frames(
                 while_moving(writing, &ending, stalled).await
             }
             Some(ToWrite::Model(parts)) => {
-                let writing = write_model(&mut sender, parts, &ending);
-                let is_written = while_moving(writing, &ending, stalled).await;
-                waiting.model_is_sent();
-                is_written
+                let writing = write_model(&mut sender, parts, &waiting, &ending);
+                while_moving(writing, &ending, stalled).await
             }
             Some(ToWrite::Close(reason)) => break reason,
             None => false,
@@ -266,11 +265,20 @@ async fn while_moving(writing: impl Future<Output = bool>, ending: &Ending, stal
     }
 }
 
-/// Writes a model. The result is whether all of it was written. The link is ended if a round closes in
-/// between: the party then asks for the newer model.
-async fn write_model(sender: &mut FrameSender, mut parts: ModelParts, ending: &Ending) -> bool {
+/// Writes what was asked for of a model. The result is whether all of it was written. The link is ended if a
+/// round closes in between: the party then asks for the newer model.
+async fn write_model(
+    sender: &mut FrameSender,
+    mut parts: ModelParts,
+    waiting: &Waiting,
+    ending: &Ending,
+) -> bool {
     loop {
-        match parts.next_frame() {
+        let next = parts.next_frame();
+        if parts.is_over() {
+            waiting.model_is_sent();
+        }
+        match next {
             Ok(Some(frame)) if sender.send(&frame.encode()).await.is_ok() => {}
             Ok(Some(_)) => return false,
             Ok(None) => return true,

@@ -110,7 +110,7 @@ async fn a_party_that_floods_waits_until_its_frames_are_taken() {
     }
     // Another party's frame is taken in its turn.
     let (mut other, _other_receiver) = site.connect(OTHER, &mut links).await;
-    let request = Frame::Message(Message::ModelRequest { model: Digest([3; 32]) });
+    let request = Frame::Message(Message::ModelRequest { model: Digest([3; 32]), missing: vec![] });
     other.send(&request.encode()).await.expect("open");
     for taken in 0..4 * MOST_REPORTS {
         match timeout(LONG, reports.recv()).await.expect("frames wait") {
@@ -143,7 +143,7 @@ async fn a_party_that_neither_reads_nor_sends_is_lost_and_one_that_uploads_is_no
         links.send(PARTY, &chunk(index));
         links.send(OTHER, &chunk(index));
     }
-    let request = Frame::Message(Message::ModelRequest { model: Digest([3; 32]) }).encode();
+    let request = Frame::Message(Message::ModelRequest { model: Digest([3; 32]), missing: vec![] }).encode();
     let upload = tokio::spawn(async move {
         while uploader.send(&request).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -325,7 +325,9 @@ impl Server<'_> {
             self.journal.sync()?;
             match output {
                 CoordinatorOutput::Send { to, frame } => self.links.send(to, &frame),
-                CoordinatorOutput::SendModel { to, model } => self.links.send_model(to, &model),
+                CoordinatorOutput::SendModel { to, model, missing } => {
+                    self.links.send_model(to, &model, missing);
+                }
                 CoordinatorOutput::Event(Event::QuorumLost(why)) => self.handle_lost_quorum(why)?,
                 CoordinatorOutput::Event(Event::Outdated { custodians, round }) => {
                     let folder = self.config.folder.clone();

@@ -82,7 +82,7 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 fn request() -> Vec<u8> {
-    Frame::Message(Message::ModelRequest { model: Digest([3; 32]) }).encode()
+    Frame::Message(Message::ModelRequest { model: Digest([3; 32]), missing: vec![] }).encode()
 }
 
 /// Why the coordinator ended a party's link.

@@ -5,7 +5,7 @@ use cloister_protocol::coordinator::{Coordinator, CoordinatorCheckpoint, Erasure
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Ending, Message};
+use cloister_wire::message::{Ending, Message, MissingParts};
 
 use super::{Observation, StateMachine, World};
 
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// Puts a model on a party's link, unless one is on its way already.
-    pub(super) fn send_model(&mut self, to: PartyId, model: &Model) {
+    pub(super) fn send_model(&mut self, to: PartyId, model: &Model, missing: Vec<MissingParts>) {
         let link = self.links.get(&(PartyId::COORDINATOR, to));
         let is_part =
             |bytes: &Vec<u8>| matches!(Frame::decode(bytes), Ok(Frame::Message(Message::ModelPart(_))));
@@ -69,7 +69,7 @@ impl World {
             under_way.end();
         }
         if under_way.begin() {
-            for part in ModelParts::new(model) {
+            for part in ModelParts::new(model, missing) {
                 self.observations.push(Observation::FromCoordinator(to, part.clone()));
                 self.send(PartyId::COORDINATOR, to, &part);
             }

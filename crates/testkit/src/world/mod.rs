@@ -150,6 +150,7 @@ impl World {
             model: self.genesis.clone(),
             last_announced: journal.announced,
             openings: OpeningHistory::new(journal.openings.iter().cloned()),
+            arrived: journal.arrived.iter().cloned().collect(),
         })
     }
 
@@ -225,9 +226,7 @@ impl World {
 
     /// Delivers the next frame of a link and leaves a copy of it on the link.
     pub fn duplicate(&mut self, from: PartyId, to: PartyId) {
-        if let Some(frame) = self.next_frame(from, to) {
-            self.hand(from, to, frame);
-        }
+        self.next_frame(from, to).into_iter().for_each(|frame| self.hand(from, to, frame));
     }
 
     /// Takes the first possible step until none is left, or until `stop` holds before a delivery. Returns the
@@ -311,7 +310,7 @@ impl World {
                     self.observations.push(Observation::FromCoordinator(to, frame.clone()));
                     self.send(PartyId::COORDINATOR, to, &frame);
                 }
-                CoordinatorOutput::SendModel { to, model } => self.send_model(to, &model),
+                CoordinatorOutput::SendModel { to, model, missing } => self.send_model(to, &model, missing),
                 CoordinatorOutput::Event(event) => self.events.push(event),
                 CoordinatorOutput::Erase(erasure) => self.disk.erase(&erasure),
                 CoordinatorOutput::Ended(report) => {
@@ -342,6 +341,7 @@ impl World {
                     node.journal.openings.push(record.clone());
                     self.observations.push(Observation::Opening(id, record));
                 }
+                MemberOutput::Arriving(change) => node.journal.arrive(change),
                 MemberOutput::Train { digest, plan } => node.training = Some((digest, plan)),
                 MemberOutput::SendAgain { digest, .. } => {
                     let member = node.member.as_mut();
