@@ -11,6 +11,7 @@ use cloister_crypto::group::{AgreedSecret, ScalarSecret};
 use cloister_crypto::keystream::StreamSecret;
 use cloister_crypto::mask::MaskKey;
 use cloister_identity::online::InvitationToken;
+use cloister_identity::operator::OperatorToken;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::dealing::{HeldShares, RoundSecrets};
 use rand_chacha::ChaCha20Rng;
@@ -22,12 +23,13 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 const ENDINGS: [&str; 8] = ["Secret", "Secrets", "Seed", "Seeds", "Key", "Keys", "Shares", "Password"];
 
 /// Types that hold secrets.
-const SECRET: [&str; 12] = [
+const SECRET: [&str; 13] = [
     "AgreedSecret",
     "HeldShares",
     "InvitationToken",
     "LocalSeed",
     "MaskKey",
+    "OperatorToken",
     "ProxyPassword",
     "RoundSecrets",
     "ScalarSecret",
@@ -129,6 +131,7 @@ fn secrets_erase_themselves() {
     erases_itself::<HeldShares>();
     erases_itself::<InvitationToken>();
     erases_itself::<MaskKey>();
+    erases_itself::<OperatorToken>();
     erases_itself::<RoundSecrets>();
     erases_itself::<ScalarSecret>();
     erases_itself::<StreamSecret>();

@@ -32,12 +32,12 @@ mod data;
 mod demo;
 mod doctor;
 mod enroll;
-mod events;
 #[cfg(feature = "training")]
 mod experts;
 mod failure;
 mod folder;
 mod generate;
+mod http;
 mod identity;
 #[cfg(feature = "training")]
 mod lab;

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 
 /// The last rounds of a coordinator's data folder, or all of them, in JSON.
-pub(crate) fn read(data: &Path, last: Option<usize>) -> Result<Value, Failure> {
+pub(crate) fn read(data: &Path, last: Option<u32>) -> Result<Value, Failure> {
     if !data.is_dir() {
         return Err(Failure::config(format!(
             "{} is no folder; give --data with the data folder of a coordinator",
             data.display()
         )));
     }
-    let rounds = read_history(data, last.unwrap_or(usize::MAX)).map_err(|error| {
+    let rounds = read_history(data, last.map_or(usize::MAX, |last| last as usize)).map_err(|error| {
         Failure::error(format!(
             "the rounds in {} cannot be read: {error}; run this command as the coordinator's user",
             data.display()

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use examination::{Examined, cloister, contents, doctor};
 use site::Site;
 
-const CHECKS: [&str; 13] = [
+const CHECKS: [&str; 14] = [
     "configuration",
     "keys",
     "certificate",
@@ -29,6 +29,7 @@ const CHECKS: [&str; 13] = [
     "coordinator",
     "udp_port",
     "tcp_port",
+    "control_https",
 ];
 
 /// A coordinator that listens at a port that is free.
@@ -134,6 +135,41 @@ fn each_fault_of_a_coordinator_is_found_by_its_check_alone() {
 }
 
 #[test]
+fn an_endpoint_for_operators_is_examined_with_its_port_and_tokens() {
+    let site = site("server-https");
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    assert!(examine(&site).checks["control_https"]["found"].to_string().contains("answers no operators"));
+    let (listen, https) = (free(), free());
+    configure(&site, &listen);
+    let config = std::fs::read_to_string(site.path("server.toml")).unwrap();
+    std::fs::write(site.path("server.toml"), format!("{config}control_https = '{https}'\n")).unwrap();
+    let examined = examine(&site);
+    examined.expect_sound();
+    assert_eq!(examined.in_state("warning"), ["control_https"]);
+    assert!(examined.checks["control_https"]["advice"].to_string().contains("run token add"));
+
+    let mut command = cloister(&["server", "--config", &site.path("server.toml")]);
+    let running = Running(command.stderr(Stdio::null()).spawn().unwrap());
+    let started = Instant::now();
+    let add = ["run", "token", "add", "--role", "viewer", "--name", "wall", "--data", &site.path("data")];
+    while !cloister(&add).output().unwrap().status.success() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not answer");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let examined = examine(&site);
+    examined.expect_sound();
+    let found = examined.checks["control_https"]["found"].to_string();
+    assert!(found.contains("the coordinator runs; tokens: 1 valid, 0 expired"), "{found}");
+    assert_eq!(examined.in_state("warning").len(), 0);
+    drop(running);
+    let taken = TcpListener::bind(https).unwrap();
+    examine(&site).expect_faults(&["control_https"], 69, &["TCP port", "already in use"]);
+    drop(taken);
+    std::fs::write(site.path("data/operator-tokens.toml"), "version = 2").unwrap();
+    examine(&site).expect_faults(&["control_https"], 78, &["operator-tokens.toml", "install that version"]);
+}
+
+#[test]
 fn the_text_has_a_line_for_each_check() {
     let site = site("server-text");
     std::fs::set_permissions(site.path("key.pem"), Permissions::from_mode(0o644)).unwrap();
@@ -145,5 +181,5 @@ fn the_text_has_a_line_for_each_check() {
     assert!(lines[2].trim_start().starts_with("→ run `chmod 600"), "{text}");
     assert!(lines[3].starts_with("not checked  certificate"), "{text}");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "cloister: 1 of 13 checks found a fault: keys\n");
+    assert_eq!(said, "cloister: 1 of 14 checks found a fault: keys\n");
 }

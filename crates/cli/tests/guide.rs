@@ -24,6 +24,8 @@ const HOSTS: [&str; 5] = ["centre", "north", "south", "west", "east"];
 const ABSOLUTE: [&str; 4] = ["/etc/cloister", "/var/lib", "/srv/cloister", "/usr/share/cloister"];
 /// The coordinator's address in the guide.
 const ADDRESS: &str = "cloister.example.org:443";
+/// Where operators ask it.
+const CONTROL_ADDRESS: &str = "cloister.example.org:8443";
 
 /// Commands of the guide, and where they run.
 struct Block {
@@ -66,6 +68,8 @@ struct World {
     network: Network,
     /// The coordinator's address here.
     address: String,
+    /// Where operators ask it here.
+    control_address: String,
     /// What people read to one another, by the names that the guide gives it.
     spoken: BTreeMap<String, String>,
 }
@@ -117,12 +121,13 @@ impl World {
             }
         }
         let network = Network::new(&HOSTS);
-        let address = match network.has_names() {
-            true => ADDRESS.to_owned(),
-            // A port that was free a moment ago.
-            false => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string(),
-        };
-        Self { folder, network, address, spoken: BTreeMap::new() }
+        let [address, control_address] =
+            [ADDRESS, CONTROL_ADDRESS].map(|address| match network.has_names() {
+                true => address.to_owned(),
+                // A port that was free a moment ago.
+                false => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string(),
+            });
+        Self { folder, network, address, control_address, spoken: BTreeMap::new() }
     }
 
     /// The commands with the folders and the address of this test.
@@ -135,6 +140,8 @@ impl World {
         if self.address != ADDRESS {
             placed = placed.replace(ADDRESS, &self.address);
             placed = placed.replace("listen = \"443\"", &format!("listen = \"{}\"", self.address));
+            placed = placed.replace(CONTROL_ADDRESS, &self.control_address);
+            placed = placed.replace("\"8443\"", &format!("\"{}\"", self.control_address));
         }
         placed
     }
@@ -184,6 +191,9 @@ impl World {
             let is_founding = printed.starts_with("governance key");
             if let Some(digits) = line.strip_prefix("fingerprint").filter(|_| is_founding) {
                 self.spoken.insert("GOVERNANCE".into(), digits.trim().to_owned());
+            }
+            if line.starts_with("cloister_operator_") {
+                self.spoken.insert("TOKEN".into(), line.to_owned());
             }
             if line.starts_with("cloister-invitation-") {
                 self.spoken.insert("INVITE".into(), line.to_owned());

@@ -9,6 +9,7 @@
 //!   private keys, and the short fingerprint that people compare.
 //! - [`online`]: how a party that was invited hands this file over the network to the coordinator, and what the
 //!   coordinator keeps.
+//! - [`operator`]: tokens with which operators ask a coordinator over HTTPS, and what the coordinator keeps of them.
 //!
 //! # What it is not
 //! It opens no connection, and does not decide who belongs to a consortium: the governance key does, by
@@ -58,6 +59,7 @@ mod format_version;
 mod key_file;
 mod names;
 pub mod online;
+pub mod operator;
 mod proof;
 mod short_fingerprint;
 mod signing_file;

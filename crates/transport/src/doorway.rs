@@ -7,10 +7,11 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Where a peer comes from: an IPv4 address, or an IPv6 network of 64 bits, which usually has one owner. An
 /// owner with all addresses of its network counts once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct PeerSource(IpAddr);
+pub struct PeerSource(IpAddr);
 
 impl PeerSource {
-    pub(crate) fn new(address: IpAddr) -> Self {
+    /// The source of a peer with this address.
+    pub fn new(address: IpAddr) -> Self {
         match address.to_canonical() {
             // An IPv4 address mapped into IPv6 is an IPv4 address here: all of them lie in one such network.
             IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()),

@@ -31,6 +31,10 @@
 //! [`Listener::serve_enrolments`] is where such requests come. They have the protocol name `cloister-enrolment/1`: any
 //! certificate is admitted whose key the peer holds, for one request and one answer, and never for a link (`WIRE-10`).
 //!
+//! # Operators
+//! An [`OperatorListener`] accepts programs of operators over TLS 1.3 at a port of its own. They have no certificate; what
+//! they may do is decided by others. [`dial_coordinator`] is their end, which pins the coordinator's certificate (`CTRL-01`).
+//!
 //! # Limits
 //! A frame has at most [`MAX_FRAME`] bytes, and memory for it grows only with the bytes that have arrived. A
 //! link buffers at most 8 MiB in each direction. Only a limited number of peers from one source may shake
@@ -96,6 +100,7 @@ mod link_error;
 mod listener;
 mod listener_error;
 mod loss;
+mod operator;
 mod pinning;
 mod probe_answer;
 mod proxy;
@@ -116,12 +121,14 @@ pub use carrier::Carrier;
 pub use connect::{ProbeAttempt, ProbeReport, connect, hand_in, probe};
 pub use connect_error::ConnectError;
 pub use counters::LinkCounters;
+pub use doorway::PeerSource;
 pub use enrolling::EnrolmentVisit;
 pub use frame::MAX_FRAME;
 pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
 pub use link_error::{LinkError, commands_terminals, printable};
 pub use listener::{Listener, check_port};
 pub use listener_error::{AcceptError, BindError};
+pub use operator::{OperatorListener, OperatorStream, dial_coordinator};
 pub use probe_answer::{ProbeAnswer, ProgramVersion};
 pub use proxy::{Proxy, ProxyPassword, ProxyPasswordError};
 pub use roster::{Roster, RosterError};

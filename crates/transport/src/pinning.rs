@@ -12,20 +12,23 @@ use cloister_identity::{Fingerprint, Identity, Validity, ValidityError};
 use cloister_params::rule;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, Resumption, WantsClientCert};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, CommonState, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
-    SignatureScheme,
+    CertificateError, CommonState, ConfigBuilder, DigitallySignedStruct, DistinguishedName, Error,
+    PeerIncompatible, SignatureScheme,
 };
 
 use crate::loss::Loss;
 use crate::purpose::ConnectionPurpose;
 use crate::roster::Roster;
+
+/// The protocol name (ALPN) of operators' connections.
+const OPERATOR_PROTOCOL: &[u8] = b"http/1.1";
 
 /// The certificate that the peer presented in one handshake.
 #[derive(Clone, Copy, Debug)]
@@ -221,17 +224,45 @@ pub(crate) fn client_side(
 ) -> Pinning<ClientConfig> {
     let verifier = PinnedVerifier::new(roster);
     let (presented, asked_for) = (verifier.presented.clone(), verifier.asked_for.clone());
-    let mut config = ClientConfig::builder_with_provider(verifier.provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has TLS 1.3")
-        // What is dangerous is a verifier that accepts too much. This one accepts one certificate.
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+    let mut config = verified_client(verifier)
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
     config.alpn_protocols = vec![purpose.name().into()];
     // As at the server: each link checks the certificate.
     config.resumption = Resumption::disabled();
     Pinning { config, presented, asked_for }
+}
+
+/// For connections of operators at the coordinator: its certificate, and none of theirs (`CTRL-01`).
+pub(crate) fn operator_server(identity: &Identity) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has TLS 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
+    config.alpn_protocols = vec![OPERATOR_PROTOCOL.into()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config
+}
+
+/// For a connection of an operator to the coordinator of a roster (`CTRL-01`).
+pub(crate) fn operator_client(roster: Arc<Roster>) -> Pinning<ClientConfig> {
+    let verifier = PinnedVerifier::new(roster);
+    let (presented, asked_for) = (verifier.presented.clone(), verifier.asked_for.clone());
+    let mut config = verified_client(verifier).with_no_client_auth();
+    config.alpn_protocols = vec![OPERATOR_PROTOCOL.into()];
+    config.resumption = Resumption::disabled();
+    Pinning { config, presented, asked_for }
+}
+
+/// A client that accepts what this verifier does.
+fn verified_client(verifier: PinnedVerifier) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    ClientConfig::builder_with_provider(verifier.provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has TLS 1.3")
+        // What is dangerous is a verifier that accepts too much. This one accepts one certificate.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
 }
 
 /// A server's configuration in QUIC.

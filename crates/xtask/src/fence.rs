@@ -115,6 +115,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("pkcs8", &["identity"]),
     ("x509-cert", &["identity"]),
     ("tokio", &["server", "client", "transport", "cli", "tests"]),
+    ("hyper", &["cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

@@ -1,8 +1,10 @@
 //! `cloister doctor server`.
 
 use std::fs;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 
+use cloister_identity::operator::TokenDesk;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::model::Model;
 use cloister_server::{lock_path, verify_journal};
@@ -41,6 +43,7 @@ pub(super) const CHECKS: &[Check<ExaminedCoordinator>] = &[
     ("coordinator", ExaminedCoordinator::check_status),
     ("udp_port", |coordinator| coordinator.check_port(Carrier::Quic)),
     ("tcp_port", |coordinator| coordinator.check_port(Carrier::Tcp)),
+    ("control_https", ExaminedCoordinator::check_control_https),
 ];
 
 impl ExaminedCoordinator {
@@ -144,12 +147,37 @@ impl ExaminedCoordinator {
         }
     }
 
-    /// The port is free, or the running coordinator has it.
     fn check_port(&mut self, carrier: Carrier) -> CheckOutcome {
-        let address = self.arguments.listen;
         if !self.arguments.link.settings().carriers.include(carrier) {
             return CheckOutcome::not_checked("the configuration does not use it (carrier)");
         }
+        self.examine_port(carrier, self.arguments.listen)
+    }
+
+    /// Operators' programs can be answered over HTTPS, and some have a token.
+    fn check_control_https(&mut self) -> CheckOutcome {
+        let Some(address) = self.arguments.control_https else {
+            return CheckOutcome::ok("the configuration answers no operators over HTTPS");
+        };
+        let now = SystemTime::now();
+        let tokens = match TokenDesk::open(&self.party.data) {
+            Ok(desk) => desk.tokens(),
+            Err(error) => return CheckOutcome::failure(&Failure::config(error)),
+        };
+        let expired = tokens.iter().filter(|token| token.has_expired(now)).count();
+        let valid = tokens.len() - expired;
+        let found = format!("tokens: {valid} valid, {expired} expired");
+        let outcome = self.examine_port(Carrier::Tcp, address).with_found(&found);
+        match valid {
+            0 => outcome.at_least_warning(
+                "nobody can ask: run `cloister run token add`, or take control_https out of the configuration",
+            ),
+            _ => outcome,
+        }
+    }
+
+    /// The port is free, or the running coordinator has it.
+    fn examine_port(&self, carrier: Carrier, address: SocketAddr) -> CheckOutcome {
         if address.port() == 0 {
             return CheckOutcome::ok("any free port, which the system chooses at each start");
         }

@@ -79,6 +79,20 @@ impl CheckOutcome {
         Self::fault(worst.unwrap_or(FailureKind::Error), found.join("; "), advice.join("; "))
     }
 
+    /// The same, with something else that was found.
+    pub(super) fn with_found(mut self, more: &str) -> Self {
+        self.found = format!("{}; {more}", self.found);
+        self
+    }
+
+    /// A warning if it is as it should be; what is worse stays.
+    pub(super) fn at_least_warning(self, advice: &str) -> Self {
+        match self.state {
+            CheckState::Ok => Self::warning(self.found, advice),
+            _ => self,
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn state(&self) -> CheckState {
         self.state

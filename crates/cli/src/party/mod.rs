@@ -19,12 +19,12 @@ use cloister_transport::{HostPort, Identity, StopSignal, TransportSettings};
 use tracing::Level;
 
 use crate::create::create_folder;
-use crate::events;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, newest_edition};
 use crate::link_flags::LinkFlags;
 use crate::output;
 use crate::progress::ProgressDisplay;
+use crate::service::events;
 use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
 use event_text::{steps_of, to_json, to_text};
 pub(crate) use proxy_flags::ProxyFlags;

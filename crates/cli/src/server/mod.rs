@@ -13,21 +13,25 @@ use std::time::Duration;
 use clap::Args;
 use cloister_crypto::consortium::Epoch;
 use cloister_identity::online::EnrolmentDesk;
+use cloister_identity::operator::TokenDesk;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
 use cloister_server::{
     DailyWindow, QueueError, RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime,
 };
-use cloister_transport::StopSignal;
+use cloister_transport::{OperatorListener, StopSignal};
+use serde_json::json;
 use tokio::sync::mpsc;
+use tracing::Level;
 
-use crate::events;
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, check_coordinator, load_consortium, load_model, newest_edition, read_text};
 use crate::link_flags::LinkFlags;
 use crate::output;
-use crate::service::control::{Answering, ControlDesk, Invitations, Watchers, serve_socket, socket_path};
-use crate::service::{SOUND, ServiceArguments, log, notify_ready, run_until_stopped, stop_signal};
+use crate::service::control::{
+    Answering, ControlDesk, EventReporter, Invitations, Watchers, serve_https, serve_socket, socket_path,
+};
+use crate::service::{SOUND, ServiceArguments, notify_ready, run_until_stopped, stop_signal};
 use event_text::{level, to_json, to_text};
 
 /// Flags of `cloister server`.
@@ -66,6 +70,10 @@ pub(crate) struct ServerArguments {
     /// With --until-finished, wait this many seconds for these members. Otherwise the coordinator waits as long as it takes.
     #[arg(long, default_value_t = 600, requires = "until_finished")]
     start_within_s: u64,
+    /// Also answer operators' programs over HTTPS at this address and port of this machine. Each needs a token: see `cloister
+    /// run token`. A port alone means all IPv4 addresses. Off by default.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    pub(crate) control_https: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) link: LinkFlags,
     /// Wait this many seconds for a party that lost its link.
@@ -82,7 +90,7 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let reloading = arguments.service.start_log();
     let (switch, stop) = stop_signal();
     let switch = Arc::new(switch);
-    let only_checks = arguments.service.check;
+    let (only_checks, control_https) = (arguments.service.check, arguments.control_https);
     let (config, governance_key) = configure(arguments, stop)?;
     let invitations = Invitations::new(config.desk.clone(), config.identity.fingerprint());
     if only_checks {
@@ -90,31 +98,29 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     }
     let (coordinator, control) = mpsc::channel(1);
     let watchers = Watchers::new();
-    let (published, ending) = (watchers.clone(), watchers.clone());
-    let desk = ControlDesk {
+    let (reporter, ending) = (EventReporter::new(watchers.clone(), print_events), watchers.clone());
+    let mut show = shown_by(reporter.clone());
+    let tokens = TokenDesk::open(&config.folder).map_err(Failure::config)?;
+    let identity = config.identity.clone();
+    let mut desk = ControlDesk {
         coordinator,
         stop: switch.clone(),
         data: config.folder.clone(),
         governance_key,
         invitations,
+        tokens,
+        https: None,
         watchers,
+        reporter,
         settings: tokio::sync::Mutex::new(config.settings.clone()),
         answering: Answering::default(),
     };
-    let mut show = move |event: ServerEvent| {
-        if let ServerEvent::Listening(address) = &event {
-            notify_ready(&format!("listening at {address}"));
-        }
-        let (level, text, fields) = (level(&event), to_text(&event), to_json(&event));
-        published.publish(level, &text, &fields);
-        match print_events {
-            true => events::print(fields),
-            false => log::event(level, &text, &fields),
-        }
-    };
     let served = run_until_stopped(&switch, &reloading, async {
+        let https = control_https.map(|address| OperatorListener::bind(address, &identity)).transpose();
+        let https = https.map_err(ServerError::from)?;
+        desk.https = https.as_ref().and_then(|listener| listener.local_address().ok());
         let answering = desk.answering.clone();
-        let mut operator = Box::pin(serve_operator(desk));
+        let mut operator = Box::pin(serve_operator(Arc::new(desk), https));
         let served = tokio::select! {
             served = cloister_server::run(config, control, &mut show) => served,
             never = &mut operator => match never {},
@@ -123,20 +129,45 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
             () = answering.finish() => {}
             never = &mut operator => match never {},
         }
-        // Its watchers would keep the events open.
         drop(operator);
-        // With it, the last publisher ends.
-        drop(show);
         ending.finish().await;
         served
     })?;
     served.map_err(|error| Failure::new(kind(&error), error))
 }
 
-/// Answers the operator's requests. Without a socket the rounds go on, and nobody can ask.
-async fn serve_operator(desk: ControlDesk) -> Infallible {
+/// Reports each event of the coordinator. systemd hears when it listens.
+fn shown_by(reporter: EventReporter) -> impl FnMut(ServerEvent) + Send {
+    move |event: ServerEvent| {
+        if let ServerEvent::Listening(address) = &event {
+            notify_ready(&format!("listening at {address}"));
+        }
+        reporter.report(level(&event), &to_text(&event), to_json(&event));
+    }
+}
+
+/// Answers operators' requests, at the socket and over HTTPS.
+async fn serve_operator(desk: Arc<ControlDesk>, https: Option<OperatorListener>) -> Infallible {
+    match https {
+        None => serve_local_operator(&desk).await,
+        Some(listener) => {
+            if let Some(address) = desk.https {
+                let sentence = format!("operators with a token are answered at https://{address}");
+                let fields = json!({"event": "control_https", "address": address.to_string()});
+                desk.reporter.report(Level::INFO, &sentence, fields);
+            }
+            tokio::select! {
+                never = serve_local_operator(&desk) => never,
+                never = serve_https(desk.clone(), listener) => never,
+            }
+        }
+    }
+}
+
+/// Answers requests at the socket. Without a socket the rounds go on, and nobody can ask there.
+async fn serve_local_operator(desk: &ControlDesk) -> Infallible {
     let path = socket_path(&desk.data);
-    if let Err(error) = serve_socket(&desk, &path).await {
+    if let Err(error) = serve_socket(desk, &path).await {
         tracing::warn!(
             "`cloister run` does not work, because {} cannot be listened at: {error}",
             path.display()

@@ -3,6 +3,7 @@
 pub(crate) mod config_command;
 pub(crate) mod config_file;
 pub(crate) mod control;
+pub(crate) mod events;
 pub(crate) mod log;
 mod reload;
 mod systemd;

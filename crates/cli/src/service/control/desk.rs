@@ -1,10 +1,12 @@
 //! Where requests of operators are answered, whichever way they come.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_crypto::consortium::Epoch;
+use cloister_identity::operator::TokenDesk;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
 use cloister_server::{ControlCommand, ControlRequest, ControlSender, NewRun, RunState, ServerStatus};
@@ -14,9 +16,10 @@ use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, oneshot};
 use tokio::time::timeout;
 
 use super::invitations::Invitations;
+use super::reporter::EventReporter;
 use super::status::{queue_json, run_json, status_json};
 use super::watchers::{WatchedLines, Watchers};
-use super::{OperatorRequest, RunToQueue};
+use super::{OperatorRequest, RunToQueue, tokens};
 use crate::rounds_so_far;
 
 /// How long a coordinator that ends waits until answers are written.
@@ -32,8 +35,14 @@ pub(crate) struct ControlDesk {
     pub(crate) governance_key: PublicBytes,
     /// Invitations and what came of them.
     pub(crate) invitations: Invitations,
+    /// Tokens for requests over HTTPS.
+    pub(crate) tokens: TokenDesk,
+    /// Where requests over HTTPS are taken, if they are.
+    pub(crate) https: Option<SocketAddr>,
     /// Programs that follow the events.
     pub(crate) watchers: Watchers,
+    /// Where the events go.
+    pub(crate) reporter: EventReporter,
     /// The round settings until an edition brings others.
     pub(crate) settings: Mutex<RoundSettings>,
     /// The answers that are being written.
@@ -78,20 +87,31 @@ impl ControlDesk {
             }
             OperatorRequest::Invitations => return Ok(self.invitations.list()),
             OperatorRequest::Uninvite { number } => return self.invitations.cancel(number),
+            OperatorRequest::AddToken { role, name, valid_days } => {
+                return tokens::add(&self.tokens, role, &name, valid_days);
+            }
+            OperatorRequest::Tokens => return Ok(tokens::list(&self.tokens)),
+            OperatorRequest::RevokeToken { number } => return tokens::revoke(&self.tokens, number),
         };
-        Ok(status_json(&status))
+        Ok(self.status_json(&status))
     }
 
     /// The status, and the events from then on.
     pub(super) async fn watch(&self) -> Result<(Value, WatchedLines), String> {
         // Before the status is asked for, so that no event is missed in between.
         let lines = self.watchers.admit()?;
-        Ok((status_json(&self.status().await?), lines))
+        Ok((self.status_json(&self.status().await?), lines))
     }
 
     /// Stops the program. Answer before: it may end before another byte is written.
     pub(super) fn stop(&self) {
         self.stop.request();
+    }
+
+    fn status_json(&self, status: &ServerStatus) -> Value {
+        let mut value = status_json(status);
+        value["control_https"] = self.https.map(|address| address.to_string()).into();
+        value
     }
 
     async fn status(&self) -> Result<ServerStatus, String> {
@@ -114,7 +134,7 @@ impl ControlDesk {
         Ok(json!({"cancelled": number, "in_round": goes_on}))
     }
 
-    async fn history(&self, last: Option<usize>) -> Result<Value, String> {
+    async fn history(&self, last: Option<u32>) -> Result<Value, String> {
         let data = self.data.clone();
         // It reads files of every round, and the coordinator's own task must not wait for them.
         let read = tokio::task::spawn_blocking(move || rounds_so_far::read(&data, last)).await;

@@ -1,23 +1,29 @@
 //! What an operator asks of a running coordinator, and its answers in JSON.
 
 mod desk;
+mod https;
 mod invitations;
+mod reporter;
 mod socket;
 mod status;
+mod tokens;
 mod watchers;
 
 use cloister_identity::enrolment::EnrolmentRole;
+use cloister_identity::operator::OperatorRole;
 use cloister_params::time::UtcTime;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use desk::{Answering, ControlDesk};
+pub(crate) use https::{path_of, serve_https};
 pub(crate) use invitations::Invitations;
+pub(crate) use reporter::EventReporter;
 pub(crate) use socket::{serve_socket, socket_path};
 pub(crate) use watchers::Watchers;
 
 /// What an operator asks of a running coordinator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum OperatorRequest {
     /// How the rounds stand.
     Status,
@@ -27,7 +33,7 @@ pub(crate) enum OperatorRequest {
     History {
         /// The last rounds alone, so many.
         #[serde(default)]
-        last: Option<usize>,
+        last: Option<u32>,
     },
     /// Send the events from now on.
     Watch,
@@ -70,10 +76,27 @@ pub(crate) enum OperatorRequest {
         /// The invitation's number.
         number: u32,
     },
+    /// Make a token for requests over HTTPS.
+    AddToken {
+        /// What it allows.
+        role: OperatorRole,
+        /// Whose it is, or what for.
+        name: String,
+        /// For how many days.
+        valid_days: u32,
+    },
+    /// List all tokens.
+    Tokens,
+    /// Revoke a token.
+    RevokeToken {
+        /// The token's number.
+        number: u32,
+    },
 }
 
 /// A run that an operator wants.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RunToQueue {
     /// How many rounds with sums.
     pub(crate) rounds: u64,

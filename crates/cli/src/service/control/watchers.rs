@@ -1,4 +1,4 @@
-//! Programs that follow a coordinator's events by its control socket.
+//! Programs that follow a coordinator's events.
 
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ const FINISH_WITHIN: Duration = Duration::from_secs(1);
 /// All watchers of a coordinator. A slow one is dropped, and nothing waits for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Watchers {
-    lines: broadcast::Sender<Arc<str>>,
+    /// Events as lines. `None` says that no more come: a sender may live on in a request that is being answered.
+    lines: broadcast::Sender<Option<Arc<str>>>,
     /// How long a watcher may take to read what fills its socket.
     read_within: Duration,
     /// Read-locked by each watcher for as long as it is written to.
@@ -35,9 +36,17 @@ pub(crate) struct Watchers {
 /// One watcher's end of the events.
 #[derive(Debug)]
 pub(super) struct WatchedLines {
-    lines: broadcast::Receiver<Arc<str>>,
+    lines: broadcast::Receiver<Option<Arc<str>>>,
     read_within: Duration,
+    following: Arc<RwLock<()>>,
     _following: OwnedRwLockReadGuard<()>,
+}
+
+impl WatchedLines {
+    /// Makes a coordinator that ends wait for a moment, until what this returns is dropped; `None` if it is ending already.
+    pub(super) fn hold(&self) -> Option<OwnedRwLockReadGuard<()>> {
+        self.following.clone().try_read_owned().ok()
+    }
 }
 
 impl Watchers {
@@ -54,7 +63,7 @@ impl Watchers {
     pub(crate) fn publish(&self, level: Level, sentence: &str, fields: &Value) {
         if level <= Level::INFO && self.lines.receiver_count() > 0 {
             // An error says that the last watcher has left.
-            let _ = self.lines.send(log::json_line(level, sentence, fields).into());
+            let _ = self.lines.send(Some(log::json_line(level, sentence, fields).into()));
         }
     }
 
@@ -67,6 +76,7 @@ impl Watchers {
             _ => Ok(WatchedLines {
                 lines: self.lines.subscribe(),
                 read_within: self.read_within,
+                following: self.following.clone(),
                 _following: self
                     .following
                     .clone()
@@ -76,11 +86,10 @@ impl Watchers {
         }
     }
 
-    /// Waits for a moment until all watchers have the last events. All other clones must be gone: then nothing can be
-    /// published any more.
+    /// Waits for a moment until all watchers have the last events. What is published from now on reaches none of them.
     pub(crate) async fn finish(self) {
         let Self { lines, following, .. } = self;
-        drop(lines);
+        let _ = lines.send(None);
         let _ = timeout(FINISH_WITHIN, following.write()).await;
     }
 }
@@ -91,7 +100,7 @@ pub(super) async fn follow(
     mut writer: impl AsyncWrite + Unpin,
     watched: WatchedLines,
 ) -> io::Result<()> {
-    let WatchedLines { mut lines, read_within, _following } = watched;
+    let WatchedLines { mut lines, read_within, _following, .. } = watched;
     let mut nothing = [0];
     loop {
         let line = tokio::select! {
@@ -100,8 +109,8 @@ pub(super) async fn follow(
             _ = reader.read(&mut nothing) => return Ok(()),
         };
         let line = match line {
-            Ok(line) => line,
-            Err(RecvError::Closed) => return Ok(()),
+            Ok(Some(line)) => line,
+            Ok(None) | Err(RecvError::Closed) => return Ok(()),
             Err(RecvError::Lagged(_)) => {
                 let why =
                     format!("this program was more than {MOST_BEHIND} events behind, and is sent no more");
