@@ -30,11 +30,14 @@ impl PartyFolder {
     pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
         let identity = Identity::load(folder).map_err(Failure::config)?;
         let signing_key = read_signing_key(&folder.join(SIGNING_KEY)).map_err(Failure::config)?;
-        let policy_path = folder.join(POLICY);
-        let policy = Policy::parse(&read_text(&policy_path)?)
-            .map_err(|error| Failure::config(format!("{}: {error}", policy_path.display())))?;
+        let policy = read_policy(&folder.join(POLICY))?;
         Ok(Self { identity, signing_key: Arc::new(signing_key), policy })
     }
+}
+
+/// Reads a policy file.
+pub(crate) fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    Policy::parse(&read_text(path)?).map_err(|error| Failure::config(format!("{}: {error}", path.display())))
 }
 
 /// Accepts the consortium file at `path`, if the governance key of the party's own policy signed it. Its

@@ -6,10 +6,12 @@
 mod hosts;
 mod site;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use cloister_params::consortium::Role;
+use serde_json::Value;
 use site::Site;
 
 /// Starts a custodian of a site whose coordinator nobody reaches.
@@ -75,6 +77,59 @@ fn its_configuration_is_checked_without_starting_anything() {
     let (code, text) = check("notes = 'notes.csv'\n");
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("unknown setting notes; the settings of `cloister custodian` are"), "{text}");
+}
+
+/// PLAN-20
+#[test]
+fn a_hangup_has_its_policy_read_again_and_one_that_cannot_be_taken_over_changes_nothing() {
+    let mut site = Site::new("custodian-hangup");
+    let identity = site.enrol(&[Role::Custodian]);
+    site.write_consortium();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args([
+        "custodian",
+        "--coordinator",
+        "127.0.0.1:1",
+        "--log-format",
+        "json",
+        "--model",
+        &site.path("model"),
+    ]);
+    command.arg("--identity").arg(&identity).args(["--consortium", &site.path("consortium.toml")]);
+    command.args(["--data", &site.path("custodian-data")]).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let mut line_with = |words: &str| -> Value {
+        let mut line = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+        std::iter::repeat_with(&mut line)
+            .find(|line| line["message"].as_str().unwrap().contains(words))
+            .unwrap()
+    };
+    line_with("ready; this party is a custodian alone");
+    let path = identity.join("policy.toml");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let hang_up = |policy: &str| {
+        std::fs::write(&path, policy).unwrap();
+        assert!(Command::new("kill").args(["-HUP", &process.id().to_string()]).status().unwrap().success());
+    };
+    hang_up(&format!("{before}\nminimum_cohort = 5\n"));
+    assert_eq!(line_with("decides about plans from the next one on")["event"], "policy_replaced");
+    hang_up(&format!("{before}\nminimum_cohrt = 5\n"));
+    let refused = line_with("the one that was read before stays in force");
+    assert!(
+        refused["level"] == "error" && refused["message"].as_str().unwrap().contains("minimum_cohrt"),
+        "{refused}"
+    );
+    hang_up(&format!(
+        "{before}\n[privacy]\nunit = \"record\"\nmaximum_epsilon = 4.0\nmaximum_delta = 1e-6\n"
+    ));
+    let refused = line_with("another `privacy`");
+    assert!(
+        refused["level"] == "warn" && refused["message"].as_str().unwrap().contains("restart"),
+        "{refused}"
+    );
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 /// All custodians of this consortium are custodians alone, so that every seal and every opening is theirs.

@@ -70,6 +70,12 @@ impl ReleaseAccount {
         Ok(Self { ledger, policy, budget: limits.map(Budget::from), unit })
     }
 
+    /// Judges by another policy from now on, which has a budget of the same unit if the present one has (`PLAN-20`).
+    pub(crate) fn replace_policy(&mut self, policy: Policy) {
+        self.budget = policy.privacy.map(Budget::from);
+        self.policy = policy;
+    }
+
     /// Why the policy does not allow this round's contribution today. None if it does.
     pub(crate) fn refusal(&mut self, plan: &RoundPlan, today: Date) -> Result<Option<String>, LedgerError> {
         // Before the ledger is read: an ended policy allows nothing, whatever is left of its budget.

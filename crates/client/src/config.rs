@@ -14,6 +14,7 @@ use cloister_transport::{HostPort, Identity, StopSignal, TransportSettings};
 
 use crate::data_folder::{journal_path, ledger_path, openings_path};
 use crate::events::ClientError;
+use crate::policy_updates::PolicyUpdates;
 use crate::training::TrainingConfig;
 
 /// When a hospital's program ends.
@@ -41,6 +42,8 @@ pub struct ClientConfig {
     pub identity: Identity,
     /// What it accepts of a plan, and its privacy budget.
     pub policy: Policy,
+    /// Policies that are read again while the program runs.
+    pub policy_updates: PolicyUpdates,
     /// Where the coordinator listens.
     pub coordinator: HostPort,
     /// Limits of the link.

@@ -38,6 +38,8 @@ pub enum ClientEvent {
     CustodianReady,
     /// Something that the hospital should consider before it goes on.
     Warning(String),
+    /// The policy was read again and has changed: it decides about plans from the next one on.
+    PolicyReplaced,
     /// The link is open over this carrier, and the coordinator has accepted this party.
     Connected(Carrier),
     /// The link was lost for this reason, and the client connects again.

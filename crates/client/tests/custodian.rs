@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use cloister_client::{
-    ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation, openings_path, verify_openings,
+    ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation, PolicyUpdates, openings_path,
+    verify_openings,
 };
 use cloister_cluster::consortium::{TestConsortium, party, with_parties};
 use cloister_cluster::policy;
@@ -35,6 +36,7 @@ async fn run(
         signing_key: consortium.keys[&PartyId(5)].clone(),
         identity: Identity::generate("custodian", Validity::unlimited()).unwrap(),
         policy: policy(consortium),
+        policy_updates: PolicyUpdates::never(),
         coordinator: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
         transport: TransportSettings::default(),
         lifetime: ClientLifetime::UntilFinished { reach_within: Duration::ZERO },

@@ -1,5 +1,6 @@
 //! A hospital: a member, a custodian, or both, behind one link.
 
+use cloister_params::policy::Policy;
 use cloister_wire::frame::Frame;
 use rand_core::CryptoRng;
 
@@ -42,6 +43,16 @@ impl Hospital {
         let custodian_fault = custodian_fault.filter(|fault| Some(fault) != member_fault.as_ref());
         let member_fault = member_fault.filter(|fault| !matches!(fault, Fault::PlanRefused { .. }));
         member_fault.into_iter().chain(custodian_fault).collect()
+    }
+
+    /// Judges plans by another policy from the next one on (`PLAN-20`). It has a privacy budget if the present one has.
+    pub fn replace_policy(&mut self, policy: &Policy) {
+        if let Some(member) = &mut self.member {
+            member.replace_policy(policy.clone());
+        }
+        if let Some(custodian) = &mut self.custodian {
+            custodian.replace_policy(policy.clone());
+        }
     }
 
     /// The next thing to do, in the order in which it must be done.

@@ -8,7 +8,6 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::consortium::{Consortium, ConsortiumFile, EpochStart, Party, PublicBytes, Role};
 use cloister_params::limits::Date;
-use cloister_params::policy::Policy;
 use cloister_protocol::ending::KnownEnding;
 use cloister_transport::printable;
 use cloister_wire::codec;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 use super::governance::{GovernanceFolder, governance_fingerprint, read_edition};
 use super::{CheckArguments, ShowArguments, SignArguments, TrustArguments};
 use crate::failure::Failure;
-use crate::folder::{read_text, unreadable};
+use crate::folder::{read_policy, read_text, unreadable};
 use crate::output;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -116,9 +115,7 @@ fn read_start(arguments: &SignArguments, draft: &ConsortiumFile) -> Result<Optio
 impl TrustArguments {
     pub(crate) fn key(&self) -> Result<PublicBytes, Failure> {
         if let Some(path) = &self.policy {
-            let policy = Policy::parse(&read_text(path)?)
-                .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
-            return Ok(policy.governance_key);
+            return Ok(read_policy(path)?.governance_key);
         }
         parse_governance_key(self.governance_key.as_deref().unwrap_or_default())
     }

@@ -11,13 +11,12 @@ use cloister_identity::enrolment::Applicant;
 use cloister_identity::online::{
     EnrolmentAnswer, EnrolmentRefusal, EnrolmentRequest, Invitation, Receipt, SignedEdition,
 };
-use cloister_params::policy::Policy;
 use cloister_transport::{ConnectError, HostPort, TransportSettings, hand_in, printable};
 use tokio::runtime::Runtime;
 
 use crate::consortium::parse_governance_key;
 use crate::failure::{Failure, FailureKind};
-use crate::folder::{ENROLMENT, POLICY, read_text};
+use crate::folder::{ENROLMENT, POLICY, read_policy};
 use crate::identity::{Enrolled, make_keys};
 use crate::link_flags::LinkFlags;
 use crate::output;
@@ -143,8 +142,7 @@ impl EnrollArguments {
                 (None, None) => GovernanceTrust::Unknown,
             });
         }
-        let policy = Policy::parse(&read_text(&path)?)
-            .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+        let policy = read_policy(&path)?;
         match given {
             Some(given) if given != policy.governance_key => Err(Failure::config(format!(
                 "--governance-key is {given}, and {} pins {}; compare the key with its holder again, and correct the wrong one",

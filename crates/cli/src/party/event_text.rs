@@ -26,6 +26,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
         }),
         ClientEvent::CustodianReady => json!({"event": "ready"}),
         ClientEvent::Warning(reason) => json!({"event": "warning", "reason": reason}),
+        ClientEvent::PolicyReplaced => json!({"event": "policy_replaced"}),
         ClientEvent::Connected(carrier) => json!({"event": "connected", "carrier": carrier.name()}),
         ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
         ClientEvent::Unreachable(reason) => json!({"event": "unreachable", "reason": reason}),
@@ -103,6 +104,9 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
             )
         }
         ClientEvent::Warning(reason) => format!("warning: {reason}"),
+        ClientEvent::PolicyReplaced => {
+            "the policy was read again and has changed; it decides about plans from the next one on".into()
+        }
         ClientEvent::CustodianReady => "ready; this party is a custodian alone".into(),
         ClientEvent::Ready(None) => "ready; the training program reads the notes itself".into(),
         ClientEvent::Trained { round, metrics } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cloister_client::{
-    ArrivingFileError, ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation,
+    ArrivingFileError, ClientConfig, ClientError, ClientEvent, ClientLifetime, Participation, PolicyUpdates,
 };
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
@@ -20,7 +20,7 @@ use tracing::Level;
 
 use crate::create::create_folder;
 use crate::failure::{Failure, FailureKind};
-use crate::folder::{PartyFolder, load_consortium, newest_edition};
+use crate::folder::{POLICY, PartyFolder, load_consortium, newest_edition};
 use crate::link_flags::LinkFlags;
 use crate::output;
 use crate::progress::ProgressDisplay;
@@ -74,10 +74,11 @@ pub(crate) fn run(
     // journal, ledger and model must not be readable by other users.
     cloister_storage::restrict_new_files();
     let print_events = flags.service.events;
-    let reloading = flags.service.start_log();
+    let (sender, policy_updates) = PolicyUpdates::new();
+    let reloading = flags.service.start_log().with_policy(flags.identity.join(POLICY), sender);
     let (switch, stop) = stop_signal();
     let only_checks = flags.service.check;
-    let config = configure(flags, stop, participation)?;
+    let config = ClientConfig { policy_updates, ..configure(flags, stop, participation)? };
     if only_checks {
         return output::line(SOUND);
     }
@@ -131,6 +132,7 @@ fn configure(
         signing_key: folder.signing_key,
         identity: folder.identity,
         policy: folder.policy,
+        policy_updates: PolicyUpdates::never(),
         participation,
         restored: flags.restored,
         transport: flags.transport()?,

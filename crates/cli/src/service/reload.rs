@@ -1,18 +1,21 @@
 //! Reading the configuration again, when a service gets SIGHUP.
 //!
-//! Only the log level changes in a running service. A policy, keys, settings and files were checked together when the
-//! service started, and a round in progress depends on them, so that they need a restart.
+//! Only the log level changes in a running service, and the limits of a party's policy (`PLAN-20`). Keys, settings and files
+//! were checked together when the service started, and a round in progress depends on them, so that they need a restart.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::CommandFactory;
+use cloister_client::PolicySender;
 use toml::Table;
 
 use super::config_file;
 use super::log::{LevelSwitch, LogLevel};
 use crate::Cli;
 use crate::failure::Failure;
+use crate::folder::read_policy;
 
 /// The setting that changes in a running service, as a configuration file names it.
 const LOG_LEVEL: &str = "log_level";
@@ -25,6 +28,8 @@ pub(crate) struct Reloading {
     /// The settings of the configuration file at the start; empty without a file.
     settings: Table,
     level: LevelSwitch,
+    /// A party's policy file, and where its policy goes.
+    policy: Option<(PathBuf, PolicySender)>,
 }
 
 impl Reloading {
@@ -32,11 +37,30 @@ impl Reloading {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         // It was read without an error just before.
         let read = config_file::read(&arguments).ok().flatten();
-        Self { arguments, settings: read.map(|(_, settings)| settings).unwrap_or_default(), level }
+        let settings = read.map(|(_, settings)| settings).unwrap_or_default();
+        Self { arguments, settings, level, policy: None }
     }
 
-    /// Reads the configuration again. What cannot be read changes nothing, and the service goes on.
+    /// The same, and a party's policy file is read again too.
+    pub(crate) fn with_policy(self, path: PathBuf, sender: PolicySender) -> Self {
+        Self { policy: Some((path, sender)), ..self }
+    }
+
+    /// Reads policy and configuration again. What cannot be read changes nothing, and the service goes on.
     pub(super) fn reload(&self) {
+        if let Some((path, sender)) = &self.policy {
+            match read_policy(path) {
+                Ok(policy) => sender.send(policy),
+                // Not a warning: an operator who made the policy stricter must notice that it is not in force.
+                Err(failure) => tracing::error!(
+                    "the policy cannot be read again, and the one that was read before stays in force: {failure}"
+                ),
+            }
+        }
+        self.reload_configuration();
+    }
+
+    fn reload_configuration(&self) {
         let (level, settings) = match self.read_again() {
             Ok(read) => read,
             Err(failure) => {
@@ -47,8 +71,8 @@ impl Reloading {
         self.level.set(level);
         let name = level.name();
         tracing::info!(
-            "the configuration was read again; the log level is {name}. All other settings, and the contents of the policy, \
-             the keys and the other files that it names, are read at the next start"
+            "the configuration was read again; the log level is {name}. All other settings, and the contents of keys and \
+             other files that it names, are read at the next start"
         );
         let changed = changed_settings(&self.settings, &settings);
         if !changed.is_empty() {

@@ -5,6 +5,7 @@ mod contributing;
 mod editions;
 mod life_cycle;
 mod phase;
+mod policy;
 mod starting;
 #[cfg(all(test, feature = "training"))]
 mod tests;
@@ -16,6 +17,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_identity::ending_soon;
 use cloister_params::id::{BlockId, Round};
 use cloister_params::plan::TrainingPlan;
+use cloister_params::policy::Policy;
 use cloister_params::time::UtcTime;
 use cloister_protocol::arriving::ArrivingChange;
 use cloister_protocol::custodian::CustodianOutput;
@@ -34,6 +36,7 @@ use crate::config::{ClientConfig, ClientLifetime};
 use crate::events::{ClientError, ClientEvent};
 use crate::jobs::{Job, LocalSeed, TrainingThread, WorkerReport};
 use crate::outgoing::{Outgoing, write_frames};
+use crate::policy_updates::PolicyUpdates;
 
 use connecting::RETRY_AFTER;
 use contributing::wait_until_ready;
@@ -49,6 +52,8 @@ struct Client<'a> {
     config: &'a ClientConfig,
     hospital: Hospital,
     records: PartyRecords,
+    /// The policy in force.
+    policy: Policy,
     /// The first contribution that the account refused.
     privacy_refusal: Option<(Round, String)>,
     /// The first training that failed.
@@ -72,21 +77,31 @@ pub async fn run(
     mut config: ClientConfig,
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<(), ClientError> {
-    while let Some(epoch) = run_epoch(&config, events).await? {
+    let mut updates = config.policy_updates.clone();
+    while let Some(NextEpoch { epoch, policy }) = run_epoch(&config, &mut updates, events).await? {
         let changes = config.epoch.consortium().to_file().changes_to(&epoch.consortium().to_file());
         events(ClientEvent::Edition { number: epoch.consortium().epoch_number(), changes });
         config.epoch = epoch;
+        config.policy = policy;
         // The openings have it. Recorded again, it would limit a party that has settled since.
         config.restored = false;
     }
     Ok(())
 }
 
+/// What the next epoch begins with.
+struct NextEpoch {
+    epoch: Arc<Epoch>,
+    /// The policy in force, which may have been read again since the program started.
+    policy: Policy,
+}
+
 /// Runs a hospital in one epoch. The result is the next epoch; `None` if the program ends.
 async fn run_epoch(
     config: &ClientConfig,
+    updates: &mut PolicyUpdates,
     events: &mut (dyn FnMut(ClientEvent) + Send),
-) -> Result<Option<Arc<Epoch>>, ClientError> {
+) -> Result<Option<NextEpoch>, ClientError> {
     // An edition may make a custodian a member.
     config.check_roles()?;
     // The files first: a second program on them ends here, before it loads a model or connects.
@@ -120,9 +135,10 @@ async fn run_epoch(
                 };
             }
             LifeCycle::BeginningEdition(epoch) => {
+                let policy = client.policy.clone();
                 drop(client);
                 return tokio::select! {
-                    () = ended(&mut reports) => Ok(Some(epoch)),
+                    () = ended(&mut reports) => Ok(Some(NextEpoch { epoch, policy })),
                     () = stop.requested() => {
                         halt.request().await;
                         Ok(None)
@@ -137,9 +153,13 @@ async fn run_epoch(
                 return Ok(None);
             }
             // Told to stop, it closes the link itself.
-            LifeCycle::Serving(link) => client.serve(*link, &mut reports, &mut stop).await?,
+            LifeCycle::Serving(link) => client.serve(*link, &mut reports, updates, &mut stop).await?,
             stage => tokio::select! {
                 next = client.advance(stage) => next?,
+                policy = updates.next() => {
+                    client.replace_policy(policy);
+                    LifeCycle::Connecting
+                }
                 () = stop.requested() => LifeCycle::Stopping,
             },
         };
@@ -179,6 +199,7 @@ impl Client<'_> {
         &mut self,
         link: Link,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
+        updates: &mut PolicyUpdates,
         stop: &mut StopSignal,
     ) -> Result<LifeCycle, ClientError> {
         let (sender, mut receiver) = link.split();
@@ -208,6 +229,7 @@ impl Client<'_> {
                 }
                 Some(report) = reports.recv() => self.handle_report(report)?,
                 Some((sent, total)) = sent.recv() => (self.events)(ClientEvent::Uploading { sent, total }),
+                policy = updates.next() => self.replace_policy(policy),
                 _ = &mut writer => return Ok(LifeCycle::Disconnected("the link cannot be written".into())),
                 () = stop.requested() => break,
             }

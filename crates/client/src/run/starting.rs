@@ -100,6 +100,7 @@ impl<'a> Client<'a> {
             config,
             hospital: Hospital { member, custodian },
             records,
+            policy: policy.clone(),
             privacy_refusal: None,
             training_failure: None,
             jobs,

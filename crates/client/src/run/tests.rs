@@ -108,6 +108,7 @@ fn site_config(world: &World, settings: &RoundSettings, folder: &std::path::Path
         signing_key: world.consortium.keys[&HOSPITAL].clone(),
         identity: Identity::generate("hospital 1", Validity::unlimited()).expect("an identity"),
         policy: policy(&world.consortium),
+        policy_updates: PolicyUpdates::never(),
         coordinator: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
         transport: TransportSettings::default(),
         lifetime: ClientLifetime::UntilFinished { reach_within: Duration::ZERO },

@@ -153,6 +153,11 @@ impl Custodian {
         self
     }
 
+    /// Judges plans by another policy from the next one on (`PLAN-20`).
+    pub fn replace_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Whether it holds a receiving key: between the request for one and the end of the round (`ROUND-26`).
     pub fn holds_receiving_key(&self) -> bool {
         self.receiving.is_some()

@@ -186,6 +186,11 @@ impl Member {
         self
     }
 
+    /// Judges plans by another policy from the next one on (`PLAN-20`). It has a privacy budget if the present one has.
+    pub fn replace_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// The model after the last round that this member applied.
     pub fn model(&self) -> &Model {
         &self.model
