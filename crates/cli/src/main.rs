@@ -47,6 +47,7 @@ mod launcher;
 mod libtorch;
 mod libtorch_version;
 mod link_flags;
+mod model;
 mod output;
 mod party;
 mod policy;
@@ -96,6 +97,8 @@ enum Command {
     Enroll(enroll::EnrollArguments),
     /// Found a consortium, change its roster, and sign its file.
     Consortium(consortium::ConsortiumArguments),
+    /// List the models that a coordinator keeps, and get one of them at a hospital.
+    Model(model::ModelArguments),
     /// Explain and check a party's policy.
     Policy(policy::PolicyArguments),
     /// Plan noise for a privacy budget, and report what was spent.
@@ -167,6 +170,7 @@ fn carry_out(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Identity(arguments) => identity::run(&arguments),
         Command::Enroll(arguments) => enroll::run(arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
+        Command::Model(model) => model::run(&model, &arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
         Command::Withdraw(arguments) => withdraw::run(&arguments),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use examination::{Examined, cloister, contents, doctor};
 use site::Site;
 
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "configuration",
     "keys",
     "certificate",
@@ -25,6 +25,7 @@ const CHECKS: [&str; 14] = [
     "initial_parameters",
     "data_folder",
     "journal",
+    "kept_models",
     "disk_space",
     "coordinator",
     "udp_port",
@@ -181,5 +182,5 @@ fn the_text_has_a_line_for_each_check() {
     assert!(lines[2].trim_start().starts_with("→ run `chmod 600"), "{text}");
     assert!(lines[3].starts_with("not checked  certificate"), "{text}");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "cloister: 1 of 14 checks found a fault: keys\n");
+    assert_eq!(said, "cloister: 1 of 15 checks found a fault: keys\n");
 }

@@ -6,6 +6,7 @@ mod scratch;
 
 use std::process::Command;
 
+use cloister_protocol::model::Model;
 use scratch::{Scratch, mode};
 use serde_json::Value;
 
@@ -143,6 +144,30 @@ fn a_later_edition_continues_from_the_coordinator_s_file_and_tells_what_changed(
     std::fs::write(scratch.path("start.toml"), start(checked["digest"].as_str().unwrap())).unwrap();
     let said = scratch.succeeds("consortium sign governance --start start.toml");
     assert!(said.starts_with("signed edition 3 of Test"), "{said}");
+}
+
+/// CONS-06: the edition starts from the model whose file is given, and says that it was replaced.
+#[test]
+fn an_edition_goes_back_to_a_model_that_is_given_as_a_file() {
+    let scratch = Scratch::new("back");
+    let key = scratch.found();
+    let show = |scratch: &Scratch| -> String {
+        scratch.succeeds(&format!("consortium show governance/consortium.toml --governance-key {key} --json"))
+    };
+    let shown: Value = serde_json::from_str(&show(&scratch)).unwrap();
+    let start =
+        format!("epoch = \"{}\"\nmodel = \"{}\"\n", shown["digest"].as_str().unwrap(), "11".repeat(32));
+    std::fs::write(scratch.path("start.toml"), start).unwrap();
+    let model = Model::new(vec![vec![1.0, 2.0]]);
+    std::fs::write(scratch.path("earlier.parameters"), model.to_bytes()).unwrap();
+    std::fs::write(scratch.path("none.parameters"), "no model").unwrap();
+    let sign = "consortium sign governance --start start.toml";
+    scratch.fails(&format!("{sign} --replace-model none.parameters"), "not a file of model parameters");
+    scratch.succeeds(&format!("{sign} --replace-model earlier.parameters"));
+    let signed = std::fs::read_to_string(scratch.path("governance/consortium.toml")).unwrap();
+    let start = signed.split("[start]").nth(1).unwrap();
+    assert!(start.contains(&format!("model = \"{}\"", model.digest())), "{signed}");
+    assert!(start.contains("replaced = true"), "{signed}");
 }
 
 #[test]

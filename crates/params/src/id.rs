@@ -1,8 +1,10 @@
 //! Identifiers. Each is a type of its own, so that a block cannot be mistaken for a member.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// A party of the consortium file: a member, a custodian, or both. Numbers start at 1; 0 is the coordinator.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -76,10 +78,21 @@ impl<'de> Deserialize<'de> for Digest {
         if !deserializer.is_human_readable() {
             return <[u8; 32]>::deserialize(deserializer).map(Self);
         }
-        let text = String::deserialize(deserializer)?;
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that is no digest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("expected 64 hexadecimal digits")]
+pub struct NoDigest;
+
+impl FromStr for Digest {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, NoDigest> {
         let mut bytes = [0; 32];
-        hex::decode_to_slice(&text, &mut bytes)
-            .map_err(|_| serde::de::Error::custom("expected 64 hexadecimal digits"))?;
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| NoDigest)?;
         Ok(Self(bytes))
     }
 }

@@ -55,6 +55,8 @@ pub struct ServerConfig {
     pub desk: Arc<EnrolmentDesk>,
     /// The folder for journal, logs, ledgers and the model. No other coordinator may use it.
     pub folder: PathBuf,
+    /// How many models of the last closings the folder keeps, at least 1 (`FILE-02`).
+    pub keep_models: usize,
 }
 
 /// When the coordinator's program ends.

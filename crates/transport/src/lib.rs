@@ -118,7 +118,7 @@ pub use cloister_identity::{Fingerprint, FingerprintError, Identity, IdentityErr
 
 pub use address::{HostPort, HostPortError};
 pub use carrier::Carrier;
-pub use connect::{ProbeAttempt, ProbeReport, connect, hand_in, probe};
+pub use connect::{ProbeAttempt, ProbeReport, connect, connect_for_models, hand_in, probe};
 pub use connect_error::ConnectError;
 pub use counters::LinkCounters;
 pub use doorway::PeerSource;

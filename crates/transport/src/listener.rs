@@ -88,6 +88,14 @@ impl Listener {
         incoming
     }
 
+    /// Lets parties ask for models over links of their own (`WIRE-11`), and returns where these links come. Without
+    /// this, a listener does not speak the protocol of models.
+    pub fn serve_models(&mut self) -> mpsc::Receiver<Link> {
+        let (links, incoming) = mpsc::channel(1);
+        self.reception = Arc::new(self.reception.with_models(links));
+        incoming
+    }
+
     /// How many peers are shaking hands.
     pub fn handshakes(&self) -> usize {
         self.doorway.count()

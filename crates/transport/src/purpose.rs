@@ -9,19 +9,22 @@ pub(crate) enum ConnectionPurpose {
     Rounds,
     /// One answer of the coordinator about itself, and nothing else (`WIRE-09`).
     Probe,
+    /// A link of frames, over which a member asks for models by their digests (`WIRE-11`).
+    Model,
     /// One request and one answer, of a party that is in no roster yet (`WIRE-10`).
     Enrolment,
 }
 
 impl ConnectionPurpose {
     /// All of them. A peer that names several gets the first.
-    pub(crate) const ALL: [Self; 3] = [Self::Rounds, Self::Probe, Self::Enrolment];
+    pub(crate) const ALL: [Self; 4] = [Self::Rounds, Self::Probe, Self::Model, Self::Enrolment];
 
     /// The protocol name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rounds => "cloister/1",
             Self::Probe => "cloister-probe/1",
+            Self::Model => "cloister-model/1",
             Self::Enrolment => "cloister-enrolment/1",
         }
     }
@@ -40,7 +43,7 @@ impl ConnectionPurpose {
     /// How many bytes of a connection may have arrived without having been read.
     pub(crate) fn window(self) -> u32 {
         match self {
-            Self::Rounds | Self::Probe => WINDOW,
+            Self::Rounds | Self::Probe | Self::Model => WINDOW,
             Self::Enrolment => STRANGERS_WINDOW,
         }
     }
@@ -64,6 +67,7 @@ mod tests {
         let first = |names: &[&str]| ConnectionPurpose::first_named(names.iter().map(|name| name.as_bytes()));
         let (rounds, enrolment) = ("cloister/1", "cloister-enrolment/1");
         assert_eq!(first(&[enrolment, rounds]), Some(ConnectionPurpose::Rounds));
+        assert_eq!(first(&[enrolment, "cloister-model/1"]), Some(ConnectionPurpose::Model));
         assert_eq!(first(&["h3", enrolment]), Some(ConnectionPurpose::Enrolment), "control");
         assert_eq!(first(&["h3"]), None);
     }

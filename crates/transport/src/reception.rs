@@ -51,8 +51,26 @@ pub(crate) struct Reception {
     settings: TransportSettings,
     quic: ServerConfig,
     probes: Semaphore,
+    services: Services,
+}
+
+/// What a coordinator does for peers beside rounds and probes.
+#[derive(Clone, Default, Debug)]
+struct Services {
     /// Where enrolment requests go, if this coordinator takes any.
     enrolments: Option<Enrolments>,
+    /// Where the links of members go that ask for models, if this coordinator has any.
+    models: Option<mpsc::Sender<Link>>,
+}
+
+impl Services {
+    fn include(&self, purpose: ConnectionPurpose) -> bool {
+        match purpose {
+            ConnectionPurpose::Rounds | ConnectionPurpose::Probe => true,
+            ConnectionPurpose::Model => self.models.is_some(),
+            ConnectionPurpose::Enrolment => self.enrolments.is_some(),
+        }
+    }
 }
 
 impl Reception {
@@ -64,20 +82,29 @@ impl Reception {
         // One stream, which the party opens: a second one could only waste memory.
         quic.transport_config(settings.transport(1, STRANGERS_WINDOW));
         let probes = Semaphore::new(MOST_PROBES);
-        Self { identity, roster, settings, quic, probes, enrolments: None }
+        Self { identity, roster, settings, quic, probes, services: Services::default() }
     }
 
     /// The same with another roster.
     pub(crate) fn with_roster(&self, roster: Roster) -> Self {
-        let enrolments = self.enrolments.clone();
-        Self { enrolments, ..Self::new(self.identity.clone(), roster, self.settings.clone()) }
+        let services = self.services.clone();
+        Self { services, ..Self::new(self.identity.clone(), roster, self.settings.clone()) }
     }
 
     /// The same, with enrolment requests going there.
     pub(crate) fn with_enrolments(&self, visits: mpsc::Sender<EnrolmentVisit>) -> Self {
         let enrolments = Some(Enrolments::new(visits));
+        self.with_services(Services { enrolments, ..self.services.clone() })
+    }
+
+    /// The same, with the links of members that ask for models going there.
+    pub(crate) fn with_models(&self, links: mpsc::Sender<Link>) -> Self {
+        self.with_services(Services { models: Some(links), ..self.services.clone() })
+    }
+
+    fn with_services(&self, services: Services) -> Self {
         let roster = Roster::clone(&self.roster);
-        Self { enrolments, ..Self::new(self.identity.clone(), roster, self.settings.clone()) }
+        Self { services, ..Self::new(self.identity.clone(), roster, self.settings.clone()) }
     }
 
     /// How many peers of one source may shake hands at a time.
@@ -124,10 +151,7 @@ impl Reception {
 
     /// Each handshake has a TLS configuration of its own, which notes the certificate that this peer presents.
     fn arrival(&self, address: SocketAddr) -> (Arrival<'_>, rustls::ServerConfig) {
-        let takes_enrolments = self.enrolments.is_some();
-        let purposes = ConnectionPurpose::ALL
-            .into_iter()
-            .filter(|purpose| takes_enrolments || *purpose != ConnectionPurpose::Enrolment);
+        let purposes = ConnectionPurpose::ALL.into_iter().filter(|purpose| self.services.include(*purpose));
         let Pinning { config, presented, asked_for } =
             pinning::server_side(&self.identity, self.roster.clone(), purposes);
         (Arrival { address, roster: &self.roster, presented, asked_for }, config)
@@ -147,9 +171,12 @@ impl Reception {
             }
             match purpose {
                 ConnectionPurpose::Rounds => {
-                    let (streams, peer) = arrival.greet(established).await?;
-                    streams.connection.widen();
-                    Ok(Admitted::Link(Box::new(Link::new(streams, peer, &self.settings))))
+                    let link = self.open_link(arrival, established).await?;
+                    Ok(Admitted::Link(Box::new(link)))
+                }
+                ConnectionPurpose::Model => {
+                    let link = self.open_link(arrival, established).await?;
+                    self.serve_models(arrival, link).await.map(|()| Admitted::Answered)
                 }
                 ConnectionPurpose::Probe => {
                     let (streams, _) = arrival.greet(established).await?;
@@ -164,6 +191,20 @@ impl Reception {
         admitted.unwrap_or(Err(AcceptError::TooSlow { address: arrival.address }))
     }
 
+    async fn open_link(&self, arrival: &Arrival<'_>, established: Established) -> Result<Link, AcceptError> {
+        let (streams, peer) = arrival.greet(established).await?;
+        streams.connection.widen();
+        Ok(Link::new(streams, peer, &self.settings))
+    }
+
+    /// `WIRE-11`: whoever serves rounds does not see this link.
+    async fn serve_models(&self, arrival: &Arrival<'_>, link: Link) -> Result<(), AcceptError> {
+        let refused = || arrival.handshake("the peer asks for models, and this coordinator serves none");
+        let models = self.services.models.as_ref().ok_or_else(refused)?;
+        // It waits while the coordinator takes another one, and no longer than the handshake may take.
+        models.send(link).await.map_err(|_| refused())
+    }
+
     /// `WIRE-10`: one request and one answer, without a greeting and without a link.
     async fn serve_enrolment(
         &self,
@@ -172,7 +213,7 @@ impl Reception {
     ) -> Result<(), AcceptError> {
         let address = arrival.address;
         let presented = arrival.presented.get().ok_or(AcceptError::NoCertificate { address })?;
-        let Some(enrolments) = &self.enrolments else {
+        let Some(enrolments) = &self.services.enrolments else {
             return Err(arrival.handshake("the peer enrols, and this coordinator takes no enrolments"));
         };
         let serving = enrolments.serve(established, address, presented.fingerprint);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::governance::{GovernanceFolder, governance_fingerprint, read_edition};
 use super::{CheckArguments, ShowArguments, SignArguments, TrustArguments};
 use crate::failure::Failure;
-use crate::folder::{read_policy, read_text, unreadable};
+use crate::folder::{load_model, read_policy, read_text, unreadable};
 use crate::output;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,7 +40,10 @@ pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
             )));
         }
         let before = folder.newest_epoch(key.public())?;
-        start.replaced = arguments.replace_model;
+        start.replaced = arguments.replace_model.is_some();
+        if let Some(path) = &arguments.replace_model {
+            start.model = PublicBytes(load_model(path)?.digest().0);
+        }
         check_ending(arguments, start, &before)?;
     }
     let text = draft.to_toml().map_err(Failure::error)?;
@@ -79,7 +82,7 @@ fn check_ending(arguments: &SignArguments, start: &EpochStart, before: &Epoch) -
         return Err(wrong_ending(&path, why));
     }
     if known.model.0 != start.model.0 && !start.replaced {
-        let why = "the ending left another model than epoch-start.toml names; give --replace-model if that is meant";
+        let why = "the ending left another model than epoch-start.toml names; give --replace-model with the model's file if that is meant";
         return Err(wrong_ending(&path, why));
     }
     Ok(())

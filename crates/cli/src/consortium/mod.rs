@@ -115,9 +115,9 @@ struct SignArguments {
     /// coordinator lost its folder. From the second edition on.
     #[arg(long)]
     start: Option<PathBuf>,
-    /// Start from another model than the one that the last ending left.
-    #[arg(long, requires = "start")]
-    replace_model: bool,
+    /// Start from the model in this file of parameters, and not from the one that the last ending left.
+    #[arg(long, requires = "start", value_name = "FILE")]
+    replace_model: Option<PathBuf>,
     /// For how many days parties act under this edition. Afterwards they wait for a later one.
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     valid_days: u32,

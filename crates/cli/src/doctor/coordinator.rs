@@ -7,14 +7,15 @@ use std::time::{Duration, SystemTime};
 use cloister_identity::operator::TokenDesk;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::model::Model;
-use cloister_server::{lock_path, verify_journal};
+use cloister_server::{kept_models, lock_path, verify_journal};
 use cloister_transport::{Carrier, check_port};
 
 use super::Check;
 use super::outcome::CheckOutcome;
 use super::party::ExaminedParty;
+use crate::byte_count::bytes;
 use crate::failure::{Failure, FailureKind};
-use crate::folder::{load_model, read_text};
+use crate::folder::{load_model, read_text, unreadable};
 use crate::run::status_line;
 use crate::server::ServerArguments;
 use crate::service::control::socket_path;
@@ -39,6 +40,7 @@ pub(super) const CHECKS: &[Check<ExaminedCoordinator>] = &[
     ("initial_parameters", ExaminedCoordinator::check_parameters),
     ("data_folder", ExaminedCoordinator::check_folder),
     ("journal", ExaminedCoordinator::check_journal),
+    ("kept_models", ExaminedCoordinator::check_models),
     ("disk_space", |coordinator| coordinator.party.check_space(coordinator.round_space())),
     ("coordinator", ExaminedCoordinator::check_status),
     ("udp_port", |coordinator| coordinator.check_port(Carrier::Quic)),
@@ -114,16 +116,35 @@ impl ExaminedCoordinator {
         }
     }
 
+    /// The models of the last closings, and what they take of the disk (`FILE-02`).
+    fn check_models(&mut self) -> CheckOutcome {
+        match kept_models(&self.party.data) {
+            Ok(kept) => {
+                let total = kept.iter().map(|model| model.bytes).sum();
+                let most = self.arguments.keep_models;
+                CheckOutcome::ok(format!(
+                    "{} models take {}; the models of the last {most} closings stay",
+                    kept.len(),
+                    bytes(total)
+                ))
+            }
+            Err(error) => CheckOutcome::failure(&unreadable(&self.party.data, &error)),
+        }
+    }
+
     /// The bytes that a round's journal and model take, and how they are derived.
     fn round_space(&self) -> Option<(u64, String)> {
         let model = fs::metadata(&self.arguments.model).ok()?.len();
         let members = self.party.epoch.as_ref()?.consortium().members().count() as u64;
         // A masked number takes at most twice the bytes of a parameter, and a file is written beside the one that it
         // replaces.
+        let kept = 2 + self.arguments.keep_models.get() as u64;
         let needed = model.saturating_mul(2).saturating_mul(1 + 2 * members);
-        let derivation =
-            "twice the model and a masked update of each member, which takes up to twice the model's bytes";
-        Some((needed, derivation.to_owned()))
+        let needed = needed.saturating_add(model.saturating_mul(kept));
+        let derivation = format!(
+            "twice the model and a masked update of each member, which takes up to twice the model's bytes, and {kept} models              that are kept"
+        );
+        Some((needed, derivation))
     }
 
     fn check_status(&mut self) -> CheckOutcome {

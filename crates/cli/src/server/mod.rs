@@ -5,7 +5,7 @@ mod run_events;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,10 @@ pub(crate) struct ServerArguments {
     /// members, before the first round alone.
     #[arg(long)]
     min_available_nodes: Option<usize>,
+    /// Keep the models of this many last closings in the data folder, for members to pull. The model in force and the one that
+    /// the edition starts from are kept in addition.
+    #[arg(long, default_value_t = NonZeroUsize::new(3).expect("not 0"), value_name = "NUMBER")]
+    pub(crate) keep_models: NonZeroUsize,
     /// Start rounds in this part of each day alone, in UTC, such as 20:00-06:00. A round in progress goes on.
     #[arg(long, value_name = "HH:MM-HH:MM")]
     rounds_between: Option<DailyWindow>,
@@ -248,6 +252,7 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConf
             EnrolmentDesk::open(&arguments.data, folder.policy.governance_key).map_err(Failure::config)?,
         ),
         folder: arguments.data,
+        keep_models: arguments.keep_models.get(),
         epoch,
     };
     Ok((config, folder.policy.governance_key))

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use cloister_identity::online::EnrolmentRefusal;
-use cloister_transport::{EnrolmentVisit, Listener, Roster};
+use cloister_transport::{EnrolmentVisit, Link, Listener, Roster};
 use tokio::sync::mpsc;
 
 use super::Server;
@@ -15,6 +15,8 @@ use crate::error::ServerError;
 pub(super) struct Entrance {
     pub(super) listener: Listener,
     pub(super) visits: mpsc::Receiver<EnrolmentVisit>,
+    /// The links of parties that ask for models.
+    pub(super) models: mpsc::Receiver<Link>,
 }
 
 impl Entrance {
@@ -25,11 +27,11 @@ impl Entrance {
         events: &mut (dyn FnMut(ServerEvent) + Send),
     ) -> Result<Self, ServerError> {
         let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
-        let visits = listener.serve_enrolments();
+        let (visits, models) = (listener.serve_enrolments(), listener.serve_models());
         let address =
             listener.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
         events(ServerEvent::Listening(address));
-        Ok(Self { listener, visits })
+        Ok(Self { listener, visits, models })
     }
 }
 

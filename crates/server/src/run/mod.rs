@@ -4,6 +4,7 @@ mod control;
 mod ending;
 mod enrolment;
 mod pace;
+mod pulling;
 mod round;
 mod turns;
 
@@ -26,6 +27,7 @@ use crate::error::ServerError;
 use crate::files::keep_next;
 use crate::journal::{JournalContent, RoundJournal};
 use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
+use crate::pulls::{EACH_WITHIN, Pulls};
 use crate::runs::RunQueue;
 use crate::times::RoundStep;
 
@@ -59,6 +61,7 @@ struct Server<'a> {
     pace: Pace,
     /// The parties that have refused since the last sum, each with its reason.
     refusals: BTreeMap<PartyId, String>,
+    pulls: Pulls,
     events: &'a mut (dyn FnMut(ServerEvent) + Send),
 }
 
@@ -158,8 +161,10 @@ impl<'a> Server<'a> {
             aborted_in_a_row: 0,
             pace: Pace::default(),
             refusals: BTreeMap::new(),
+            pulls: Pulls::new(config.folder.clone(), EACH_WITHIN),
             events,
         };
+        server.keep_present_model();
         match torn {
             None => server.begin_journal()?,
             Some(torn) => server.resume(torn)?,
@@ -191,7 +196,7 @@ impl Server<'_> {
         reports: &mut mpsc::Receiver<LinkReport>,
         control: &mut mpsc::Receiver<ControlRequest>,
     ) -> Result<Option<NextEdition>, ServerError> {
-        let Entrance { listener, visits } = entrance;
+        let Entrance { listener, visits, models } = entrance;
         let mut stop = self.config.stop.clone();
         loop {
             let wake = match self.next_task()? {
@@ -216,6 +221,7 @@ impl Server<'_> {
                     return Ok(None);
                 }
                 Some(visit) = visits.recv() => self.answer_visit(visit),
+                Some(link) = models.recv() => self.serve_pull(link),
                 Some(request) = control.recv() => {
                     if let Some(next) = self.answer(request) {
                         self.close_for_edition().await;

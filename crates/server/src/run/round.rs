@@ -48,6 +48,7 @@ impl Server<'_> {
     pub(super) fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
         write_round(&self.config.folder, self.config.epoch.consortium().epoch_number(), &report)
             .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
+        self.keep_present_model();
         let now = UtcTime::from_time(SystemTime::now());
         record(&self.config.folder, self.config.epoch.consortium().name(), &report, now)?;
         // Before the journal passes the round: otherwise a stop in between would leave it without an end.

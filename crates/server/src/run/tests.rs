@@ -63,6 +63,7 @@ impl Site {
             transport: TransportSettings::default(),
             desk: Arc::new(EnrolmentDesk::open(&folder, governance).expect("a new folder")),
             folder,
+            keep_models: 3,
         };
         Self { config, identities }
     }

@@ -42,10 +42,33 @@ pub async fn connect(
     party: PartyId,
     settings: &TransportSettings,
 ) -> Result<Link, ConnectError> {
-    let target = target.into();
+    open_link(ConnectionPurpose::Rounds, target.into(), (identity, coordinator, party), settings).await
+}
+
+/// Connects to the coordinator to ask for models (`WIRE-11`). The party's link for rounds stays as it is.
+///
+/// Arguments are those of [`connect`].
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect_for_models(
+    target: impl Into<HostPort>,
+    identity: &Identity,
+    coordinator: Fingerprint,
+    party: PartyId,
+    settings: &TransportSettings,
+) -> Result<Link, ConnectError> {
+    open_link(ConnectionPurpose::Model, target.into(), (identity, coordinator, party), settings).await
+}
+
+async fn open_link(
+    purpose: ConnectionPurpose,
+    target: HostPort,
+    (identity, coordinator, party): (&Identity, Fingerprint, PartyId),
+    settings: &TransportSettings,
+) -> Result<Link, ConnectError> {
     let candidates = candidates(&target, settings).await?;
     let (identity, settings) = (identity.clone(), settings.clone());
-    let purpose = ConnectionPurpose::Rounds;
     let dialer = Arc::new(Dialer { target, identity, coordinator, purpose, settings });
     race::connect_to_first(&dialer, candidates, |handshaken| dialer.greet(handshaken, party)).await
 }
