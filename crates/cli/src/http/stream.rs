@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use cloister_transport::OperatorStream;
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -15,16 +14,16 @@ use tokio::time::{Sleep, sleep};
 const CHUNK: usize = 8 << 10;
 
 /// A connection that fails if the other end takes nothing for some time.
-pub(crate) struct HttpStream {
-    stream: OperatorStream,
+pub(crate) struct HttpStream<S> {
+    stream: S,
     /// How long the other end may take until there is room for more.
     write_within: Duration,
     /// Runs while there is no room.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl HttpStream {
-    pub(crate) fn new(stream: OperatorStream, write_within: Duration) -> Self {
+impl<S> HttpStream<S> {
+    pub(crate) fn new(stream: S, write_within: Duration) -> Self {
         Self { stream, write_within, stalled: None }
     }
 
@@ -41,7 +40,7 @@ impl HttpStream {
     }
 }
 
-impl hyper::rt::Read for HttpStream {
+impl<S: AsyncRead + Unpin> hyper::rt::Read for HttpStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -56,7 +55,7 @@ impl hyper::rt::Read for HttpStream {
     }
 }
 
-impl hyper::rt::Write for HttpStream {
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for HttpStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -74,5 +73,35 @@ impl hyper::rt::Write for HttpStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
         self.limit(context, shut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use hyper::rt::Write;
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    /// CTRL-04
+    #[tokio::test]
+    async fn a_program_that_takes_no_part_of_an_answer_is_given_up_and_a_slow_one_is_not() {
+        let (near, mut far) = duplex(4);
+        let within = Duration::from_millis(100);
+        let mut stream = HttpStream::new(near, within);
+        let mut write = async || poll_fn(|context| Pin::new(&mut stream).poll_write(context, b"abcd")).await;
+        assert_eq!(write().await.expect("room"), 4);
+        // Slower than the limit as a whole, and each part within it.
+        for _ in 0..4 {
+            let reading = async {
+                sleep(within * 6 / 10).await;
+                far.read_exact(&mut [0; 4]).await.expect("written");
+            };
+            let (written, ()) = tokio::join!(write(), reading);
+            assert_eq!(written.expect("read in time"), 4);
+        }
+        assert_eq!(write().await.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
     }
 }

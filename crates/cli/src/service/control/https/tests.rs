@@ -226,6 +226,14 @@ async fn nothing_is_sent_to_a_server_with_another_certificate() {
         refused.contains("nothing was sent") && refused.contains(&endpoint.certificate.to_string()),
         "{refused}"
     );
+    let other = Identity::generate("another", Validity::unlimited()).expect("randomness");
+    let mut impostor = OperatorListener::bind(([127, 0, 0, 1], 0).into(), &other).expect("a free port");
+    let address = impostor.local_address().expect("bound").to_string().parse().expect("an address");
+    let (refused, accepted) = tokio::join!(
+        dial_coordinator(&address, endpoint.certificate, LONG),
+        tokio::time::timeout(Duration::from_millis(500), impostor.accept()),
+    );
+    assert!(refused.is_err() && accepted.is_err(), "the impostor's handshake never ends");
     // Control: with the right one there is a connection.
     drop(endpoint.dial().await);
 }
