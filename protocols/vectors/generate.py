@@ -20,6 +20,7 @@ from cloister_vectors import refused_plans, refused_repeats, refused_reveals, re
 from cloister_vectors.blame_round import BlameRound
 from cloister_vectors.late_round import LateRound
 from cloister_vectors.refusals import Refusals
+from cloister_vectors.rehearsal_round import RehearsalRound
 from cloister_vectors.repeated_rounds import RepeatingRound, UnchangedRound
 from cloister_vectors.round_one import RoundOne
 from cloister_vectors.round_two import RoundTwo
@@ -110,6 +111,7 @@ def write(folder):
     values = {name: make() for name, make in FILES.items()}
     values["rounds"], values["rounds_bad"], values["bars"] = rounds()
     values["repeated_rounds"], values["repeated_rounds_bad"] = repeated_rounds()
+    values["rehearsal_round"] = round_files.rounds(RehearsalRound())
     values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late, refused_by_coordinator)
     values["blame_round"], values["blame_round_bad"] = late_round(BlameRound, refused_blame)
     for name, value in values.items():

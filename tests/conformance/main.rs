@@ -64,6 +64,7 @@ files! {
     openings: openings::check,
     packing: numbers::packing,
     quantise: numbers::quantise,
+    rehearsal_round: replay::rounds,
     repeated_rounds: replay::repeated_rounds,
     repeated_rounds_bad: replay::repeated_refusals,
     rounds: replay::rounds,

@@ -283,8 +283,12 @@ impl Actor {
                             let Some(mut tape) = rounds.member_tape(plan.round, self.number) else {
                                 continue;
                             };
-                            let contribution = rounds.contribution(self.number);
-                            member.contribute(digest, contribution, &mut tape).unwrap();
+                            if plan.settings.rehearsal {
+                                member.rehearse(digest, &mut tape).unwrap();
+                            } else {
+                                let contribution = rounds.contribution(self.number);
+                                member.contribute(digest, contribution, &mut tape).unwrap();
+                            }
                             assert!(tape.is_used_up());
                         }
                         _ => {}

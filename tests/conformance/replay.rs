@@ -202,7 +202,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// ROUND-22, ROUND-23, PLAN-14, ROUND-33
+/// ROUND-22, ROUND-23, PLAN-14, ROUND-33, ROUND-39
 pub(crate) fn rounds(rounds: Rounds) {
     coordinating::check(&rounds);
     check_replay(&rounds);

@@ -14,7 +14,7 @@ use crate::operation::{self, Configuration, Operation};
 use crate::simulation::replay;
 
 /// Random lists that each control tries.
-const SEEDS: std::ops::Range<u64> = 0..3;
+const SEEDS: std::ops::Range<u64> = 0..6;
 
 /// Six members, four of which make a cohort, and a coordinator that lies.
 fn six() -> Configuration {
@@ -23,7 +23,7 @@ fn six() -> Configuration {
 
 /// All sums are checked with late sketches, and none of them is applied if one member's are missing.
 fn six_that_sketch() -> Configuration {
-    Configuration { late_sketches: true, every_block_is_sketched: true, ..six() }
+    Configuration { late_sketches: true, every_block_is_sketched: true, evaluation: false, ..six() }
 }
 
 /// The shared rest alone is checked with late sketches, so that the others' sums move the model on. An even seed sums it over
@@ -134,6 +134,16 @@ fn is_told_of_equal_integers(configuration: &Configuration) {
 #[test]
 fn a_model_that_is_summed_twice_is_told() {
     is_told_of_equal_integers(&six_that_sketch());
+}
+
+/// ROUND-40: a round leaves the trained blocks as they were and publishes an evaluation of them. The next one evaluates the same
+/// model without party 1.
+#[test]
+fn an_evaluation_of_one_model_over_others_is_told() {
+    let configuration = Configuration { evaluation: true, ..six_that_sketch() };
+    let attack = || without_the_first(&configuration, &[&[(WithholdSketches, 5)]], 0);
+    assert!(fails(&attack));
+    assert!(rule::without("ROUND-40", || succeeds(&attack)));
 }
 
 /// ROUND-30: the one block that is not applied has the same parameters in the next round, which starts from another model.

@@ -121,6 +121,7 @@ fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
         late_sketches,
         lying_members: if late_sketches { lying } else { 0 },
         every_block_is_sketched: late_sketches,
+        evaluation: random.next_u32().is_multiple_of(2),
         trains_afresh,
         ..Configuration::with_members(members)
     }
@@ -219,7 +220,9 @@ fn choose(simulation: &Simulation, weather: Weather, random: &mut ChaCha20Rng) -
         return Operation::Attack(attack, number);
     }
     if !is_busy && roll.is_multiple_of(4) {
-        return Operation::StartRound;
+        // One round in five is a rehearsal.
+        let is_rehearsal = number.is_multiple_of(5);
+        return if is_rehearsal { Operation::StartRehearsal } else { Operation::StartRound };
     }
     let away = simulation.away();
     if !away.is_empty() && (roll.is_multiple_of(40) || simulation.world.steps().is_empty()) {

@@ -25,6 +25,9 @@ pub(crate) struct Configuration {
     /// Whether late sketches are of all blocks, so that a round can end without changing the model.
     #[serde(default)]
     pub every_block_is_sketched: bool,
+    /// Whether the plan has an evaluation, whose sum is applied in every round.
+    #[serde(default)]
+    pub evaluation: bool,
     /// Parties, from the last on, that are the coordinator's: it has their secrets, and their members may deal wrong keys.
     #[serde(default)]
     pub corrupt_members: u32,
@@ -55,6 +58,7 @@ impl Configuration {
             late_sketches: false,
             lying_members: 0,
             every_block_is_sketched: false,
+            evaluation: true,
             corrupt_members: 0,
             trains_afresh: false,
             faults_are_watched: false,
@@ -87,6 +91,8 @@ pub(crate) enum Operation {
     Expire,
     /// The next round begins, if none is in progress.
     StartRound,
+    /// A rehearsal begins, if no round is in progress.
+    StartRehearsal,
     /// Everything happens that can happen without a deadline.
     Settle,
     /// The coordinator breaks a rule.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cloister_cluster::consortium::{TestConsortium, large_consortium};
-use cloister_cluster::plan::template;
+use cloister_cluster::plan::{template, with_evaluation};
 use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
@@ -41,7 +41,7 @@ fn consortium(configuration: &Configuration) -> TestConsortium {
     large_consortium(&weights)
 }
 
-/// Late sketches, with a shared block, or with all blocks, long enough to have one.
+/// Late sketches, with a shared block, or with all blocks, long enough to have one. An evaluation has none.
 fn make_sketched(template: &mut RoundSettings, every_block: bool) {
     template.late_sketches = LateSketchMode::Required;
     let is_sketched = |kind| every_block || kind == BlockKind::Shared;
@@ -66,6 +66,9 @@ impl Simulation {
         }
         if configuration.late_sketches {
             make_sketched(&mut template, configuration.every_block_is_sketched);
+        }
+        if configuration.evaluation {
+            template = with_evaluation(template);
         }
         let mut world = World::new(consortium, template, configuration.seed);
         world.trains_afresh = configuration.trains_afresh;
@@ -109,6 +112,9 @@ impl Simulation {
             }
             Operation::StartRound => {
                 self.world.start_round();
+            }
+            Operation::StartRehearsal => {
+                self.world.start_rehearsal();
             }
             Operation::Settle => return self.settle(),
             Operation::Attack(attack, choice) => self.attack(attack, choice),

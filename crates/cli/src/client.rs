@@ -55,7 +55,8 @@ pub(crate) struct MemberFlags {
     #[arg(long, default_value = "utf-8", conflicts_with = "trainer_cmd")]
     encoding: Encoding,
     /// The column of `--notes` that groups rows into records, such as a patient's number. Private training and the privacy
-    /// account then protect all rows with the same value together. Without it, each row is a record.
+    /// account then protect all rows with the same value together. Without it, each row is a record. If the task evaluates the
+    /// model in rounds, `--held-out` has the column too.
     #[arg(long, value_name = "COLUMN", conflicts_with = "trainer_cmd")]
     group_by: Option<String>,
     /// Evaluate each round on a part of the held-out notes: `I/N` is every N-th note from number I on, counted from 0.
@@ -145,6 +146,14 @@ impl MemberFlags {
         let task = read_text(&self.task)?;
         let agreed = Task::parse(&task)
             .map_err(|error| Failure::config(format!("{}: {error}", self.task.display())))?;
+        // PRIV-15: a part picks rows by their places, so that one row more would move all others.
+        if agreed.has_evaluation() && self.evaluate.1 > 1 {
+            return Err(Failure::config(format!(
+                "--evaluate {}/{} picks rows by their places in the file, and this task counts the records of each hospital; \
+                 leave --evaluate out, and hold out a file of this hospital's own",
+                self.evaluate.0, self.evaluate.1
+            )));
+        }
         Ok(Participation::Member(Box::new(MemberPart {
             // Of the file's bytes, not of the parsed task: members must agree on a file that they can compare.
             task: digest(Domain::Task, &[task.as_bytes()]),
@@ -156,12 +165,12 @@ impl MemberFlags {
     /// How and on what the hospital trains this task.
     pub(crate) fn training(&self, task: Task, party: &PartyFlags) -> Result<TrainingConfig, Failure> {
         Ok(TrainingConfig {
+            held_out: self.held_out_file(task.has_evaluation()),
             task,
             base_model: self.base_model.clone(),
             precision: self.compute.precision.into(),
             recompute_layers: self.recompute_layers,
             notes: self.notes_file(),
-            held_out: self.held_out_file(),
             windows: self.windows.into(),
             program: self.trainer.clone().program(&party.data)?,
             part: self.evaluate.0,
@@ -180,8 +189,9 @@ impl MemberFlags {
         NotesFile { path: self.notes.clone(), encoding: self.encoding, group_by: self.group_by.clone() }
     }
 
-    /// The notes to evaluate on. Nobody trains on them, so it does not matter which rows are one record.
-    pub(crate) fn held_out_file(&self) -> NotesFile {
-        NotesFile { path: self.held_out.clone(), encoding: self.encoding, group_by: None }
+    /// The notes to evaluate on. Which rows are one record matters if records are counted for the other members.
+    pub(crate) fn held_out_file(&self, is_counted: bool) -> NotesFile {
+        let group_by = self.group_by.clone().filter(|_| is_counted);
+        NotesFile { path: self.held_out.clone(), encoding: self.encoding, group_by }
     }
 }

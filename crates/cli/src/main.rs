@@ -32,6 +32,7 @@ mod data;
 mod demo;
 mod doctor;
 mod enroll;
+mod evaluation;
 #[cfg(feature = "training")]
 mod experts;
 mod failure;

@@ -28,6 +28,8 @@ pub(crate) struct Agreement<'a> {
     /// Noise of each member on everything that is summed, in thousandths of its clip, for a budget that protects whole
     /// members. Without such a budget, none.
     pub(crate) noise_of_sums_milli: Option<u32>,
+    /// The most held-out records of a hospital, for tasks whose rounds evaluate the model.
+    pub(crate) held_out_records: u32,
 }
 
 impl Agreement<'_> {
@@ -78,7 +80,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
     let cohort_floor = u16::try_from(agreement.floors.cohort).map_err(Failure::error)?;
     let task = digest(Domain::Task, &[agreement.task.as_bytes()]);
     let blocks: Option<Vec<PlannedBlock>> =
-        agreement.table.iter().map(|shape| planned(*shape, protection)).collect();
+        agreement.table.iter().map(|shape| planned(*shape, protection, agreement.held_out_records)).collect();
     Ok(RoundSettings {
         task,
         ring,
@@ -108,6 +110,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: agreement.late_sketches,
+        rehearsal: false,
         training: agreement.training,
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
         blocks: blocks.ok_or_else(|| {
@@ -122,19 +125,25 @@ const PRIVATE_CLIPS: f64 = 4.0;
 
 /// Clips are a little above what one or two epochs of training move. Steps leave room in the ring for the sum of 300
 /// members. `None` if the ring has no room for the noise.
-fn planned(shape: BlockShape, protection: Protection) -> Option<PlannedBlock> {
+fn planned(shape: BlockShape, protection: Protection, held_out_records: u32) -> Option<PlannedBlock> {
     let is_private = protection == Protection::Records;
     let (step_log2, clip, noise_steps) = match shape.kind {
         BlockKind::Expert { .. } => (-18, 1.0, 0),
         BlockKind::Router { .. } => (-18, 2.0, 0),
         BlockKind::Shared => (-17, 8.0, 0),
         BlockKind::Routing { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 64 }),
+        // Both counts may be as large as the number of records.
+        BlockKind::Evaluation => (-4, std::f64::consts::SQRT_2 * f64::from(held_out_records), 0),
     };
-    let is_update = !matches!(shape.kind, BlockKind::Routing { .. });
-    // A routing distribution's norm is at most 1, whatever the training.
-    let clip = if is_private && is_update { PRIVATE_CLIPS * clip } else { clip };
-    let clip_steps = (clip / power_of_two(step_log2)) as u32;
-    let block = PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps };
+    // What is measured has the same norm whatever the training.
+    let clip = if is_private && shape.kind.is_trained() { PRIVATE_CLIPS * clip } else { clip };
+    let clip_steps = (clip / power_of_two(step_log2)).ceil() as u32;
+    let scale = Scale { step_log2, clip_steps };
+    let noise_steps = match shape.kind {
+        BlockKind::Evaluation => scale.least_evaluation_noise(),
+        _ => noise_steps,
+    };
+    let block = PlannedBlock { shape, scale, noise_steps };
     match protection {
         Protection::Members { milli, members } => with_noise(block, milli, members),
         _ => Some(block),
@@ -151,7 +160,8 @@ fn with_noise(block: PlannedBlock, milli: u32, members: u32) -> Option<PlannedBl
             break;
         }
         let noise = (u64::from(clip_steps) * u64::from(milli)).div_ceil(1000);
-        let noise = noise.max(u64::from(ROUTING_NOISE_STEPS));
+        let least = Scale { step_log2, clip_steps }.least_evaluation_noise().max(ROUTING_NOISE_STEPS);
+        let noise = noise.max(u64::from(least));
         let Ok(noise_steps) = u32::try_from(noise) else { continue };
         let has_room = ring_reach(clip_steps, noise_steps, 1, members) < 1 << (RING_BITS - 1);
         if noise_steps <= MAX_SIGMA && has_room {
@@ -198,6 +208,7 @@ mod tests {
             training,
             late_sketches,
             noise_of_sums_milli: None,
+            held_out_records: 0,
         };
         round_settings(&agreement).expect("sound settings")
     }

@@ -6,6 +6,7 @@ use cloister_server::{RecordedOutcome, RoundRecord, read_history};
 use cloister_wire::statement::AbortReason;
 use serde_json::{Value, json};
 
+use crate::evaluation::published_json;
 use crate::failure::Failure;
 
 /// The last rounds of a coordinator's data folder, or all of them, in JSON.
@@ -55,6 +56,8 @@ pub(crate) fn to_json(record: &RoundRecord) -> Value {
         "uploaded": ended.map(|(_, counts)| counts.uploaded),
         "summed": ended.map(|(_, counts)| counts.summed),
         "bytes_up": ended.map(|(_, counts)| counts.bytes_up),
+        "rehearsal": ended.map(|(_, counts)| counts.rehearsal),
+        "evaluation": ended.and_then(|(_, counts)| counts.evaluation).as_ref().map(published_json),
         "steps": record.steps,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloister_params::evaluation::PublishedEvaluation;
 use cloister_params::id::{BlockId, Round};
 use cloister_privacy::ledger::LedgerError;
 use cloister_transport::{Carrier, ConnectError, LinkError};
@@ -78,6 +79,12 @@ pub enum ClientEvent {
     NotTrained(Round, String),
     /// The model of a round could not be evaluated here.
     NotEvaluated(Round, String),
+    /// The round is a rehearsal: what was trained is dropped, and zeros take its place.
+    Rehearsing(Round),
+    /// A rehearsal went through all of its steps.
+    Rehearsed(Round),
+    /// The plan asks for counts of held-out records, and this hospital's trainer does not count records, so none are contributed.
+    NotCounted,
     /// Updates were longer than the plan's clip, and were shortened to it.
     Clipped {
         /// How many of the plan's blocks. It stays in this hospital: it tells how large the update is.
@@ -99,6 +106,8 @@ pub enum ClientEvent {
         /// Those of them whose sums contain this hospital's update; empty if it did not take part.
         summed: Vec<BlockId>,
     },
+    /// What the closing of a round published of the model that the round started from, on all members' held-out records.
+    Published(Round, PublishedEvaluation),
     /// How well the model after a round does on this hospital's part of the held-out notes.
     Evaluated(Round, Accuracy),
     /// A round ended without a sum.

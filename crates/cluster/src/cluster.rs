@@ -271,6 +271,10 @@ impl Cluster {
                 MemberOutput::Train { .. } if node.drop_out == Some(DropOut::BeforeAnnouncing) => {
                     self.lose_member(id);
                 }
+                MemberOutput::Train { digest, plan } if plan.settings.rehearsal => {
+                    let result = node.member.rehearse(digest, &mut self.random);
+                    self.faults.extend(result.err().map(|fault| (id, fault)));
+                }
                 MemberOutput::Train { digest, .. } => {
                     let contribution = self.contributions[&id].clone();
                     let result = node.member.contribute(digest, contribution, &mut self.random);

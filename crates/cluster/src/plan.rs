@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cloister_alignment::score::ExpertSketch;
 use cloister_crypto::hash::projection_seed;
-use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::block::{BlockKind, BlockShape, EVALUATION_LENGTH};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::late::is_sketched;
@@ -55,6 +55,7 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketchMode::Off,
+        rehearsal: false,
         max_weight,
         cohort_floor: u16::try_from(floor).expect("small"),
         training: TrainingPlan {
@@ -66,6 +67,15 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
         },
         deadlines: Deadlines { announce: 10_000, seal: 5_000, upload: 10_000, reveal: 5_000 },
     }
+}
+
+/// The settings with an evaluation as the last block.
+pub fn with_evaluation(mut settings: RoundSettings) -> RoundSettings {
+    let id = BlockId(settings.blocks.len() as u32);
+    let shape = BlockShape { id, kind: BlockKind::Evaluation, length: EVALUATION_LENGTH };
+    let scale = Scale { step_log2: -4, clip_steps: 1 << 14 };
+    settings.blocks.push(PlannedBlock { shape, scale, noise_steps: scale.least_evaluation_noise() });
+    settings
 }
 
 /// The task of members whose model has the template's blocks.
@@ -104,7 +114,9 @@ pub fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
             integers.pop();
             integers = RouterUpdate::join(integers, between(clip / 4 + 1, clip, random));
         }
-        BlockKind::Routing { .. } => integers.iter_mut().for_each(|integer| *integer = integer.abs()),
+        BlockKind::Routing { .. } | BlockKind::Evaluation => {
+            integers.iter_mut().for_each(|integer| *integer = integer.abs())
+        }
         BlockKind::Expert { .. } | BlockKind::Shared => {}
     }
     integers

@@ -98,7 +98,9 @@ pub use classifier::config::ModelConfig;
 pub use classifier::encoder::Encoder;
 pub use classifier::features::Features;
 pub use classifier::trainer::{Evaluation, Score, Trainer};
-pub use cloister_updates::{Averaging, BlockError, BlockVectors, ExpertRegion, LocalResult, RecordAverages};
+pub use cloister_updates::{
+    Averaging, BlockError, BlockVectors, ExpertRegion, LocalResult, RecordAverages, RecordScore,
+};
 pub use device::Precision;
 pub use error::ExpertsError;
 pub use files::notes::Note;

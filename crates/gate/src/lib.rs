@@ -83,4 +83,4 @@
 
 mod prepare;
 
-pub use prepare::{PrepareError, averaging, prepare};
+pub use prepare::{LocalWork, PrepareError, averaging, prepare};

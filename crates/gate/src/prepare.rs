@@ -1,5 +1,7 @@
 //! From the result of local training to what enters the protocol: clipped integers and noised sketches.
 
+use std::borrow::Cow;
+
 use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::consistency;
 use cloister_alignment::score::ExpertSketch;
@@ -14,7 +16,7 @@ use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::ReleasePermit;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
-use cloister_updates::{Averaging, ExpertRegion, LocalResult};
+use cloister_updates::{Averaging, ExpertRegion, LocalResult, RecordScore};
 use rand_core::CryptoRng;
 use thiserror::Error;
 
@@ -55,6 +57,21 @@ pub enum PrepareError {
     },
 }
 
+/// What a hospital's data yields in a round, before anything of it may leave.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalWork<'a> {
+    /// The result of training.
+    pub trained: &'a LocalResult,
+    /// The score of the round's model on held-out records. None counts as no records, for plans that evaluate.
+    pub score: Option<RecordScore>,
+}
+
+impl<'a> From<&'a LocalResult> for LocalWork<'a> {
+    fn from(trained: &'a LocalResult) -> Self {
+        Self { trained, score: None }
+    }
+}
+
 /// Clips, quantises, sketches and noises a training result. Returns the contribution, and how many blocks were clipped.
 ///
 /// There is no other way from a training result to something that leaves a hospital, and it uses up the permit that the
@@ -63,10 +80,10 @@ pub enum PrepareError {
 ///
 /// # Errors
 /// See [`PrepareError`].
-pub fn prepare(
+pub fn prepare<'a>(
     plan: &RoundPlan,
     global: &Model,
-    local: &LocalResult,
+    work: impl Into<LocalWork<'a>>,
     permit: ReleasePermit,
     random: &mut impl CryptoRng,
 ) -> Result<(Contribution, usize), PrepareError> {
@@ -75,13 +92,15 @@ pub fn prepare(
     if charged != round {
         return Err(PrepareError::Permit { charged, round });
     }
-    check_lengths(plan, global, local)?;
+    let work = work.into();
+    let local = work.trained;
+    check_lengths(plan, global, work)?;
     let mut integers = Vec::with_capacity(plan.settings.blocks.len());
     let mut sketches = MemberSketches::new();
     let mut clipped = 0;
     for block in &plan.settings.blocks {
         let kind = block.shape.kind;
-        let mut update = released_values(plan, local, kind)?.to_vec();
+        let mut update = released_values(plan, work, kind)?.into_owned();
         // A router's update is scaled by the consistency weight, which is summed as its last coordinate, so that the sum can be
         // divided by the sum of weights.
         if let BlockKind::Router { layer } = kind
@@ -109,10 +128,10 @@ pub fn prepare(
 
 /// Checks that the training result and the model have the plan's blocks, each with its length. A router or a
 /// distribution that is too short would otherwise be weighed as if the rest of it were 0.
-fn check_lengths(plan: &RoundPlan, global: &Model, local: &LocalResult) -> Result<(), PrepareError> {
+fn check_lengths(plan: &RoundPlan, global: &Model, work: LocalWork<'_>) -> Result<(), PrepareError> {
     for block in &plan.settings.blocks {
         let (kind, expected) = (block.shape.kind, block.shape.length);
-        let trained = released_values(plan, local, kind)?.len();
+        let trained = released_values(plan, work, kind)?.len();
         let started = global.blocks().get(block.shape.id).map_or(0, Vec::len);
         for (what, got) in [("local training", trained), ("the round's model", started)] {
             if got as u64 != expected {
@@ -123,21 +142,23 @@ fn check_lengths(plan: &RoundPlan, global: &Model, local: &LocalResult) -> Resul
     Ok(())
 }
 
-/// The values of a block that are released: its update. For routing in private rounds it is the average that no single record
-/// moves by much, because the plain distribution has no bound for a record.
+/// The values of a block that are released: its update, or the counts of an evaluation. For routing in private rounds it is the
+/// average that no single record moves by much, because the plain distribution has no bound for a record.
 fn released_values<'a>(
     plan: &RoundPlan,
-    local: &'a LocalResult,
+    LocalWork { trained, score }: LocalWork<'a>,
     kind: BlockKind,
-) -> Result<&'a [f32], PrepareError> {
+) -> Result<Cow<'a, [f32]>, PrepareError> {
     let update = match (plan.settings.training.private, kind) {
+        // PRIV-15
+        (_, BlockKind::Evaluation) => return Ok(Cow::Owned(score.unwrap_or_default().counts())),
         // PRIV-11
         (Some(_), BlockKind::Routing { .. }) => {
-            local.by_record.as_ref().and_then(|averages| averages.routing(kind))
+            trained.by_record.as_ref().and_then(|averages| averages.routing(kind))
         }
-        _ => local.updates.get(kind),
+        _ => trained.updates.get(kind),
     };
-    update.ok_or(PrepareError::MissingBlock(kind))
+    update.map(Cow::Borrowed).ok_or(PrepareError::MissingBlock(kind))
 }
 
 /// The sketch of an expert's region, clipped and before noise.
@@ -291,16 +312,17 @@ mod tests {
             barred: vec![],
             settings: settings.clone(),
         };
-        assert_eq!(check_lengths(&plan, &global, &result(table.clone())), Ok(()), "control");
+        assert_eq!(check_lengths(&plan, &global, (&result(table.clone())).into()), Ok(()), "control");
         for (place, shape) in table.iter().enumerate() {
             let (kind, expected, got) = (shape.kind, shape.length, shape.length as usize + 1);
             let mut longer = table.clone();
             longer[place].length += 1;
-            let trained = check_lengths(&plan, &global, &result(longer));
+            let trained = check_lengths(&plan, &global, (&result(longer)).into());
             assert_eq!(trained, Err(PrepareError::Length { what: "local training", kind, got, expected }));
             let mut blocks = global.blocks().clone();
             blocks[shape.id].push(0.0);
-            let started = check_lengths(&plan, &Model::new(blocks.into_values()), &result(table.clone()));
+            let started =
+                check_lengths(&plan, &Model::new(blocks.into_values()), (&result(table.clone())).into());
             assert_eq!(started, Err(PrepareError::Length { what: "the round's model", kind, got, expected }));
         }
     }

@@ -145,6 +145,8 @@ fn training_block(shape: BlockShape, expert_clip: f64) -> PlannedBlock {
         BlockKind::Shared => (-17, 32.0, 0),
         // A distribution's norm is at most 1, so this clip cuts nothing.
         BlockKind::Routing { .. } => (-16, 1.0, 64),
+        // The lab evaluates by itself, so its tasks have none.
+        BlockKind::Evaluation => (-4, 1024.0, 256),
     };
     block(shape, step_log2, clip, noise_steps)
 }
@@ -172,6 +174,7 @@ pub(crate) fn settings(
     let local = config.strategy.kind.settings().training(training);
     RoundSettings {
         late_sketches: LateSketchMode::Off,
+        rehearsal: false,
         task,
         ring: RingWidth::new(32).expect("32 is a supported width"),
         max_weight: 1,

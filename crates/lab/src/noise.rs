@@ -84,6 +84,7 @@ pub fn settings(
             shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketchMode::Off,
+        rehearsal: false,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,
@@ -105,7 +106,8 @@ fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<T
         BlockKind::Expert { .. } => EXPERTS,
         BlockKind::Router { .. } => ROUTERS,
         BlockKind::Shared => SHARED,
-        BlockKind::Routing { .. } => HISTOGRAMS,
+        // The lab evaluates by itself, so its tasks have no evaluation.
+        BlockKind::Routing { .. } | BlockKind::Evaluation => HISTOGRAMS,
     };
     let alike = table.iter().filter(|other| same_kind(other.kind, shape.kind)).count() as f64;
     let least = if histogram { ROUTING_NOISE_STEPS } else { 0 };

@@ -30,12 +30,24 @@ pub enum BlockKind {
         /// Index of the MoE layer, from 0 over the MoE layers only.
         layer: u16,
     },
+    /// How well the model that the round starts from does on held-out records: how many of them it answers
+    /// correctly, and how many there are ([`EVALUATION_LENGTH`] coordinates). Its cohort is everyone.
+    Evaluation,
 }
+
+/// Coordinates of an evaluation block: the correct records, then all records.
+pub const EVALUATION_LENGTH: u64 = 2;
 
 impl BlockKind {
     /// Whether the block has sketches that choose its cohort by alignment. Only experts have them.
     pub fn is_scored(self) -> bool {
         matches!(self, Self::Expert { .. })
+    }
+
+    /// Whether training changes the block's parameters. Other blocks are measured: routing distributions, and
+    /// evaluations.
+    pub fn is_trained(self) -> bool {
+        matches!(self, Self::Expert { .. } | Self::Router { .. } | Self::Shared)
     }
 }
 
@@ -46,6 +58,7 @@ impl fmt::Display for BlockKind {
             Self::Router { layer } => write!(f, "layer {layer} router"),
             Self::Shared => f.write_str("shared parameters"),
             Self::Routing { layer } => write!(f, "layer {layer} routing"),
+            Self::Evaluation => f.write_str("evaluation"),
         }
     }
 }

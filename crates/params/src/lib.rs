@@ -43,6 +43,7 @@
 
 pub mod block;
 pub mod consortium;
+pub mod evaluation;
 pub mod fixed;
 pub mod floors;
 pub mod id;

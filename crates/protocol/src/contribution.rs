@@ -1,8 +1,9 @@
 //! What a member contributes to a round.
 
 use cloister_alignment::cohort::MemberSketches;
+use cloister_alignment::score::ExpertSketch;
 use cloister_params::per_block::PerBlock;
-use cloister_params::plan::PlannedBlock;
+use cloister_params::plan::{PlannedBlock, RoundSettings};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::round::RoundContext;
@@ -22,6 +23,18 @@ pub struct Contribution {
 const NOISE_REACH: u32 = 12;
 
 impl Contribution {
+    /// What every member contributes to a rehearsal: zeros, without noise (`ROUND-39`). It depends on the plan alone.
+    pub fn zeros(settings: &RoundSettings) -> Self {
+        let coordinates = usize::from(settings.sketch.coordinates);
+        let sketch =
+            || ExpertSketch { region: vec![0; coordinates], update: vec![0; coordinates], tokens: 0 };
+        let scored = settings.blocks.iter().filter(|block| block.shape.kind.is_scored());
+        Self {
+            integers: PerBlock::from_table(&settings.blocks, |block| vec![0; block.shape.length as usize]),
+            sketches: scored.map(|block| (block.shape.id, sketch())).collect(),
+        }
+    }
+
     /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each
     /// expert.
     pub(crate) fn fits(&self, context: &RoundContext) -> bool {

@@ -93,6 +93,7 @@ pub mod coordinator;
 pub mod custodian;
 pub mod dealing;
 pub mod ending;
+mod evaluation;
 pub mod fault;
 pub mod hospital;
 pub mod late;

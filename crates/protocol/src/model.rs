@@ -105,7 +105,12 @@ impl Model {
 
     /// The model's digest from those of its blocks.
     pub fn digest_of(blocks: &PerBlock<Digest>) -> Digest {
-        digest(Domain::Model, &[&blocks.values().iter().flat_map(|block| block.0).collect::<Vec<u8>>()])
+        Self::digest_of_blocks(blocks.values().iter().copied())
+    }
+
+    /// The digest of some of a model's blocks, from their digests in the order of the table.
+    pub(crate) fn digest_of_blocks(blocks: impl IntoIterator<Item = Digest>) -> Digest {
+        digest(Domain::Model, &[&blocks.into_iter().flat_map(|block| block.0).collect::<Vec<u8>>()])
     }
 
     /// Whether the model has these blocks, each with its length.

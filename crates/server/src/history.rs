@@ -16,7 +16,7 @@ use crate::files::{ENDING, LATER_EDITION, ROUNDS, round_path};
 use crate::times::{RoundCounts, RoundStep, TIMES, TimedStep, read_steps};
 
 /// A round of a coordinator's folder.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct RoundRecord {
     /// The edition of the consortium file under which it ran.
     pub edition: u32,

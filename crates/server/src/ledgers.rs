@@ -5,11 +5,10 @@
 //! released that contributed to every round. There is one for each unit of privacy, because each hospital's
 //! policy chooses its unit. These ledgers have no budget: each hospital has its own.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use cloister_crypto::merkle::leaf_hash;
-use cloister_params::id::{BlockId, PartyId};
+use cloister_params::id::Round;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundPlan;
 use cloister_params::time::UtcTime;
@@ -35,12 +34,17 @@ pub(crate) fn record(
         let holder = format!("a member of {consortium} in every round");
         let path = folder.join(format!("privacy-ledger-{unit}"));
         let mut ledger = Ledger::open(&path, Opening { holder, unit, group_by: None })?;
+        if plan.settings.rehearsal {
+            pass_over(&mut ledger, plan.round)?;
+            continue;
+        }
         if !report.announced.is_empty() {
             charge(&mut ledger, &plan, unit, at)?;
         }
         if let Ending::Closed { certificate, .. } = &report.ending {
             let closing = body_digest(&certificate.body);
-            ledger.close(ClosedRound::new(&plan.settings, (report.round, closing), opened(report), at))?;
+            let opened = report.opened_with_members();
+            ledger.close(ClosedRound::new(&plan.settings, (report.round, closing), opened, at))?;
         }
     }
     Ok(())
@@ -68,6 +72,14 @@ fn charge(ledger: &mut Ledger, plan: &RoundPlan, unit: PrivacyUnit, at: UtcTime)
     ledger.sent(sent)
 }
 
+/// Passes over a rehearsal (`ROUND-39`): it released nothing, and members still have what an abort before it left them.
+fn pass_over(ledger: &mut Ledger, round: Round) -> Result<(), LedgerError> {
+    match ledger.read()?.sent {
+        Some(before) if before.round.next() == round => ledger.sent(SentRound { round, ..before }),
+        _ => Ok(()),
+    }
+}
+
 /// Whether what members sent in a round is charged already: because the round is written again after a restart, or
 /// because it was the contribution of the aborted round before. Members send that again if the model and all settings
 /// but the deadlines are the same (`ROUND-03`), and only in the next round (`ROUND-31`). Otherwise they train, add noise
@@ -80,18 +92,6 @@ fn is_charged(history: &History, last: &Charge, plan: &RoundPlan, sent: SentRoun
     plan.round <= last_sent || (history.is_open() && follows && is_same)
 }
 
-/// The opened blocks, each with the number of members in its sum.
-fn opened(report: &RoundReport) -> Vec<(BlockId, u32)> {
-    let uploaded: BTreeSet<PartyId> = report.uploaded.iter().copied().collect();
-    let mut opened = Vec::new();
-    for cohort in report.cohorts.iter().filter(|cohort| report.opened.contains(&cohort.block)) {
-        // A cohort is planned before uploads. A member that dropped out added neither update nor noise.
-        let members = cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).count();
-        opened.push((cohort.block, members as u32));
-    }
-    opened
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -99,7 +99,7 @@ mod tests {
     use cloister_cluster::consortium::consortium;
     use cloister_cluster::plan::template;
     use cloister_cluster::{Cluster, DropOut};
-    use cloister_params::id::{Digest, Round};
+    use cloister_params::id::{Digest, PartyId};
     use cloister_privacy::release::Released;
 
     use super::*;
@@ -148,7 +148,7 @@ mod tests {
         let ledger = read_ledger(&folder, "member").closed[1].clone().expect("it closed");
         let (closing, seen_by_member) = &cluster.closed[&PartyId(1)];
         assert_eq!(ledger.closing, *closing, "a member knows the same closing");
-        let mut summed = opened(&second);
+        let mut summed = second.opened_with_members();
         summed.retain(|(block, _)| seen_by_member.iter().any(|(seen, _)| seen == block));
         assert!(
             !summed.is_empty() && summed == *seen_by_member,
@@ -191,9 +191,13 @@ mod tests {
             let _ = std::fs::remove_file(&path);
             let opening = Opening { holder: "test".into(), unit: PrivacyUnit::Member, group_by: None };
             let mut ledger = Ledger::open(&path, opening).expect("a new file");
-            plans
-                .iter()
-                .for_each(|plan| charge(&mut ledger, plan, PrivacyUnit::Member, now()).expect("writable"));
+            for plan in plans {
+                let noted = match plan.settings.rehearsal {
+                    true => pass_over(&mut ledger, plan.round),
+                    false => charge(&mut ledger, plan, PrivacyUnit::Member, now()),
+                };
+                noted.expect("writable");
+            }
             ledger.read().expect("a sound ledger").charges.len()
         };
         let same: fn(&mut RoundPlan) = |_| {};
@@ -212,6 +216,9 @@ mod tests {
             2,
             "nobody announced in round 2, so nothing was left"
         );
+        let rehearsal: fn(&mut RoundPlan) = |plan| plan.settings.rehearsal = true;
+        assert_eq!(charges(&[at(1, same), at(2, rehearsal), at(3, same)]), 1, "members still have it");
+        assert_eq!(charges(&[at(1, rehearsal), at(2, same), at(4, rehearsal), at(5, same)]), 2);
         std::fs::remove_dir_all(path.parent().expect("a folder")).expect("it was written");
     }
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use cloister_params::evaluation::PublishedEvaluation;
 use cloister_params::id::PartyId;
 use cloister_params::time::UtcTime;
 use cloister_protocol::coordinator::RoundReport;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const TIMES: &str = "times.jsonl";
 
 /// A step of a round, and when it happened by the coordinator's clock: one line of the file.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TimedStep {
     /// When.
     pub time: UtcTime,
@@ -27,7 +28,7 @@ pub struct TimedStep {
 }
 
 /// What happened in a round.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum RoundStep {
     /// The coordinator began the round and asked for receiving keys. Always the first line.
@@ -57,7 +58,7 @@ pub enum RoundStep {
 }
 
 /// How many took part in a round that ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RoundCounts {
     /// Members that announced.
     pub announced: usize,
@@ -67,6 +68,12 @@ pub struct RoundCounts {
     pub summed: usize,
     /// Bytes of the uploads that arrived whole; 0 if the round was aborted before the second seal.
     pub bytes_up: u64,
+    /// Whether it was a rehearsal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearsal: bool,
+    /// What the round published of the model that it started from; none if it published nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<PublishedEvaluation>,
 }
 
 impl RoundCounts {
@@ -83,6 +90,8 @@ impl RoundCounts {
             uploaded: report.uploaded.len(),
             summed: summed.len(),
             bytes_up: report.masked_bytes,
+            rehearsal: report.settings.rehearsal,
+            evaluation: report.evaluation(),
         }
     }
 }
@@ -122,7 +131,14 @@ mod tests {
     fn a_line_has_a_time_and_a_step_and_a_torn_line_costs_itself_alone() {
         let path = std::env::temp_dir().join(format!("cloister-times-{}.jsonl", std::process::id()));
         let (first, second) = (time("2026-12-03T05:58:12Z"), time("2026-12-03T06:00:00Z"));
-        let counts = RoundCounts { announced: 5, uploaded: 4, summed: 4, bytes_up: 9000 };
+        let counts = RoundCounts {
+            announced: 5,
+            uploaded: 4,
+            summed: 4,
+            bytes_up: 9000,
+            rehearsal: false,
+            evaluation: None,
+        };
         write_step(&path, first, RoundStep::Begun { run: None }).expect("writable");
         write_step(&path, second, RoundStep::Ended(counts)).expect("writable");
         let text = std::fs::read_to_string(&path).expect("there");

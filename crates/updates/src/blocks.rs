@@ -101,6 +101,14 @@ impl BlockVectors {
         Self { table: self.table.clone(), values }
     }
 
+    /// The blocks that training programs know: all but an evaluation, which is the last block of a task that has one.
+    pub fn without_evaluation(&self) -> Self {
+        let kept = self.table.iter().zip(&self.values);
+        let kept = kept.filter(|(shape, _)| shape.kind != BlockKind::Evaluation);
+        let (table, values) = kept.map(|(shape, values)| (*shape, values.clone())).unzip();
+        Self { table, values }
+    }
+
     /// The vectors without the table, not copied.
     pub fn into_values(self) -> Vec<Vec<f32>> {
         self.values

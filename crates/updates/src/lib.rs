@@ -40,7 +40,9 @@
 mod averages;
 mod blocks;
 mod result;
+mod score;
 
 pub use averages::{Averaging, RecordAverages};
 pub use blocks::{BlockError, BlockVectors};
 pub use result::{ExpertRegion, LocalResult, PrivateReport};
+pub use score::RecordScore;

@@ -19,7 +19,7 @@ def block_integers(member, planned):
     values = integers(f"{label} {planned['shape']['id']}", length, -reach, reach)
     if "Router" in kind:
         values[-1] = CLIP_STEPS // 4 + 1 + abs(values[-1]) // 2
-    if "Routing" in kind:
+    if "Routing" in kind or kind == "Evaluation":
         values = [abs(value) for value in values]
     return values
 

@@ -9,7 +9,7 @@ from .ristretto import scalar_bytes
 from .samples import integers, scalar, seed, singles
 
 EXPERT, ROUTER = {"Expert": {"layer": 0, "expert": 0}}, {"Router": {"layer": 3}}
-ROUTING, SHARED = {"Routing": {"layer": 0}}, "Shared"
+ROUTING, SHARED, EVALUATION = {"Routing": {"layer": 0}}, "Shared", "Evaluation"
 
 
 def kind_name(kind):
@@ -151,6 +151,7 @@ def apply():
         apply_case(ROUTER, scale, 4, [*sums[:3], 2**12 * 9 - 6 * 16 * 6], 9, None, 3, 16),
         apply_case(ROUTING, scale, 4, [5, -3, 10, 1], 2),
         apply_case(ROUTING, scale, 3, [0, -3, -10], 2),
+        apply_case(EVALUATION, scale, 2, [4097, 12288], 5), apply_case(EVALUATION, odd, 2, [-1, 2**31 - 1], 3),
     ]
     wrong = []
     for consistency, weight, noise in [

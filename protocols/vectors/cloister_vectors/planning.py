@@ -1,4 +1,4 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-18)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-21)."""
 
 from math import isqrt
 
@@ -16,14 +16,20 @@ CLIP_STEPS = 1 << 14
 LENGTHS = [
     ({"Expert": {"layer": 0, "expert": 0}}, 5), ({"Expert": {"layer": 0, "expert": 1}}, 6),
     ({"Expert": {"layer": 0, "expert": 2}}, 4), ({"Router": {"layer": 0}}, 4), ("Shared", 7),
-    ({"Routing": {"layer": 0}}, 3),
+    ({"Routing": {"layer": 0}}, 3), ("Evaluation", 2),
 ]
 
 
 def planned_block(number, kind, length):
     """A row of the block table."""
     scale = {"step_log2": -12, "clip_steps": CLIP_STEPS}
-    return {"shape": {"id": number, "kind": kind, "length": length}, "scale": scale, "noise_steps": 16}
+    noise = least_evaluation_noise(scale) if kind == "Evaluation" else 16
+    return {"shape": {"id": number, "kind": kind, "length": length}, "scale": scale, "noise_steps": noise}
+
+
+def least_evaluation_noise(scale):
+    """PLAN-21: a sixty-fourth of the clip, and at least 1."""
+    return max(1, -(-scale["clip_steps"] // 64))
 
 
 def projection_seed(task):
@@ -44,6 +50,7 @@ def settings():
             "minimum_tokens": 5, "slack": 0, "fallback": "Everyone", "shared_cohort": "Everyone",
         },
         "late_sketches": "Off",
+        "rehearsal": False,
         "training": {
             "local_epochs": 1, "batch_size": 8, "learning_rate_micro": 1000,
             "routing_penalty_milli": 100,
@@ -77,7 +84,7 @@ def check_sizes(chosen):
 
 
 def check_block(chosen, row, members):
-    """PLAN-06, PLAN-08, PLAN-11 and PLAN-12 for one block; the square root is rounded up."""
+    """PLAN-06, PLAN-08, PLAN-11, PLAN-12 and PLAN-21 for one block; the square root is rounded up."""
     weight = chosen["max_weight"]
     root = isqrt(members - 1) + 1
     reach = weight * members * row["scale"]["clip_steps"] + 6 * row["noise_steps"] * weight * root
@@ -86,6 +93,9 @@ def check_block(chosen, row, members):
     late = chosen["late_sketches"] != "Off" and row["shape"]["length"] >= 4800
     require(not late or late_bound(row, weight) < 2 ** (2 * chosen["ring"] - 2), "late-sketch-wrap")
     require("Routing" not in row["shape"]["kind"] or row["noise_steps"] >= 16, "routing-without-noise")
+    if row["shape"]["kind"] == "Evaluation":
+        require(row["shape"]["length"] == 2, "block-table")
+        require(row["noise_steps"] >= least_evaluation_noise(row["scale"]), "evaluation-without-noise")
 
 
 def check_counts(chosen):

@@ -69,6 +69,8 @@ def broken_settings(chosen):
         ("ring-wrap", "noise", block(2, noise_steps=2**32 - 1)),
         ("weights-without-noise", "15 steps", block(3, noise_steps=15)),
         ("routing-without-noise", "15 steps", block(5, noise_steps=15) | {"max_weight": 1}),
+        ("evaluation-without-noise", "255 steps", block(6, noise_steps=255)),
+        ("block-table", "an evaluation of three numbers", block(6, shape={"length": 3})),
         ("counts-without-noise", "no noise", counts(0, 5)), ("counts-without-noise", "no threshold", counts(0, 0)),
         ("counts-without-noise", "less than an eighth", counts(4, 33)),
         ("counts-without-noise", "the largest threshold", counts(2**16 - 1, 2**32 - 1)),

@@ -8,7 +8,9 @@ DIGEST, KEY, SIGNATURE, BODY = Digest(), Bare(32), Bytes(64), Bytes()
 PARTY, BLOCK, ROUND = U32, U32, U64
 
 LAYER = Structure(layer=U16)
-BLOCK_KIND = Variants(Expert=Structure(layer=U16, expert=U16), Router=LAYER, Shared=None, Routing=LAYER)
+BLOCK_KIND = Variants(
+    Expert=Structure(layer=U16, expert=U16), Router=LAYER, Shared=None, Routing=LAYER, Evaluation=None
+)
 BLOCK_SHAPE = Structure(id=BLOCK, kind=BLOCK_KIND, length=U64)
 SCALE = Structure(step_log2=I8, clip_steps=U32)
 PLANNED_BLOCK = Structure(shape=BLOCK_SHAPE, scale=SCALE, noise_steps=U32)
@@ -47,6 +49,7 @@ ROUND_SETTINGS = Structure(
     sketch=SKETCH_PLAN,
     scoring=SCORING_RULE,
     late_sketches=Variants(Off=None, Optional=None, Required=None),
+    rehearsal=Truth(),
     training=TRAINING_PLAN,
     deadlines=DEADLINES,
     blocks=Many(PLANNED_BLOCK),

@@ -98,6 +98,8 @@ attacks! {
     plans::exact_token_counts by "PLAN-17",
     plans::a_receiving_key_that_is_no_element by "PLAN-09",
     plans::a_result_of_an_earlier_plan by "PRIV-14",
+    plans::an_update_in_a_rehearsal by "ROUND-39",
+    plans::a_rehearsal_that_moves_the_model by "ROUND-45",
     uploads::a_swapped_letter by "ROUND-11",
     uploads::a_copied_letter by "MASK-13",
     uploads::shares_that_were_not_committed_to by "MASK-11",

@@ -2,6 +2,7 @@
 
 use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings};
+use cloister_params::rule;
 use cloister_protocol::statement::sign;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -74,4 +75,31 @@ pub(super) fn a_result_of_an_earlier_plan() -> bool {
     stage.run_to(7, is_plan);
     assert!(stage.deliver_to(7).is_accepted());
     stage.world.contribute(PartyId(7), plan, contribution).is_ok()
+}
+
+/// A rehearsal releases nothing and is charged nothing. What a member trained for it would leave without a charge.
+pub(super) fn an_update_in_a_rehearsal() -> bool {
+    let mut stage = Stage::seven();
+    assert!(stage.world.start_rehearsal());
+    stage.run_to(7, is_plan);
+    stage.deliver_to(7);
+    let (plan, contribution) = stage.world.take_training(PartyId(7)).unwrap();
+    stage.world.contribute(PartyId(7), plan, contribution).is_ok()
+}
+
+/// One member uploads an update in a rehearsal, where the others upload zeros: it would make the model what it likes.
+pub(super) fn a_rehearsal_that_moves_the_model() -> bool {
+    let mut stage = Stage::seven();
+    let before = stage.world.coordinator.model().digest();
+    assert!(stage.world.start_rehearsal());
+    stage.run_to(7, is_plan);
+    stage.deliver_to(7);
+    let (plan, contribution) = stage.world.take_training(PartyId(7)).unwrap();
+    // The liar's program lacks the check.
+    rule::without("ROUND-39", || {
+        assert!(stage.world.contribute(PartyId(7), plan, contribution).is_ok());
+        stage.finish();
+    });
+    assert!(stage.reports().last().is_some_and(|report| !report.opened.is_empty()), "the rehearsal closes");
+    stage.world.coordinator.model().digest() != before
 }

@@ -224,7 +224,10 @@ impl Knowledge {
                 (pair_mask(upload.seal1, member, other), sign)
             });
             let weighted = (Unknown::Integers(member, integers), Factor::new(listed.weight.into()));
-            let unshared = [weighted, (Unknown::SelfMask(upload.seal1, member), Factor::ONE)];
+            // Zeros are no secret: everybody knows them of a rehearsal.
+            let is_secret = contribution.integers[cohort.block].iter().any(|integer| *integer != 0);
+            let self_mask = (Unknown::SelfMask(upload.seal1, member), Factor::ONE);
+            let unshared = is_secret.then_some(weighted).into_iter().chain([self_mask]);
             equations.push((cohort.block, pairs.chain(unshared).collect::<Equation>()));
         }
         equations.into_iter().try_for_each(|(block, equation)| self.learn(block, equation))?;

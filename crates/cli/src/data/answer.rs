@@ -205,6 +205,7 @@ fn name(kind: BlockKind) -> &'static str {
         BlockKind::Router { .. } => "routers",
         BlockKind::Shared => "shared parameters",
         BlockKind::Routing { .. } => "routing",
+        BlockKind::Evaluation => "evaluation",
     }
 }
 

@@ -87,9 +87,10 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     for path in &arguments.files {
         add(&surveyor, &mut survey, notes_file(arguments, path, true), &mut progress)?;
     }
+    let is_counted = task.has_evaluation();
     let held_out = arguments.held_out.as_ref().map(|path| {
         let mut survey = Survey::default();
-        add(&surveyor, &mut survey, notes_file(arguments, path, false), &mut progress)?;
+        add(&surveyor, &mut survey, notes_file(arguments, path, is_counted), &mut progress)?;
         Ok(survey)
     });
     let held_out = held_out.transpose()?;
@@ -111,7 +112,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
 }
 
 fn notes_file(arguments: &Check, path: &std::path::Path, is_grouped: bool) -> NotesFile {
-    // Held-out rows need no records, and their file need not have the column.
+    // Held-out rows need records only if rounds count them. Otherwise their file need not have the column.
     let group_by = arguments.group_by.clone().filter(|_| is_grouped);
     NotesFile { path: path.to_owned(), encoding: arguments.encoding, group_by }
 }
@@ -133,12 +134,12 @@ fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
     // evaluate.
     let held_out = arguments.held_out.as_ref().unwrap_or(&arguments.files[0]);
     TrainingConfig {
+        held_out: notes_file(arguments, held_out, task.has_evaluation()),
         task,
         base_model: arguments.base_model.clone(),
         precision: arguments.compute.precision.into(),
         recompute_layers: false,
         notes,
-        held_out: notes_file(arguments, held_out, false),
         part: 0,
         parts: 1,
         windows: arguments.windows.into(),

@@ -35,7 +35,15 @@ pub(super) fn settings(
         private: private.transpose()?,
     };
     let late_sketches = if arguments.late_sketches { LateSketchMode::Required } else { LateSketchMode::Off };
-    round_settings(&Agreement { task, floors, table, training, late_sketches, noise_of_sums_milli: None })
+    round_settings(&Agreement {
+        task,
+        floors,
+        table,
+        training,
+        late_sketches,
+        noise_of_sums_milli: None,
+        held_out_records: 0,
+    })
 }
 
 /// Private training in which a step draws a batch in expectation, at a hospital with the usual number of

@@ -129,7 +129,8 @@ impl ExaminedHospital {
     }
 
     pub(super) fn check_held_out(&mut self) -> CheckOutcome {
-        self.judge_file(self.member.held_out_file())
+        let is_counted = self.task.as_ref().is_some_and(Task::has_evaluation);
+        self.judge_file(self.member.held_out_file(is_counted))
     }
 
     /// As `cloister data check`, in counts alone.

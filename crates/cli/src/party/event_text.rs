@@ -1,10 +1,12 @@
 //! The events of a hospital or a custodian: as JSON, as progress, and as sentences.
 
 use cloister_client::{Accuracy, ClientEvent, PrivateReport, RowCounts};
+use cloister_params::evaluation::PublishedEvaluation;
 use cloister_params::id::Round;
 use serde_json::{Value, json};
 
 use crate::byte_count::bytes;
+use crate::evaluation::{published_json, published_text};
 
 /// An event as an object, for programs that watch.
 pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
@@ -17,6 +19,9 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
         ClientEvent::NotTrained(round, reason) => {
             json!({"event": "not_trained", "round": round.0, "reason": reason})
         }
+        ClientEvent::Rehearsing(round) => json!({"event": "rehearsing", "round": round.0}),
+        ClientEvent::Rehearsed(round) => json!({"event": "rehearsed", "round": round.0}),
+        ClientEvent::NotCounted => json!({"event": "not_counted"}),
         ClientEvent::NotEvaluated(round, reason) => {
             json!({"event": "not_evaluated", "round": round.0, "reason": reason})
         }
@@ -46,6 +51,9 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
         ClientEvent::Closed { round, applied, summed } => {
             json!({"event": "closed", "round": round.0, "applied": applied.len(), "summed": summed.len()})
         }
+        ClientEvent::Published(round, published) => {
+            json!({"event": "published", "round": round.0, "evaluation": published_json(published)})
+        }
         ClientEvent::Evaluated(round, accuracy) => {
             json!({"event": "evaluated", "round": round.0, "accuracy": accuracy_json(*accuracy)})
         }
@@ -67,7 +75,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
 }
 
 fn accuracy_json(accuracy: Accuracy) -> Value {
-    let Accuracy { correct, total, counted, loss } = accuracy;
+    let Accuracy { correct, total, counted, loss, .. } = accuracy;
     json!({"correct": correct, "total": total, "of": counted.name(), "loss": loss})
 }
 
@@ -88,6 +96,27 @@ fn percent(accuracy: &Accuracy) -> f64 {
     100.0 * accuracy.correct as f64 / accuracy.total.max(1) as f64
 }
 
+const NOT_COUNTED: &str =
+    "no held-out records are counted for the evaluation, because the trainer cannot count records";
+
+/// What a closing published of the model that its round started from.
+fn evaluated_text(round: Round, published: &PublishedEvaluation) -> String {
+    let published = published_text(&published_json(published));
+    format!("the model before {round}, on all members' held-out records: {published}")
+}
+
+/// What private training did.
+fn private_text(PrivateReport { steps, drawn, clipped, not_finite }: &PrivateReport) -> String {
+    let broken = match not_finite {
+        0 => String::new(),
+        count => format!(", and those of {count} were not finite and count as 0"),
+    };
+    format!(
+        "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped{broken} (this \
+         stays in this hospital)"
+    )
+}
+
 /// A sentence for the hospital's operator.
 pub(super) fn to_text(event: &ClientEvent) -> String {
     match event {
@@ -99,9 +128,7 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Training { done, total, .. } => format!("step {done} of {total}"),
         ClientEvent::Uploading { sent, total } => format!("chunk {sent} of {total}"),
         ClientEvent::Ready(Some(RowCounts { notes, records, truncated })) => {
-            format!(
-                "read {notes} notes of {records} records; {truncated} of the notes are cut at the token limit"
-            )
+            format!("read {notes} notes of {records} records; {truncated} notes are cut at the token limit")
         }
         ClientEvent::Warning(reason) => format!("warning: {reason}"),
         ClientEvent::PolicyReplaced => {
@@ -117,6 +144,12 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::NotTrained(round, reason) => {
             format!("not taking part in {round}, because training failed: {reason}")
         }
+        ClientEvent::Rehearsing(round) => {
+            format!("{round} is a rehearsal: zeros take the place of what was trained")
+        }
+        ClientEvent::Rehearsed(round) => format!("{round}, a rehearsal, is over; nothing has changed"),
+        ClientEvent::NotCounted => NOT_COUNTED.into(),
+        ClientEvent::Published(round, published) => evaluated_text(*round, published),
         ClientEvent::NotEvaluated(round, reason) => {
             format!("the model after {round} cannot be evaluated: {reason}")
         }
@@ -127,16 +160,7 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
             format!("edition {number} of the consortium file is in force: {}", changes.join("; "))
         }
         ClientEvent::Stopping => "stopping".into(),
-        ClientEvent::PrivatelyTrained(PrivateReport { steps, drawn, clipped, not_finite }) => {
-            let broken = match not_finite {
-                0 => String::new(),
-                count => format!(", and those of {count} were not finite and count as 0"),
-            };
-            format!(
-                "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} \
-                 were clipped{broken} (this stays in this hospital)"
-            )
-        }
+        ClientEvent::PrivatelyTrained(report) => private_text(report),
         ClientEvent::Clipped { blocks } => {
             format!("the updates of {blocks} blocks were longer than the clip and were shortened")
         }

@@ -4,6 +4,7 @@ use cloister_transport::printable;
 use serde_json::Value;
 
 use crate::byte_count::bytes;
+use crate::evaluation::published_text;
 use crate::failure::Failure;
 use crate::output;
 
@@ -38,16 +39,23 @@ fn to_row(round: &Value) -> String {
 }
 
 fn outcome_text(round: &Value) -> String {
-    match (round["blocks"].as_u64(), round["reason"].as_str()) {
+    let what = if round["rehearsal"] == true { "rehearsal: " } else { "" };
+    let outcome = match (round["blocks"].as_u64(), round["reason"].as_str()) {
         (Some(1), _) => "the sum of 1 block".to_owned(),
         (Some(blocks), _) => format!("sums of {blocks} blocks"),
         (None, Some(reason)) => format!("aborted: {}", printable(reason.as_bytes())),
         (None, None) => "in progress".to_owned(),
-    }
+    };
+    let evaluation = match &round["evaluation"] {
+        Value::Null => String::new(),
+        published => format!("; the model before it: {}", published_text(published)),
+    };
+    format!("{what}{outcome}{evaluation}")
 }
 
 #[cfg(test)]
 mod tests {
+    use cloister_params::evaluation::PublishedEvaluation;
     use cloister_params::id::Round;
     use cloister_params::time::UtcTime;
     use cloister_server::{RecordedOutcome, RoundCounts, RoundRecord, RoundStep, TimedStep};
@@ -63,7 +71,15 @@ mod tests {
 
     #[test]
     fn a_row_has_its_columns_under_the_heading_and_says_how_the_round_ended() {
-        let counts = RoundCounts { announced: 5, uploaded: 4, summed: 4, bytes_up: 3_000_000 };
+        let evaluation = Some(PublishedEvaluation { correct: 300.0, records: 400.0, noise: 32.0 });
+        let counts = RoundCounts {
+            announced: 5,
+            uploaded: 4,
+            summed: 4,
+            bytes_up: 3_000_000,
+            rehearsal: false,
+            evaluation,
+        };
         let ended = RoundRecord {
             edition: 2,
             round: Round(7),
@@ -84,6 +100,14 @@ mod tests {
             assert!(row[at..].starts_with(value), "{column}: {row}");
         }
         assert_eq!(row.find("sums of 9 blocks"), HEADING.find("how it ended"), "{row}");
+        assert!(
+            row.ends_with("; the model before it: 75.0 % of about 400 are right (noise: ±10.0 points)"),
+            "{row}"
+        );
+        let rehearsed = RoundCounts { rehearsal: true, evaluation: None, ..counts };
+        let steps = vec![step("2026-12-03T06:01:00Z", RoundStep::Ended(rehearsed))];
+        let row = to_row(&to_json(&RoundRecord { steps, ..ended.clone() }));
+        assert!(row.ends_with("rehearsal: sums of 9 blocks"), "{row}");
         let reason = AbortReason::TooFewUploaded;
         let timeless =
             RoundRecord { outcome: RecordedOutcome::Aborted(reason), steps: Vec::new(), ..ended.clone() };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use cloister_identity::operator::OperatorRole;
 use cloister_params::time::UtcTime;
+use cloister_server::EarlyStop;
 use cloister_transport::HostPort;
 
 use crate::failure::Failure;
@@ -68,9 +69,20 @@ pub(super) struct StartArguments {
     /// Start no round before this time, such as 2026-12-03T20:00:00Z. Runs that are queued later may go first.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     not_before: Option<UtcTime>,
-    /// Go through the rounds without contributing anything.
+    /// Go through the rounds without contributing anything: members train, and upload zeros.
     #[arg(long)]
     rehearsal: bool,
+    /// End the run after this many evaluations in a row without a new best accuracy. For tasks whose rounds evaluate the model.
+    #[arg(long, value_name = "N", conflicts_with = "rehearsal", value_parser = clap::value_parser!(u32).range(1..))]
+    patience: Option<u32>,
+    /// By how many percentage points an accuracy must be above the best one before to be a new best.
+    #[arg(long, value_name = "POINTS", default_value_t = 0.5, requires = "patience", value_parser = parse_points)]
+    least_gain: f64,
+}
+
+fn parse_points(text: &str) -> Result<f64, String> {
+    let points = text.parse().ok().filter(|points| (0.0..=100.0).contains(points));
+    points.ok_or_else(|| "expected a number from 0 to 100".into())
 }
 
 fn parse_time(text: &str) -> Result<UtcTime, String> {
@@ -147,6 +159,11 @@ impl CoordinatorQuestion {
                 settings: run.settings.as_deref().map(read_text).transpose()?,
                 not_before: run.not_before,
                 rehearsal: run.rehearsal,
+                early_stop: run.patience.map(|patience| EarlyStop {
+                    patience,
+                    // A tenth of a percentage point is a thousandth.
+                    least_gain_milli: (10.0 * run.least_gain).round() as u32,
+                }),
             }),
             Self::Queue => OperatorRequest::Queue,
             Self::Cancel { number } => OperatorRequest::Cancel { number: *number },

@@ -66,6 +66,12 @@ fn state(run: &Value) -> String {
         }
         (_, Some("finished")) => format!("finished at {}", time("ended")),
         (_, Some("cancelled")) => format!("cancelled at {}", time("ended")),
+        (_, Some("stopped_early")) => format!(
+            "ended at {}, because the model has stopped getting better; the best one is that before round {} of edition {}",
+            time("ended"),
+            run["best"]["round"],
+            run["best"]["edition"]
+        ),
         _ => {
             let why = run["why"].as_str().unwrap_or("an unknown reason");
             format!("ended at {}, because {}", time("ended"), printable(why.as_bytes()))
@@ -110,6 +116,13 @@ mod tests {
             (
                 json!({"state": "ended", "how": "cancelled", "ended": "E", "name": "night"}),
                 "cancelled at E: night",
+            ),
+            (
+                json!({
+                    "state": "ended", "how": "stopped_early", "ended": "E",
+                    "best": {"edition": 2, "round": 7, "accuracy": 0.8}
+                }),
+                "ended at E, because the model has stopped getting better; the best one is that before round 7 of edition 2",
             ),
             (
                 json!({"state": "ended", "how": "unfit", "ended": "E", "why": "no\u{1b}"}),

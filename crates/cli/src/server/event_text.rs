@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::run_events;
+use crate::evaluation::{published_json, published_text};
 
 /// How important an event is to the operator.
 pub(super) fn level(event: &ServerEvent) -> Level {
@@ -145,6 +146,8 @@ fn round_report(report: &RoundReport) -> Value {
         "event": "round",
         "round": report.round.0,
         "closed": matches!(report.ending, Ending::Closed { .. }),
+        "rehearsal": report.settings.rehearsal,
+        "evaluation": report.evaluation().as_ref().map(published_json),
         "announced": numbers(&report.announced),
         "uploaded": numbers(&report.uploaded),
         "cohorts": cohorts,
@@ -211,15 +214,23 @@ pub(super) fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Fault(party, why) => format!("rejected a frame of {party}: {why}"),
         ServerEvent::Unexpected(party, why) => format!("ignored a frame of {party}: {why}"),
         ServerEvent::Round(event) => round_text(event),
-        ServerEvent::Ended(report) => format!(
-            "{} ended: {} of {} blocks opened, {} members, {} bytes up",
-            report.round,
-            report.opened.len(),
-            report.cohorts.len(),
-            report.uploaded.len(),
-            report.masked_bytes
-        ),
+        ServerEvent::Ended(report) => ended_text(report),
     }
+}
+
+fn ended_text(report: &RoundReport) -> String {
+    let what = if report.settings.rehearsal { " (a rehearsal: nothing is applied)" } else { "" };
+    let evaluation = report.evaluation().map_or_else(String::new, |published| {
+        format!("; the model before it, on held-out records: {}", published_text(&published_json(&published)))
+    });
+    format!(
+        "{}{what} ended: {} of {} blocks opened, {} members, {} bytes up{evaluation}",
+        report.round,
+        report.opened.len(),
+        report.cohorts.len(),
+        report.uploaded.len(),
+        report.masked_bytes
+    )
 }
 
 fn resumed_text(closed_rounds: u64, in_round: bool, torn: usize) -> String {

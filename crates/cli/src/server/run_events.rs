@@ -1,6 +1,6 @@
 //! Events of runs, as JSON and as sentences.
 
-use cloister_server::{Run, RunEnd, RunState};
+use cloister_server::{BestEvaluation, Run, RunEnd, RunState};
 use serde_json::{Value, json};
 
 /// An event of a run.
@@ -10,13 +10,23 @@ pub(super) fn to_json(name: &str, run: &Run) -> Value {
             RunEnd::Finished => (Some(closed), Some("finished"), None),
             RunEnd::Cancelled => (Some(closed), Some("cancelled"), None),
             RunEnd::Unfit { why } => (Some(closed), Some("unfit"), Some(why)),
+            RunEnd::StoppedEarly { .. } => (Some(closed), Some("stopped_early"), None),
         },
         RunState::Waiting | RunState::InProgress { .. } => (None, None, None),
     };
     json!({
         "event": name, "run": run.number, "name": run.name, "rounds": run.rounds, "settings": run.settings,
-        "rehearsal": run.rehearsal, "not_before": run.not_before, "closed": closed, "how": how, "why": why
+        "rehearsal": run.rehearsal, "not_before": run.not_before, "closed": closed, "how": how, "why": why,
+        "best": best(run)
     })
+}
+
+/// The best evaluation of a run that ended early.
+fn best(run: &Run) -> Option<&BestEvaluation> {
+    match &run.state {
+        RunState::Ended { how: RunEnd::StoppedEarly { best }, .. } => Some(best),
+        _ => None,
+    }
 }
 
 pub(super) fn queued(run: &Run) -> String {
@@ -48,6 +58,12 @@ pub(super) fn ended(run: &Run) -> String {
     let how = match how {
         RunEnd::Finished => "it is finished".to_owned(),
         RunEnd::Cancelled => "it was cancelled".to_owned(),
+        RunEnd::StoppedEarly { best } => format!(
+            "the model has stopped getting better; the best one, with {:.1} % right, is that before {} of edition {}",
+            100.0 * best.accuracy,
+            best.round,
+            best.edition
+        ),
         RunEnd::Unfit { why } => format!("{why}; queue it again with other settings"),
     };
     format!("{} ended after {closed} of {} rounds with sums: {how}", run_name(run), run.rounds)

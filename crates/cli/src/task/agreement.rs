@@ -96,6 +96,7 @@ fn plan(
         training,
         late_sketches: LateSketchMode::Off,
         noise_of_sums_milli,
+        held_out_records: request.model.trained.held_out_records.unwrap_or(0),
     };
     let Some(budget) = &request.budget else {
         let training = training(request, None)?;

@@ -113,6 +113,10 @@ pub(crate) struct TrainedFlags {
     /// Number of passes over a hospital's rows in a round. By default 1, and 2 for private training.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) local_epochs: Option<u16>,
+    /// Evaluate the model in every round on the members' held-out records, and publish the noised sum of their counts. No
+    /// hospital has more held-out records than this number; the fewer, the less noise.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) held_out_records: Option<u32>,
     /// The date for chat templates that print today's, such as 2027-06-30, so that all members train with the same one. By
     /// default today.
     #[arg(long, value_parser = day)]

@@ -54,6 +54,7 @@ impl ModelRequest<'_> {
                     alpha: adapter.alpha,
                     max_tokens: self.trained.max_tokens.unwrap_or(if has_noise { 128 } else { 256 }),
                     seed: self.trained.seed,
+                    evaluation: self.trained.held_out_records.is_some(),
                     ..usual
                 };
                 config.check().map_err(Failure::experts)?;
@@ -72,7 +73,7 @@ impl ModelRequest<'_> {
         classes: Vec<String>,
         has_noise: bool,
     ) -> Result<AdapterTask, Failure> {
-        let TrainedFlags { trained_experts, seed, date, max_tokens, .. } = self.trained;
+        let TrainedFlags { trained_experts, seed, date, max_tokens, held_out_records, .. } = self.trained;
         let folder_name = || {
             base.file_name()
                 .map_or_else(|| "the base model".to_owned(), |name| name.to_string_lossy().into_owned())
@@ -91,7 +92,8 @@ impl ModelRequest<'_> {
             true => Some(date.unwrap_or_else(|| Date::from_time(SystemTime::now()))),
             false => None,
         };
-        Ok(AdapterTask { trained_experts: trained_experts.clone(), seed: *seed, date, ..task })
+        let (trained_experts, evaluation) = (trained_experts.clone(), held_out_records.is_some());
+        Ok(AdapterTask { trained_experts, seed: *seed, date, evaluation, ..task })
     }
 
     /// The classes of the flags, or of the file that they name.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use cloister_params::block::BlockKind;
 use cloister_params::limits::PrivacyLimits;
 use serde::Serialize;
 
@@ -83,7 +82,7 @@ fn noise_milli(files: &AgreedFiles) -> u32 {
 fn noise_over_signal(files: &AgreedFiles, members: usize) -> f64 {
     let noise = f64::from(noise_milli(files)) / 1e3;
     let updates = files.settings.blocks.iter().map(|block| block.shape);
-    let updates = updates.filter(|shape| !matches!(shape.kind, BlockKind::Routing { .. }));
+    let updates = updates.filter(|shape| shape.kind.is_trained());
     let lengths: Vec<u64> = updates.map(|shape| shape.length).collect();
     let training = &files.settings.training;
     match training.private {

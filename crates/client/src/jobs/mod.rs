@@ -12,7 +12,7 @@ use cloister_params::block::BlockShape;
 use cloister_params::id::{Digest, Round};
 use cloister_params::plan::{RoundPlan, TrainingPlan};
 use cloister_protocol::model::Model;
-use cloister_updates::{LocalResult, PrivateReport};
+use cloister_updates::{LocalResult, PrivateReport, RecordScore};
 use tokio::sync::mpsc;
 
 use crate::training_error::TrainingError;
@@ -31,6 +31,8 @@ pub struct Accuracy {
     pub counted: Counted,
     /// Mean loss in nats per item, for published models that predict tokens or classes.
     pub loss: Option<f64>,
+    /// The same by records, of which each counts once, if the trainer can tell.
+    pub by_record: Option<RecordScore>,
 }
 
 /// What an evaluation counts.
@@ -107,6 +109,15 @@ pub(crate) struct TrainedRound {
     pub(crate) private: Option<PrivateReport>,
 }
 
+/// What a hospital's data yields for one plan.
+#[derive(Debug)]
+pub(crate) struct PlannedWork {
+    /// The training.
+    pub(crate) trained: TrainedRound,
+    /// The score of the round's model on held-out records, if the plan evaluates it and the trainer can tell.
+    pub(crate) score: Option<RecordScore>,
+}
+
 /// What the thread reports.
 #[derive(Debug)]
 pub(crate) enum WorkerReport {
@@ -119,7 +130,9 @@ pub(crate) enum WorkerReport {
     /// A step of training is done. `local` is set for the training alone.
     Progress { done: usize, total: usize, local: bool },
     /// The training for the plan of this digest is done.
-    Trained(Digest, Box<TrainedRound>),
+    Trained(Digest, Box<PlannedWork>),
+    /// The plan asks for counts of held-out records, and the trainer cannot count records: none are contributed.
+    NotCounted,
     /// The training for the plan of this digest failed. Later rounds may go well.
     NotTrained(Digest, String),
     /// The evaluation of the model after this round is done.

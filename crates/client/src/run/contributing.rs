@@ -1,8 +1,9 @@
 //! From plans to contributions: jobs for the training thread, and what becomes of its reports.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use cloister_gate::prepare;
+use cloister_gate::{LocalWork, prepare};
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, Round};
@@ -21,7 +22,7 @@ use super::Client;
 use super::phase::{ContributionPhase, PlannedTraining};
 use crate::config::ClientConfig;
 use crate::events::{ClientError, ClientEvent};
-use crate::jobs::{Job, LocalSeed, RowCounts, TrainedRound, WorkerReport};
+use crate::jobs::{Job, LocalSeed, PlannedWork, RowCounts, TrainedRound, WorkerReport};
 
 /// Waits until the thread has loaded its notes and its model. Returns the numbers of rows, which a training program of the
 /// hospital's own does not tell, and the blocks of the task. A party that is only a custodian has neither, and is ready at once.
@@ -55,6 +56,7 @@ fn event_of(report: WorkerReport) -> Option<ClientEvent> {
         WorkerReport::Progress { done, total, local } => ClientEvent::Training { done, total, local },
         WorkerReport::Evaluated(round, accuracy) => ClientEvent::Evaluated(round, accuracy),
         WorkerReport::NotEvaluated(round, reason) => ClientEvent::NotEvaluated(round, reason),
+        WorkerReport::NotCounted => ClientEvent::NotCounted,
         WorkerReport::Ready { .. }
         | WorkerReport::Trained(..)
         | WorkerReport::NotTrained(..)
@@ -67,26 +69,28 @@ impl Client<'_> {
     /// Trains, unless what the round would release is more than the hospital's policy allows.
     pub(super) fn train(&mut self, digest: Digest, plan: Box<RoundPlan>) -> Result<(), ClientError> {
         // A new plan ends whatever an earlier one began: its result would be for another round.
-        self.phase = ContributionPhase::WaitingForPlan;
+        let outlasting = self.phase.replace(plan.settings.rehearsal);
         let (Some(member), Some(account)) = (self.hospital.member.as_ref(), self.records.account.as_mut())
         else {
             return Ok(());
         };
         // Asked before training, which takes long and would be for nothing. The charge itself comes after it.
         if let Some(reason) = account.refusal(&plan, Date::from_time(SystemTime::now()))? {
+            self.phase = ContributionPhase::with_contribution(outlasting);
             self.refuse(plan.round, reason);
             return Ok(());
         }
         let model = Box::new(member.model().clone());
         // A new seed for each training: what two trainings with one seed share could be subtracted.
         let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
-        let training = PlannedTraining { digest, plan: plan.clone(), seed: seed.clone() };
+        let training = PlannedTraining { digest, plan: plan.clone(), seed: seed.clone(), outlasting };
         self.phase = ContributionPhase::Training(training);
         self.give(Job::Train { digest, plan, model, seed })
     }
 
     /// Lets the contribution of an aborted round go out again, if policy and budget still admit it (`ROUND-03`).
     pub(super) fn send_again(&mut self, digest: Digest, plan: &RoundPlan) -> Result<(), ClientError> {
+        self.phase.end_rehearsal();
         let (Some(member), Some(account)) = (self.hospital.member.as_mut(), self.records.account.as_mut())
         else {
             return Ok(());
@@ -116,12 +120,15 @@ impl Client<'_> {
 
     pub(super) fn handle_report(&mut self, report: WorkerReport) -> Result<(), ClientError> {
         match report {
-            WorkerReport::Trained(digest, trained) => {
+            WorkerReport::Trained(digest, work) => {
                 let Some(training) = self.take_training(digest) else { return Ok(()) };
-                if let Some(report) = trained.private {
+                if let Some(report) = work.trained.private {
                     (self.events)(ClientEvent::PrivatelyTrained(report));
                 }
-                self.contribute(training, *trained)?;
+                match training.plan.settings.rehearsal {
+                    true => self.rehearse(&training, work.trained.metrics)?,
+                    false => self.contribute(training, *work)?,
+                }
             }
             WorkerReport::NotTrained(digest, reason) => {
                 if let Some(training) = self.take_training(digest) {
@@ -152,15 +159,30 @@ impl Client<'_> {
         self.training_failure.get_or_insert(reason);
     }
 
+    /// Takes part in a rehearsal. What the training made is dropped, so nothing is charged (`ROUND-39`).
+    fn rehearse(
+        &mut self,
+        training: &PlannedTraining,
+        metrics: BTreeMap<String, f64>,
+    ) -> Result<(), ClientError> {
+        let Some(member) = self.hospital.member.as_mut() else { return Ok(()) };
+        (self.events)(ClientEvent::Trained { round: training.plan.round, metrics });
+        (self.events)(ClientEvent::Rehearsing(training.plan.round));
+        if let Err(fault) = member.rehearse(training.digest, &mut UnwrapErr(SysRng)) {
+            (self.events)(ClientEvent::Fault(fault.to_string()));
+        }
+        self.carry_out()
+    }
+
     /// Charges the ledger, makes the contribution from a training result, and gives it to the member, in this order: nothing
     /// is made that is not charged.
-    fn contribute(&mut self, training: PlannedTraining, trained: TrainedRound) -> Result<(), ClientError> {
+    fn contribute(&mut self, training: PlannedTraining, work: PlannedWork) -> Result<(), ClientError> {
         let (Some(member), Some(account)) = (self.hospital.member.as_mut(), self.records.account.as_mut())
         else {
             return Ok(());
         };
-        let PlannedTraining { digest, plan, seed } = training;
-        let TrainedRound { result, metrics, .. } = trained;
+        let PlannedTraining { digest, plan, seed, .. } = training;
+        let PlannedWork { trained: TrainedRound { result, metrics, .. }, score } = work;
         (self.events)(ClientEvent::Trained { round: plan.round, metrics });
         let permit = match account.charge(&plan, UtcTime::from_time(SystemTime::now())) {
             Err(LedgerError::WouldExceed(why)) => {
@@ -177,8 +199,9 @@ impl Client<'_> {
         let mut random = UnwrapErr(SysRng);
         // One read of the system's randomness seeds all noise: a system call for each of millions of draws would be slow.
         let mut noise = ChaCha20Rng::from_rng(&mut random);
-        let (contribution, clipped) = prepare(&plan, member.model(), &result, permit, &mut noise)
-            .map_err(|error| ClientError::Training(error.to_string()))?;
+        let (contribution, clipped) =
+            prepare(&plan, member.model(), LocalWork { trained: &result, score }, permit, &mut noise)
+                .map_err(|error| ClientError::Training(error.to_string()))?;
         if clipped > 0 {
             (self.events)(ClientEvent::Clipped { blocks: clipped });
         }

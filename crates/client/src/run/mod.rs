@@ -311,11 +311,16 @@ impl Client<'_> {
             MemberOutput::Send(frame) => self.to_send.push(frame),
             MemberOutput::Train { digest, plan } => self.train(digest, plan)?,
             MemberOutput::SendAgain { digest, plan } => self.send_again(digest, &plan)?,
-            MemberOutput::Closed { round, model, applied, closing, summed } => {
+            MemberOutput::Closed { round, rehearsal: true, .. } => {
+                (self.events)(ClientEvent::Rehearsed(round));
+            }
+            MemberOutput::Closed { round, model, applied, closing, summed, .. } => {
                 // A sum can be opened and not applied. Only an applied one changed the model.
                 let mut summed_and_applied: Vec<BlockId> = summed.iter().map(|(block, _)| *block).collect();
                 summed_and_applied.retain(|block| applied.contains(block));
                 let contributed = self.phase.take_contributed();
+                let settings = contributed.as_ref().map(|plan| &plan.settings);
+                let published = settings.and_then(|settings| model.evaluation(settings, &summed));
                 if let (Some(plan), Some(account)) = (contributed, self.records.account.as_mut()) {
                     let now = UtcTime::from_time(SystemTime::now());
                     account.close(&plan, (round, closing), summed, now)?;
@@ -323,6 +328,9 @@ impl Client<'_> {
                 (self.events)(ClientEvent::Closed { round, applied, summed: summed_and_applied });
                 // It was of an earlier round.
                 self.records.arriving.remove()?;
+                if let Some(published) = published {
+                    (self.events)(ClientEvent::Published(round, published));
+                }
                 self.give(Job::Evaluate { round, model })?;
             }
             MemberOutput::Aborted(round) => (self.events)(ClientEvent::Aborted(round)),

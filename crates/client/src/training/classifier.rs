@@ -97,7 +97,7 @@ impl LocalTrainer for Classifier {
 
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError> {
         self.trainer.load(model)?;
-        let score = match notes {
+        let evaluation = match notes {
             HeldOut::Part => self.trainer.evaluate(&self.part),
             HeldOut::All => {
                 let (file, windows) = (self.config.held_out.clone(), self.config.windows);
@@ -105,8 +105,9 @@ impl LocalTrainer for Classifier {
                 self.trainer.evaluate(&all)
             }
         };
-        let Score { correct, total } = score.overall;
-        Ok(Accuracy { correct, total, counted: Counted::Notes, loss: None })
+        let Score { correct, total } = evaluation.overall;
+        let by_record = Some(evaluation.by_record);
+        Ok(Accuracy { correct, total, counted: Counted::Notes, loss: None, by_record })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cloister_experts::exchange::ProgramResult;
 use cloister_experts::task::Task;
-use cloister_experts::{BlockVectors, LocalTraining};
+use cloister_experts::{BlockVectors, LocalTraining, RecordScore};
 use cloister_trainer::{JobInputs, ProgramTrainer, Steps, TrainerProgram};
 
 use super::{HeldOut, LocalTrainer, Private, TrainingConfig, losses};
@@ -14,6 +14,8 @@ pub(super) struct Program {
     trainer: ProgramTrainer,
     counted: Counted,
     part: (usize, usize),
+    /// Whether several held-out rows may be one record.
+    is_grouped: bool,
 }
 
 impl Program {
@@ -30,7 +32,8 @@ impl Program {
             threads: config.threads,
         };
         let trainer = ProgramTrainer::new(program, inputs)?;
-        Ok(Self { trainer, counted, part: (config.part, config.parts) })
+        let is_grouped = config.held_out.group_by.is_some();
+        Ok(Self { trainer, counted, part: (config.part, config.parts), is_grouped })
     }
 }
 
@@ -61,6 +64,13 @@ impl LocalTrainer for Program {
             HeldOut::All => (0, 1),
         };
         let (correct, total) = self.trainer.evaluate(model, part)?;
-        Ok(Accuracy { correct, total, counted: self.counted, loss: None })
+        // Several tokens of a row, or several rows of a record, would count several times.
+        let by_record = match self.counted {
+            Counted::Notes | Counted::Questions if !self.is_grouped => {
+                Some(RecordScore { correct: correct.min(total) as f64, records: total })
+            }
+            _ => None,
+        };
+        Ok(Accuracy { correct, total, counted: self.counted, loss: None, by_record })
     }
 }

@@ -80,7 +80,7 @@ pub fn try_round(
     settings: &RoundSettings,
     steps: Steps<'_>,
 ) -> Result<Trial, TrainingError> {
-    let initial = config.task.initial(&config.base_model)?;
+    let initial = config.task.initial(&config.base_model)?.without_evaluation();
     let width = config.task.hidden_width(&config.base_model)?;
     // Reports of reading and of memory are dropped: `cloister data check` shows both already.
     let (reports, _unread) = mpsc::unbounded_channel();
@@ -95,10 +95,9 @@ pub fn try_round(
     Ok(Trial { seconds, updates: norms(&trained.result.updates, settings), private: trained.private })
 }
 
-/// The norms of all blocks except routing distributions, which are not updates.
+/// The norms of all blocks that are trained: what is measured is no update.
 fn norms(updates: &BlockVectors, settings: &RoundSettings) -> Vec<UpdateNorm> {
-    let planned =
-        settings.blocks.iter().filter(|block| !matches!(block.shape.kind, BlockKind::Routing { .. }));
+    let planned = settings.blocks.iter().filter(|block| block.shape.kind.is_trained());
     planned.filter_map(|block| norm(block, updates)).collect()
 }
 

@@ -6,10 +6,10 @@ use std::sync::mpsc as blocking;
 use cloister_experts::files::rows::ReadSoFar;
 use cloister_experts::task::Task;
 use cloister_experts::training::memory::{MemoryEstimate, available};
-use cloister_experts::{BlockVectors, Device, ExpertsError, LocalResult, LocalTraining};
+use cloister_experts::{BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, RecordScore};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{Digest, Round};
-use cloister_params::plan::{RoundPlan, TrainingPlan};
+use cloister_params::plan::{RoundPlan, RoundSettings, TrainingPlan};
 use cloister_protocol::model::Model;
 
 use super::adapter::AdapterTrainer;
@@ -18,7 +18,7 @@ use super::program::Program;
 use super::reporter::Reporter;
 use super::{HeldOut, LocalTrainer, Private, TrainingConfig};
 use crate::data_folder::PARAMETERS;
-use crate::jobs::{Accuracy, FinalResult, Job, LocalSeed, WorkerReport};
+use crate::jobs::{Accuracy, FinalResult, Job, LocalSeed, PlannedWork, WorkerReport};
 use crate::training_error::TrainingError;
 
 /// Opens the trainer, and does jobs until their sender is dropped.
@@ -34,9 +34,10 @@ pub(super) fn work(
     let initial = config.task.initial(&config.base_model)?;
     let width = config.task.hidden_width(&config.base_model)?;
     let trainer = open(config, reports)?;
-    let mut worker = Worker { config, initial, width, trainer, reports };
+    let table = initial.table().to_vec();
+    let initial = initial.without_evaluation();
+    let mut worker = Worker { config, initial, width, trainer, reports, evaluated: None };
     let rows = worker.trainer.rows();
-    let table = worker.initial.table().to_vec();
     worker.report(WorkerReport::Ready { rows, table });
     while let Ok(job) = jobs.recv() {
         match job {
@@ -89,12 +90,14 @@ fn reading(reports: &Reporter) -> impl FnMut(ReadSoFar) {
 
 struct Worker<'a> {
     config: &'a TrainingConfig,
-    /// The model before any training.
+    /// The model before any training, without the block of an evaluation.
     initial: BlockVectors,
     /// Width of the hidden states that routers read.
     width: usize,
     trainer: Box<dyn LocalTrainer>,
     reports: &'a Reporter,
+    /// The model that was evaluated last, with what came of it.
+    evaluated: Option<(Digest, Accuracy)>,
 }
 
 impl Worker<'_> {
@@ -102,8 +105,12 @@ impl Worker<'_> {
         self.reports.send(report);
     }
 
+    /// A round's model without the block of an evaluation, which no trainer knows.
     fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
-        Ok(self.initial.with_values(model.blocks().values().to_vec())?)
+        let has_evaluation = usize::from(self.config.task.has_evaluation());
+        let mut values = model.blocks().values().to_vec();
+        values.truncate(values.len() - has_evaluation.min(values.len()));
+        Ok(self.initial.with_values(values)?)
     }
 
     /// A failure costs this hospital the round. The thread goes on, because the next round may go well.
@@ -112,13 +119,37 @@ impl Worker<'_> {
         let blocks = self.blocks(model).map_err(TrainingError::from);
         let private = Private::from_settings(&plan.settings, self.width);
         let result = blocks.and_then(|blocks| {
+            let score = self.score(&plan.settings, model, &blocks)?;
             let steps = &mut progress(self.reports, (0, 1), false);
-            self.trainer.train(&blocks, &settings, private.as_ref(), steps)
+            let trained = self.trainer.train(&blocks, &settings, private.as_ref(), steps)?;
+            Ok(PlannedWork { trained, score })
         });
         self.report(match result {
-            Ok(trained) => WorkerReport::Trained(digest, Box::new(trained)),
+            Ok(work) => WorkerReport::Trained(digest, Box::new(work)),
             Err(error) => WorkerReport::NotTrained(digest, error.to_string()),
         });
+    }
+
+    /// The score of the round's model, if the plan evaluates it (`PRIV-15`).
+    fn score(
+        &mut self,
+        settings: &RoundSettings,
+        model: &Model,
+        blocks: &BlockVectors,
+    ) -> Result<Option<RecordScore>, TrainingError> {
+        if !settings.has_evaluation() {
+            return Ok(None);
+        }
+        // After a round its model is evaluated for the hospital, and not once more for the next round.
+        let known = self.evaluated.filter(|(evaluated, _)| *evaluated == model.digest());
+        let accuracy = match known {
+            Some((_, accuracy)) => accuracy,
+            None => self.trainer.evaluate(blocks, HeldOut::Part)?,
+        };
+        if accuracy.by_record.is_none() {
+            self.report(WorkerReport::NotCounted);
+        }
+        Ok(accuracy.by_record)
     }
 
     fn evaluate(&mut self, round: Round, model: &Model) {
@@ -130,6 +161,7 @@ impl Worker<'_> {
             Ok(blocks)
         });
         let accuracy = blocks.and_then(|blocks| self.trainer.evaluate(&blocks, HeldOut::Part));
+        self.evaluated = accuracy.as_ref().ok().map(|accuracy| (model.digest(), *accuracy));
         self.report(match accuracy {
             Ok(accuracy) => WorkerReport::Evaluated(round, accuracy),
             Err(error) => WorkerReport::NotEvaluated(round, error.to_string()),

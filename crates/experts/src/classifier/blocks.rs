@@ -1,6 +1,6 @@
 //! The classifier's block table, and its blocks before any training.
 
-use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::block::{BlockKind, BlockShape, EVALUATION_LENGTH};
 use cloister_params::id::BlockId;
 use cloister_updates::BlockVectors;
 
@@ -39,12 +39,13 @@ fn block_kinds(config: &ModelConfig) -> impl Iterator<Item = BlockKind> {
         .chain((0..layers).map(|layer| BlockKind::Routing { layer }))
 }
 
-fn block_length(config: &ModelConfig, kind: BlockKind) -> usize {
+pub(crate) fn block_length(config: &ModelConfig, kind: BlockKind) -> usize {
     match kind {
         BlockKind::Expert { .. } => config.rank * (INTERMEDIATE + HIDDEN),
         BlockKind::Router { .. } => config.experts * HIDDEN + 1,
         BlockKind::Shared => config.classes.len() * (HIDDEN + 1),
         BlockKind::Routing { .. } => config.experts,
+        BlockKind::Evaluation => EVALUATION_LENGTH as usize,
     }
 }
 

@@ -37,12 +37,24 @@ pub struct ModelConfig {
     pub classes: Vec<String>,
     /// Seed of the frozen halves of the adapters and of the routers' initial values.
     pub seed: u64,
+    /// Whether each round evaluates the model on members' held-out records (`PRIV-15`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation: bool,
 }
 
 impl ModelConfig {
     /// The default model for these classes.
     pub fn new(classes: Vec<String>) -> Self {
-        Self { moe_layers: 2, experts: 8, rank: 8, alpha: 16.0, max_tokens: 64, classes, seed: 0 }
+        Self {
+            moe_layers: 2,
+            experts: 8,
+            rank: 8,
+            alpha: 16.0,
+            max_tokens: 64,
+            classes,
+            seed: 0,
+            evaluation: false,
+        }
     }
 
     /// Checks every limit that the fields' documentation names.

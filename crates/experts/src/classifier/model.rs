@@ -4,7 +4,7 @@ use cloister_params::block::BlockKind;
 use cloister_updates::BlockVectors;
 use tch::{Device, Kind, Tensor};
 
-use crate::classifier::blocks::block_table;
+use crate::classifier::blocks::{block_length, block_table};
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
 use crate::classifier::encoder::Encoder;
 use crate::classifier::features::NoteBatch;
@@ -81,7 +81,9 @@ impl Parameters {
                     router
                 }
                 BlockKind::Shared => [values(&self.head_weight), values(&self.head_bias)].concat(),
-                BlockKind::Routing { .. } => vec![0.0; config.experts],
+                measured @ (BlockKind::Routing { .. } | BlockKind::Evaluation) => {
+                    vec![0.0; block_length(config, measured)]
+                }
             })
             .collect()
     }

@@ -9,6 +9,8 @@ mod base;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cloister_params::block::{BlockKind, BlockShape, EVALUATION_LENGTH};
+use cloister_params::id::BlockId;
 use cloister_params::limits::Date;
 use cloister_updates::BlockVectors;
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,9 @@ pub struct AdapterTask {
     /// The day that the base model's chat template prints where it prints today's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<Date>,
+    /// Whether each round evaluates the model on members' held-out records (`PRIV-15`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation: bool,
 }
 
 impl Task {
@@ -93,20 +98,37 @@ impl Task {
         }
     }
 
-    /// The model before any training, equal at every member. Of an adapter's base, `config.json` and what is trained
-    /// whole are read.
+    /// Whether each round evaluates the model on members' held-out records.
+    pub fn has_evaluation(&self) -> bool {
+        match self {
+            Self::Classifier(config) => config.evaluation,
+            Self::Adapter(task) => task.evaluation,
+        }
+    }
+
+    /// The blocks of a round before any training, equal at every member. Of an adapter's base, `config.json` and what is
+    /// trained whole are read. The last block is the evaluation, if the task has one.
     ///
     /// # Errors
     /// As [`AdapterTask::blocks`] and [`Adapter::from_folder`].
     pub fn initial(&self, base: &Path) -> Result<BlockVectors, ExpertsError> {
-        match self {
-            Self::Classifier(config) => Ok(initial_blocks(config)),
+        let model = match self {
+            Self::Classifier(config) => initial_blocks(config),
             Self::Adapter(task) => {
                 let adapter = Adapter::from_folder(base, &task.adapter, task.seed)?;
                 let blocks = task.blocks(base)?;
-                Ok(BlockVectors::new(blocks.table(), blocks.vectors(&adapter)?)?)
+                BlockVectors::new(blocks.table(), blocks.vectors(&adapter)?)?
             }
+        };
+        if !self.has_evaluation() {
+            return Ok(model);
         }
+        let mut table = model.table().to_vec();
+        let id = BlockId(table.len() as u32);
+        table.push(BlockShape { id, kind: BlockKind::Evaluation, length: EVALUATION_LENGTH });
+        let mut values = model.into_values();
+        values.push(vec![0.0; EVALUATION_LENGTH as usize]);
+        Ok(BlockVectors::new(table, values)?)
     }
 
     /// Width of the hidden states that routers read.
@@ -127,10 +149,11 @@ impl Task {
     /// # Errors
     /// [`ExpertsError::File`], or the errors of [`BlockVectors::new`] when the blocks are another model's.
     pub fn write(&self, base: &Path, model: &BlockVectors, folder: &Path) -> Result<PathBuf, ExpertsError> {
+        let model = model.without_evaluation();
         match self {
             Self::Classifier(config) => {
                 let path = folder.join("model.safetensors");
-                write_checkpoint(&path, config, model)?;
+                write_checkpoint(&path, config, &model)?;
                 Ok(path)
             }
             Self::Adapter(task) => {
@@ -171,6 +194,7 @@ impl AdapterTask {
             end_token: base::end_token(folder)?,
             seed: 0,
             date: None,
+            evaluation: false,
         };
         task.check()?;
         task.check_limits(&AnyConfig::read(folder)?)?;

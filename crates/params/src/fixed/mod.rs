@@ -155,15 +155,20 @@ impl Scale {
     /// block (`PRIV-04`).
     ///
     /// Two updates within the clip are at most twice the clip apart. The consistency weights of a router are
-    /// apart by no more than their range. Distributions have no coordinate below 0, so that the scalar
+    /// apart by no more than their range. Distributions and counts have no coordinate below 0, so that the scalar
     /// product of two is at least 0 and the square of their distance is at most the sum of their squares.
     pub fn largest_change(self, kind: BlockKind) -> f64 {
         let clip = f64::from(self.clip_steps);
         match kind {
             BlockKind::Expert { .. } | BlockKind::Shared => 2.0 * clip,
             BlockKind::Router { .. } => (2.0 * clip).hypot(clip - f64::from(self.weight_steps(0.0))),
-            BlockKind::Routing { .. } => std::f64::consts::SQRT_2 * clip,
+            BlockKind::Routing { .. } | BlockKind::Evaluation => std::f64::consts::SQRT_2 * clip,
         }
+    }
+
+    /// The least noise of each member on an evaluation of this scale, in steps (`PLAN-21`).
+    pub fn least_evaluation_noise(self) -> u32 {
+        self.clip_steps.div_ceil(64).max(1)
     }
 
     /// A consistency weight in steps, clamped to its range of ¼ to 1.
@@ -175,7 +180,7 @@ impl Scale {
     /// integers keep to the clip as well (`MASK-07`).
     ///
     /// A router's consistency weight ([`RouterUpdate`]) does not count in the norm, and a weight of 1 becomes
-    /// `clip_steps`. The integers of a routing distribution are not negative.
+    /// `clip_steps`. The integers of what is measured, and not trained, are not negative.
     ///
     /// # Errors
     /// A coordinate that is not finite.
@@ -194,13 +199,13 @@ impl Scale {
         let norm = clipped_part.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
         let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
-        let least = if matches!(kind, BlockKind::Routing { .. }) { 0.0 } else { -limit };
+        let least = if kind.is_trained() { -limit } else { 0.0 };
         let mut integers = Vec::with_capacity(update.len());
         let mut rounded_away = Vec::with_capacity(clipped_part.len());
         for value in clipped_part {
             // Steps are powers of two, so that only the multiplication rounds.
             let exact = f64::from(*value) * shrink / self.step();
-            // Only rounding errors can take a coordinate above the clip. A distribution has none below 0.
+            // Only rounding errors can take a coordinate above the clip. Distributions and counts have none below 0.
             let integer = exact.round_ties_even().clamp(least, limit) as i32;
             integers.push(integer);
             rounded_away.push(f64::from(integer.unsigned_abs()) > exact.abs());
@@ -235,6 +240,7 @@ impl Scale {
                 self.add_mean(parameters, router.parameters, divisor);
             }
             BlockKind::Routing { .. } => publish_distribution(parameters, sum),
+            BlockKind::Evaluation => self.publish_counts(parameters, sum),
         }
         Ok(())
     }
@@ -242,6 +248,13 @@ impl Scale {
     fn add_mean(self, parameters: &mut [f32], sum: &[i64], divisor: f64) {
         for (parameter, total) in parameters.iter_mut().zip(sum) {
             *parameter = (f64::from(*parameter) + *total as f64 * self.step() / divisor) as f32;
+        }
+    }
+
+    /// Makes a noised sum of counts counts: negative ones become 0.
+    fn publish_counts(self, counts: &mut [f32], sum: &[i64]) {
+        for (count, total) in counts.iter_mut().zip(sum) {
+            *count = ((*total).max(0) as f64 * self.step()) as f32;
         }
     }
 

@@ -86,7 +86,7 @@ fn contributions(kind: BlockKind, clip: i32, length: usize) -> Vec<Vec<i32>> {
     for at in 0..length {
         let weight = matches!(kind, BlockKind::Router { .. }) && at + 1 == length;
         let least = match kind {
-            BlockKind::Routing { .. } => 0,
+            BlockKind::Routing { .. } | BlockKind::Evaluation => 0,
             _ if weight => Scale { step_log2: 0, clip_steps: clip as u32 }.weight_steps(0.0),
             _ => -clip,
         };
@@ -114,6 +114,7 @@ fn contributions_are_no_further_apart_than_is_charged_for() {
         BlockKind::Expert { layer: 0, expert: 0 },
         BlockKind::Router { layer: 0 },
         BlockKind::Routing { layer: 0 },
+        BlockKind::Evaluation,
     ];
     for (kind, clip) in kinds.into_iter().flat_map(|kind| [1, 2, 5].map(|clip| (kind, clip))) {
         let scale = Scale { step_log2: 0, clip_steps: clip };
@@ -132,13 +133,13 @@ proptest! {
     fn integers_are_such_contributions(
         update in prop::collection::vec(-3f32..3.0, 2..20), other in prop::collection::vec(-3f32..3.0, 20)
     ) {
-        for kind in [BlockKind::Shared, BlockKind::Router { layer: 0 }, BlockKind::Routing { layer: 0 }] {
+        let router = BlockKind::Router { layer: 0 };
+        for kind in [BlockKind::Shared, router, BlockKind::Routing { layer: 0 }, BlockKind::Evaluation] {
             let made = [&update[..], &other[..update.len()]]
                 .map(|update| SCALE.quantise(kind, update).expect("finite").integers);
             let apart = made[0].iter().zip(&made[1]).map(|(one, other)| f64::from(one - other).powi(2)).sum::<f64>();
             prop_assert!(apart.sqrt() <= SCALE.largest_change(kind) * (1.0 + 1e-12));
-            let distribution = matches!(kind, BlockKind::Routing { .. });
-            prop_assert!(!distribution || made[0].iter().all(|integer| *integer >= 0));
+            prop_assert!(kind.is_trained() || made[0].iter().all(|integer| *integer >= 0));
         }
     }
 }
@@ -147,6 +148,23 @@ proptest! {
 fn an_update_that_diverged_is_refused() {
     let result = SCALE.quantise(BlockKind::Shared, &[0.0, f32::NAN]);
     assert_eq!(result, Err(FixedPointError::NotFinite { index: 1 }));
+}
+
+/// ROUND-21
+#[test]
+fn an_evaluation_is_the_sum_of_counts_whatever_was_there_and_no_count_is_negative() {
+    let scale = Scale { step_log2: -4, clip_steps: 1 << 14 };
+    let counts = scale.quantise(BlockKind::Evaluation, &[81.5, 96.0]).expect("finite");
+    assert_eq!(counts.integers, [1304, 1536]);
+    let mut published = vec![7.0, 9.0];
+    scale
+        .apply(BlockKind::Evaluation, &mut published, &[2 * 1304, -3], quiet(2))
+        .expect("no weight to refuse");
+    assert_eq!(published, [163.0, 0.0]);
+    // The clip shortens both counts alike, so that their ratio stays.
+    let many = scale.quantise(BlockKind::Evaluation, &[6000.0, 8000.0]).expect("finite");
+    assert!(many.clipped);
+    assert_eq!(many.integers, [9830, 13107]);
 }
 
 /// ROUND-21

@@ -111,6 +111,19 @@ pub enum PlanError {
         /// Its noise.
         got: u32,
     },
+    /// An evaluation with too little noise.
+    #[error(
+        "{block} is an evaluation with noise of {got} steps; it needs at least {least} (a sixty-fourth of its clip, and no \
+         less than 1)"
+    )]
+    EvaluationWithoutNoise {
+        /// The block.
+        block: BlockId,
+        /// Its noise.
+        got: u32,
+        /// The least that is possible.
+        least: u32,
+    },
     /// Token counts with less noise than their minimum asks for.
     #[error(
         "token counts have noise of {got}; with a minimum of {minimum} tokens they need at least {least} (an eighth of the \

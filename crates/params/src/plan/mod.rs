@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::block::BlockKind;
 use crate::consortium::Consortium;
 use crate::fixed::RingWidth;
 use crate::floors::Floors;
@@ -16,8 +17,9 @@ use crate::id::{BlockId, Digest, PartyId, Round};
 use crate::per_block::PerBlock;
 use crate::rule;
 use rules::{
-    check_count_noise, check_custodians, check_late_sketches, check_parameters, check_partition,
-    check_private_training, check_ring, check_routing_noise, check_scale, check_sizes, check_weights,
+    check_count_noise, check_custodians, check_evaluation, check_late_sketches, check_parameters,
+    check_partition, check_private_training, check_ring, check_routing_noise, check_scale, check_sizes,
+    check_weights,
 };
 
 mod error;
@@ -207,6 +209,10 @@ pub struct RoundSettings {
     pub scoring: ScoringRule,
     /// Whether members send late sketches.
     pub late_sketches: LateSketchMode,
+    /// Whether the round is a rehearsal: members train and go through all steps, contribute zeros, and no sum is
+    /// applied (`ROUND-39`).
+    #[serde(default)]
+    pub rehearsal: bool,
     /// What local training does.
     pub training: TrainingPlan,
     /// How long each step may take.
@@ -226,6 +232,11 @@ impl RoundSettings {
         self.blocks.get(id.0 as usize)
     }
 
+    /// Whether rounds with these settings evaluate the model (`PRIV-15`).
+    pub fn has_evaluation(&self) -> bool {
+        self.blocks.iter().any(|block| block.shape.kind == BlockKind::Evaluation)
+    }
+
     /// All that a contribution depends on: a contribution fits every plan whose settings differ in deadlines alone
     /// (`ROUND-03`).
     pub fn without_deadlines(&self) -> Self {
@@ -243,7 +254,8 @@ impl RoundSettings {
     /// Checks the settings against a consortium: everything in a plan that is known before its round.
     ///
     /// # Errors
-    /// The first rule that they break (`PLAN-02` to `PLAN-08`, `PLAN-11` to `PLAN-13`, `PLAN-17`, `PLAN-19`).
+    /// The first rule that they break (`PLAN-02` to `PLAN-08`, `PLAN-11` to `PLAN-13`, `PLAN-17`, `PLAN-19`,
+    /// `PLAN-21`).
     pub fn check(&self, consortium: &Consortium) -> Result<(), PlanError> {
         self.check_for(&consortium.floors(), consortium.members().count())
     }
@@ -275,6 +287,7 @@ impl RoundSettings {
             check_ring(self, block, members)?;
             check_weights(self, block)?;
             check_routing_noise(block)?;
+            check_evaluation(block)?;
             check_late_sketches(self, block)?;
         }
         check_private_training(&self.training)

@@ -5,7 +5,7 @@ use super::{
     MAX_BLOCKS, MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock, ROUTING_NOISE_STEPS,
     RoundPlan, RoundSettings, SKETCH_COORDINATES, STEP_LOG2, TrainingPlan,
 };
-use crate::block::BlockKind;
+use crate::block::{BlockKind, EVALUATION_LENGTH};
 use crate::consortium::{Consortium, MAX_WEIGHT, Role};
 use crate::fixed::Scale;
 use crate::late;
@@ -136,6 +136,21 @@ pub(super) fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError>
         return Err(PlanError::RoutingWithoutNoise { block: block.shape.id, got: block.noise_steps });
     }
     Ok(())
+}
+
+/// `PLAN-21`: an evaluation is two numbers, and always has noise, because counts are computed from data directly.
+pub(super) fn check_evaluation(block: &PlannedBlock) -> Result<(), PlanError> {
+    if block.shape.kind != BlockKind::Evaluation || !rule::in_force("PLAN-21") {
+        return Ok(());
+    }
+    let (id, length) = (block.shape.id, block.shape.length);
+    if length != EVALUATION_LENGTH {
+        return broken_table(format!(
+            "{id} is an evaluation of {length} numbers; it has {EVALUATION_LENGTH}"
+        ));
+    }
+    let (got, least) = (block.noise_steps, block.scale.least_evaluation_noise());
+    if got < least { Err(PlanError::EvaluationWithoutNoise { block: id, got, least }) } else { Ok(()) }
 }
 
 /// `PLAN-17`: token counts, which are computed from data directly, always have noise. A count is cut at twice

@@ -52,6 +52,8 @@ pub enum Released {
     /// A step of a member's private training, and with it everything that follows from the trained
     /// parameters.
     PrivateStep,
+    /// The sum of counts of held-out records. Everybody sees it.
+    EvaluationSum,
 }
 
 impl Released {
@@ -62,12 +64,20 @@ impl Released {
             BlockKind::Router { .. } => Self::RouterSum,
             BlockKind::Shared => Self::SharedSum,
             BlockKind::Routing { .. } => Self::RoutingHistogram,
+            BlockKind::Evaluation => Self::EvaluationSum,
         }
     }
 
     /// Whether it is a sum over members, and not shown for one member alone.
     pub fn is_sum(self) -> bool {
-        matches!(self, Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::RoutingHistogram)
+        match self {
+            Self::ExpertSum
+            | Self::RouterSum
+            | Self::SharedSum
+            | Self::RoutingHistogram
+            | Self::EvaluationSum => true,
+            Self::RegionSketch | Self::UpdateSketch | Self::TokenCount | Self::PrivateStep => false,
+        }
     }
 
     /// Whether it is computed from trained parameters alone, without looking at records again.
@@ -86,6 +96,7 @@ impl Released {
             Self::UpdateSketch => "this member's sketches of updates",
             Self::TokenCount => "this member's token counts",
             Self::PrivateStep => "steps of private training",
+            Self::EvaluationSum => "sums of counts of held-out records",
         }
     }
 }
@@ -111,11 +122,14 @@ pub struct Release {
     pub mechanism: Mechanism,
 }
 
-/// The releases of a round with these settings. Equal ones are counted together.
+/// The releases of a round with these settings. Equal ones are counted together. A rehearsal has none (`ROUND-39`).
 ///
 /// # Errors
 /// Never for settings that passed their checks; `opendp`'s error is passed on.
 pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Release>, MapError> {
+    if settings.rehearsal {
+        return Ok(Vec::new());
+    }
     // PRIV-10: for a whole member, private training gains nothing.
     let private = settings.training.private.filter(|_| unit == PrivacyUnit::Record);
     let mut all: Vec<Release> = private.map(|private| private_steps(settings, private)).into_iter().collect();
@@ -145,8 +159,7 @@ pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Relea
 fn private_steps(settings: &RoundSettings, private: PrivateTrainingPlan) -> Release {
     let (noise_multiplier, sampling_probability) =
         (private.noise_multiplier(), private.sampling_probability());
-    let trained =
-        settings.blocks.iter().filter(|block| !matches!(block.shape.kind, BlockKind::Routing { .. }));
+    let trained = settings.blocks.iter().filter(|block| block.shape.kind.is_trained());
     Release {
         released: Released::PrivateStep,
         count: private.steps(settings.training.local_epochs),
@@ -196,6 +209,9 @@ struct NoisedVector {
     /// If the vector is an average over records: the largest distance of one record's part from an average of
     /// others', in steps.
     change_of_average: Option<f64>,
+    /// If the vector is a sum over records that do not depend on one another: the largest L2 norm of one record's part,
+    /// in steps.
+    change_of_sum: Option<f64>,
     /// Parameter of each party's noise, in steps.
     sigma: u32,
     /// How many honest parties' noise counts.
@@ -214,8 +230,12 @@ impl NoisedVector {
         let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
         // Distributions have norms of at most 1 and no negative coordinates, so that two are at most sqrt(2)
         // apart.
-        let distribution_sensitivity = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
-        let change_of_average = (released == Released::RoutingHistogram).then_some(distribution_sensitivity);
+        let sqrt2_in_steps = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
+        let change_of_average = (released == Released::RoutingHistogram).then_some(sqrt2_in_steps);
+        // PRIV-15: a record counts at most 1 as correct, and 1 as evaluated. The two sums are rounded to 32-bit floats before
+        // they are rounded to steps.
+        let float_rounding = f64::from(block.scale.clip_steps) * 2f64.powi(-23);
+        let change_of_sum = (released == Released::EvaluationSum).then_some(sqrt2_in_steps + float_rounding);
         Self {
             released,
             coordinates: block.shape.length,
@@ -225,6 +245,7 @@ impl NoisedVector {
             change: block.scale.largest_change(block.shape.kind),
             rounding: 1.0,
             change_of_average,
+            change_of_sum,
             sigma: block.noise_steps,
             parties,
         }
@@ -242,6 +263,7 @@ impl NoisedVector {
             change: largest,
             rounding: 0.0,
             change_of_average: None,
+            change_of_sum: None,
             sigma: u32::from(settings.sketch.count_noise),
             parties: 1,
         };
@@ -266,6 +288,7 @@ impl NoisedVector {
             change: 2.0 * norm,
             rounding: 0.5,
             change_of_average,
+            change_of_sum: None,
             sigma: u32::from(plan.noise_steps),
             parties: 1,
         }
@@ -274,16 +297,18 @@ impl NoisedVector {
     /// The release of this vector. `private` is given if the round has private training that counts for this
     /// unit.
     fn release(self, unit: PrivacyUnit, private: Option<PrivateTrainingPlan>) -> Result<Release, MapError> {
-        let sensitivity = match (unit, self.change_of_average, private) {
-            (PrivacyUnit::Member, _, _) => self.norm,
-            // PRIV-11: an average divides by at least `minimum_records`. Both averages are rounded, which the
-            // factor 2 covers.
-            (PrivacyUnit::Record, Some(change), Some(private)) => {
-                let moved = change / f64::from(private.minimum_records);
+        // PRIV-11: an average divides by at least `minimum_records`.
+        let moved_average = self.change_of_average.zip(private);
+        let moved_average =
+            moved_average.map(|(change, private)| change / f64::from(private.minimum_records));
+        let sensitivity = match (unit, moved_average.or(self.change_of_sum)) {
+            (PrivacyUnit::Member, _) => self.norm,
+            // With the record and without it, the vector is rounded, which the factor 2 covers.
+            (PrivacyUnit::Record, Some(moved)) => {
                 (moved + 2.0 * self.rounding * (self.coordinates as f64).sqrt()).min(self.change)
             }
             // One record may move a contribution from any point to any other.
-            (PrivacyUnit::Record, _, _) => self.change,
+            (PrivacyUnit::Record, None) => self.change,
         };
         let noise = SummedNoise { sigma: self.sigma, parties: self.parties, length: self.coordinates };
         let mechanism = Mechanism::from_noise(noise, sensitivity)?;

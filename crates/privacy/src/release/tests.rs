@@ -42,6 +42,7 @@ fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
             shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketchMode::Off,
+        rehearsal: false,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,
@@ -110,6 +111,37 @@ fn sensitivities_are_clips_whatever_is_rounded_and_noise_is_that_of_honest_membe
     );
     assert_eq!(record_sensitivity(Released::TokenCount), 60.0, "counts are between 0 and 60");
     assert_eq!(record_sensitivity(Released::RegionSketch), 2.0 * 8196.0);
+}
+
+/// PRIV-15
+#[test]
+fn one_record_moves_an_evaluation_by_one_in_each_count() {
+    let mut settings = settings(256, 1);
+    let scale = Scale { step_log2: -4, clip_steps: 16_384 };
+    let shape = BlockShape { id: BlockId(4), kind: BlockKind::Evaluation, length: 2 };
+    settings.blocks[4] = PlannedBlock { shape, scale, noise_steps: 256 };
+    let all = |unit| releases(&settings, unit).expect("charged");
+    let record = one(&all(PrivacyUnit::Record), Released::EvaluationSum);
+    assert_eq!(record.sensitivity, 16.0 * 2f64.sqrt() + 16_384.0 / 8_388_608.0 + 2.0 * 2f64.sqrt());
+    assert_eq!(record.honest_noises, 3);
+    assert!(rho(record) < 0.002, "{}", rho(record));
+    assert_eq!(one(&all(PrivacyUnit::Member), Released::EvaluationSum).sensitivity, 16_384.0);
+    // A coarse step: no more than any two contributions are apart.
+    settings.blocks[4].scale = Scale { step_log2: 9, clip_steps: 1 };
+    let coarse = releases(&settings, PrivacyUnit::Record).expect("charged");
+    assert_eq!(one(&coarse, Released::EvaluationSum).sensitivity, 2f64.sqrt());
+}
+
+/// ROUND-39
+#[test]
+fn a_rehearsal_releases_nothing() {
+    for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
+        let mut settings = settings(0, 1);
+        settings.rehearsal = true;
+        assert_eq!(releases(&settings, unit).expect("charged"), []);
+        settings.rehearsal = false;
+        assert_ne!(releases(&settings, unit).expect("charged"), [], "control");
+    }
 }
 
 /// PRIV-04

@@ -77,6 +77,7 @@ fn described(released: Released) -> (&'static str, ReadableAs) {
         Released::RouterSum => ("changes to the model's routers", ReadableAs::Sum),
         Released::SharedSum => ("changes to the model's shared parameters", ReadableAs::Sum),
         Released::RoutingHistogram => ("how the notes spread over the experts", ReadableAs::Sum),
+        Released::EvaluationSum => ("how many held-out records the model answers correctly", ReadableAs::Sum),
         Released::RegionSketch => {
             ("short summaries of the notes that each expert sees", ReadableAs::ThisHospitals)
         }

@@ -40,6 +40,7 @@ impl Coordinator {
         log.push(kind, PartyId::COORDINATOR, body.clone());
         self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
             round: known.round,
+            settings: announced.context.plan().settings.clone(),
             ending,
             log,
             announced: announced.announcements.keys().copied().collect(),

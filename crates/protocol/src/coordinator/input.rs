@@ -69,6 +69,11 @@ impl Input {
         [&[kind][..], &now.0.to_le_bytes(), &party.0.to_le_bytes(), &rest].concat()
     }
 
+    /// Whether the bytes are those of [`Input::StartRound`], whose settings may be another version's.
+    pub fn starts_round(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&0)
+    }
+
     /// Reads what [`Input::encode`] writes.
     ///
     /// # Errors

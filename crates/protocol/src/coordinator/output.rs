@@ -1,6 +1,8 @@
 //! What a coordinator tells its driver.
 
+use cloister_params::evaluation::PublishedEvaluation;
 use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::plan::RoundSettings;
 use cloister_transcript::RoundLog;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, MissingParts};
@@ -131,6 +133,8 @@ impl Coordinator {
 pub struct RoundReport {
     /// The round that ended.
     pub round: Round,
+    /// What the round did.
+    pub settings: RoundSettings,
     /// The certificate of its ending.
     pub ending: Ending,
     /// Its log, with the ending as its last entry.
@@ -147,4 +151,24 @@ pub struct RoundReport {
     pub masked_bytes: u64,
     /// The model after the round.
     pub model: Model,
+}
+
+impl RoundReport {
+    /// The opened blocks, each with the number of members in its sum.
+    pub fn opened_with_members(&self) -> Vec<(BlockId, u32)> {
+        let mut opened = Vec::new();
+        for cohort in self.cohorts.iter().filter(|cohort| self.opened.contains(&cohort.block)) {
+            // A cohort is planned before uploads. A member that dropped out added neither update nor noise.
+            let members =
+                cohort.members.iter().filter(|listed| self.uploaded.contains(&listed.member)).count();
+            opened.push((cohort.block, members as u32));
+        }
+        opened
+    }
+
+    /// What the round published of the model that it started from. None of a rehearsal, whose sums are not applied.
+    pub fn evaluation(&self) -> Option<PublishedEvaluation> {
+        let is_applied = !self.settings.rehearsal;
+        is_applied.then(|| self.model.evaluation(&self.settings, &self.opened_with_members()))?
+    }
 }

@@ -16,6 +16,7 @@ use cloister_crypto::hash::{Domain, digest};
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::late;
 use cloister_params::plan::LateSketchMode;
+use cloister_params::rule;
 use cloister_wire::statement::SumCheck;
 
 use crate::late::blame::BlamedRow;
@@ -33,8 +34,11 @@ pub fn is_sketched(round: &RoundContext, block: BlockId) -> bool {
     planned && round.plan().settings.late_sketches != LateSketchMode::Off
 }
 
-/// Whether a sum is applied to the model (`LATE-05`).
+/// Whether a sum is applied to the model (`LATE-05`): none of a rehearsal (`ROUND-45`).
 pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
+    if round.plan().settings.rehearsal && rule::in_force("ROUND-45") {
+        return false;
+    }
     match check {
         SumCheck::NotSketched | SumCheck::Checked => true,
         // Under `Required`, silence must not get a false upload applied; under `Optional`, a member that left

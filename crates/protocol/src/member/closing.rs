@@ -58,6 +58,9 @@ impl Member {
         if !self.kept.as_ref().is_some_and(|kept| self.survives(kept, Some(known))) {
             self.kept = None;
         }
+        if self.rehearses(known) {
+            self.last_rehearsal = Some(known.round);
+        }
         let ended = self.phase.end(known.round);
         let Some(planned) = ended.planned().filter(|planned| planned.context.round() == known.round) else {
             return;
@@ -75,6 +78,7 @@ impl Member {
                         model: Box::new(model),
                         applied,
                         closing: known.digest,
+                        rehearsal: planned.is_rehearsal(),
                         summed: summed_with(&ended, self.id, &closing),
                     });
                 }
@@ -84,10 +88,17 @@ impl Member {
     }
 
     /// Whether a contribution may be sent again once an ending is known: only the abort of the round that it
-    /// was last announced in leaves it (`ROUND-31`).
+    /// was last announced in leaves it (`ROUND-31`), and a rehearsal says nothing of it (`ROUND-39`).
     pub(super) fn survives(&self, kept: &KeptContribution, known: Option<&KnownEnding>) -> bool {
-        let is_its_abort = |known: &KnownEnding| known.is_abort() && known.round == kept.round;
-        known.is_none_or(is_its_abort) || !rule::in_force("ROUND-31")
+        let Some(known) = known else { return true };
+        let is_its_abort = known.is_abort() && known.round == kept.round;
+        is_its_abort || self.rehearses(known) || !rule::in_force("ROUND-31")
+    }
+
+    /// Whether an ending is that of a rehearsal whose plan this member admitted.
+    fn rehearses(&self, known: &KnownEnding) -> bool {
+        let planned = self.phase.planned().filter(|planned| planned.context.plan_digest() == known.plan);
+        planned.is_some_and(MemberRound::is_rehearsal) || self.last_rehearsal == Some(known.round)
     }
 
     /// The model after a closing, and the blocks whose sums were applied. `None` when not all sums are here,

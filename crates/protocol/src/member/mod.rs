@@ -2,6 +2,7 @@
 
 mod catching_up;
 mod closing;
+mod contributing;
 mod late;
 mod masking;
 mod phase;
@@ -18,7 +19,6 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
-use cloister_params::rule;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use cloister_wire::opening::OpeningRecord;
@@ -26,19 +26,19 @@ use cloister_wire::statement::{Announcement, Certificate, Seal2, Signed};
 use rand_core::CryptoRng;
 
 use catching_up::CatchingUp;
-use phase::{MemberPhase, SentAnnouncement};
+use phase::MemberPhase;
 
 use crate::arriving::{ArrivingChange, ArrivingModel};
 use crate::bars::Bars;
 use crate::contribution::Contribution;
-use crate::dealing::{RoundSecrets, SealedLetter, Terms, check_announcement};
+use crate::dealing::check_announcement;
 use crate::ending::ChainPosition;
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::keep_announcement;
 use crate::model::Model;
 use crate::openings::OpeningHistory;
 use crate::sealed::SealedCohorts;
-use crate::statement::{check_partys, sign};
+use crate::statement::check_partys;
 
 /// What the driver of a member must do, in this order.
 #[derive(Clone, PartialEq, Debug)]
@@ -53,7 +53,8 @@ pub enum MemberOutput {
     Arriving(ArrivingChange),
     /// Send a frame to the coordinator.
     Send(Frame),
-    /// Train on the current model as the plan says, then call [`Member::contribute`] with the plan's digest.
+    /// Train on the current model as the plan says, then call [`Member::contribute`] with the plan's digest. If the plan is a
+    /// rehearsal, drop the result and call [`Member::rehearse`].
     Train {
         /// The digest of the plan's body, which names the training.
         digest: Digest,
@@ -78,6 +79,8 @@ pub enum MemberOutput {
         applied: Vec<BlockId>,
         /// Digest of the closing.
         closing: Digest,
+        /// Whether the round was a rehearsal, which released nothing and applied nothing.
+        rehearsal: bool,
         /// The opened blocks that this member is summed in, each with how many members are.
         summed: Vec<(BlockId, u32)>,
     },
@@ -115,6 +118,8 @@ pub struct Member {
     phase: MemberPhase,
     /// The contribution to the model that `chain` names. After an abort it is sent again (`ROUND-03`).
     kept: Option<KeptContribution>,
+    /// The last round that ended as a rehearsal of this member. Its ending says nothing of `kept` (`ROUND-39`).
+    last_rehearsal: Option<Round>,
     openings: OpeningHistory,
     bars: Bars,
     catching_up: Option<CatchingUp>,
@@ -170,6 +175,7 @@ impl Member {
             last_announced,
             phase: MemberPhase::Idle,
             kept: None,
+            last_rehearsal: None,
             openings,
             bars: Bars::default(),
             catching_up: None,
@@ -236,81 +242,6 @@ impl Member {
             Message::Ended(ending) => self.handle_ended(&ending).map_err(Misbehaviour::by_coordinator),
             _ => Err(Fault::unexpected("a message that is not for members")),
         }
-    }
-
-    /// Whether this member waits for the result of a training for the plan of this digest.
-    pub fn awaits_contribution(&self, plan: Digest) -> bool {
-        match &self.phase {
-            MemberPhase::Training(planned) => {
-                planned.context.plan_digest() == plan || !rule::in_force("PRIV-14")
-            }
-            _ => false,
-        }
-    }
-
-    /// Takes the result of local training for the plan of this digest, and announces it (step 2).
-    ///
-    /// # Errors
-    /// A contribution that no training was asked for, or that does not have the plan's shape.
-    pub fn contribute(
-        &mut self,
-        plan: Digest,
-        contribution: Contribution,
-        random: &mut impl CryptoRng,
-    ) -> Result<(), Fault> {
-        // PRIV-14
-        if !self.awaits_contribution(plan) {
-            // A training may end after its round did; what it made was charged for that plan alone.
-            return Err(Fault::ApiMisuse("no contribution to this plan is expected"));
-        }
-        let context = &self.phase.planned().ok_or(Fault::ApiMisuse("no round is in progress"))?.context;
-        if rule::in_force("MASK-07") && !contribution.fits(context) {
-            return Err(Fault::ApiMisuse("the contribution does not have the plan's blocks"));
-        }
-        self.kept = Some(KeptContribution {
-            model: self.chain.model,
-            settings: context.plan().settings.clone(),
-            round: context.round(),
-            contribution,
-        });
-        self.announce(random)
-    }
-
-    /// Announces the contribution of an aborted round in this one.
-    ///
-    /// # Errors
-    /// There is no such contribution, or none is expected.
-    pub fn contribute_again(&mut self, plan: Digest, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let is_expected = self.awaits_contribution(plan);
-        let kept = self.kept.as_mut().filter(|kept| is_expected && kept.model == self.chain.model);
-        let (Some(round), Some(kept)) = (self.phase.round(), kept) else {
-            return Err(Fault::ApiMisuse("there is no contribution to send again"));
-        };
-        kept.round = round;
-        self.announce(random)
-    }
-
-    /// Announces the contribution that this member holds, under fresh secrets (`MASK-01`).
-    fn announce(&mut self, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let (MemberPhase::Training(planned), Some(kept)) = (&self.phase, &self.kept) else {
-            return Err(Fault::ApiMisuse("there is no contribution to announce"));
-        };
-        let (context, round) = (&planned.context, planned.context.round());
-        let secrets = RoundSecrets::generate(self.id, random);
-        let terms =
-            Terms { has_budget: self.policy.privacy.is_some(), closed: self.openings.closed(context) };
-        let (announcement, letters) = secrets.announce(context, (&kept.contribution, terms), random);
-        let signed = sign(&self.key, self.id, &announcement);
-        let mut frames = vec![Frame::Message(Message::Announcement(signed))];
-        for SealedLetter { custodian, sealed } in letters {
-            frames.push(Frame::Message(Message::Letter { round, dealer: self.id, custodian, sealed }));
-        }
-        self.phase.announce(SentAnnouncement { secrets, frames });
-        self.last_announced = Some(round);
-        // On disk before a frame leaves: a second announcement after a restart would count as equivocation.
-        self.outputs.push_back(MemberOutput::Keep(round));
-        self.resend_announcement();
-        Ok(())
     }
 
     fn resend_announcement(&mut self) {

@@ -86,6 +86,11 @@ impl MemberRound {
     pub(super) fn new(context: RoundContext) -> Self {
         Self { context, announcements: Announcements::new(), sums: BTreeMap::new() }
     }
+
+    /// Whether members contribute zeros (`ROUND-39`).
+    pub(super) fn is_rehearsal(&self) -> bool {
+        self.context.plan().settings.rehearsal
+    }
 }
 
 impl MemberPhase {

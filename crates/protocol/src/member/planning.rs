@@ -69,6 +69,11 @@ impl Member {
         let Some(planned) = self.phase.planned() else { return };
         let digest = planned.context.plan_digest();
         let plan = Box::new(RoundPlan::clone(planned.context.plan()));
+        if plan.settings.rehearsal {
+            // What an abort left stays for the round after the rehearsal.
+            self.outputs.push_back(MemberOutput::Train { digest, plan });
+            return;
+        }
         let is_usable = self.kept.as_ref().is_some_and(|kept| {
             // From another model the update would be stale; under other settings it was not charged.
             kept.model == self.chain.model && differ_in_deadlines_alone(&kept.settings, &plan.settings)
@@ -104,6 +109,7 @@ impl Member {
         });
         // The contribution was charged for the aborted plan's settings. A member with a budget trains again
         // and is charged again; any other member rejects the plan.
+        let is_changed = is_changed && !plan.settings.rehearsal;
         if is_changed && self.policy.privacy.is_none() && rule::in_force("ROUND-03") {
             return Err(Refusal::ChangedAfterAbort);
         }

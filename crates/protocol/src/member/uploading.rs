@@ -33,10 +33,10 @@ impl Member {
             if let Some(claimed) = received.first() {
                 return Err(refuse(claimed, "it has sent none").by_coordinator());
             }
-            let kept = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is held"))?;
+            let contribution = self.contribution(planned)?;
             let (context, secrets) = (&planned.context, &announcement.secrets);
             let masking = Masking { id: self.id, context, sealed: &sealed, secrets };
-            let blocks = masking.all(&kept.contribution);
+            let blocks = masking.all(&contribution);
             let root = upload_root(&blocks);
             let signed = sign(&self.key, self.id, &upload_body(context, &sealed, root));
             // The others sealed an announcement made since the restore: what this member forgot is over.

@@ -13,6 +13,7 @@ use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockKind;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_params::rule;
 use cloister_wire::codec;
@@ -22,6 +23,7 @@ use cloister_wire::statement::{Seal2, WeightedMember};
 
 use crate::ending::KnownEnding;
 use crate::fault::Misbehaviour;
+use crate::model::Model;
 use crate::round::RoundContext;
 use crate::sealed::{SealedManifest, SummedCohort};
 
@@ -152,9 +154,14 @@ impl OpeningHistory {
         round: &RoundContext,
         blocks: impl IntoIterator<Item = BlockId>,
     ) -> Option<OpeningRecord> {
+        if round.plan().settings.rehearsal {
+            return None;
+        }
         let mut uploaded = Vec::new();
         for block in blocks {
-            if let Some(parameters) = round.plan().parameters_of(block) {
+            if let Some(parameters) =
+                round.plan().block(block).and_then(|planned| planned_basis(round.plan(), planned))
+            {
                 uploaded.push(UploadedBlock { block, parameters });
             }
         }
@@ -204,7 +211,7 @@ impl OpeningHistory {
     /// The blocks that this member does not give to a round, ascending (`ROUND-38`): it uploaded from the
     /// same parameters in another epoch, or may have before it was restored.
     pub(crate) fn closed(&self, round: &RoundContext) -> Vec<BlockId> {
-        if !rule::in_force("ROUND-38") {
+        if !rule::in_force("ROUND-38") || round.plan().settings.rehearsal {
             return Vec::new();
         }
         let epoch = round.epoch().digest();
@@ -212,8 +219,9 @@ impl OpeningHistory {
         let uploaded = others.flat_map(|(_, kept)| kept.uploaded.values());
         let closed: BTreeSet<&Digest> = uploaded.chain(&self.forgotten).collect();
         // By the digest alone: numbers and kinds may change between epochs.
-        let planned = round.plan().parameters.iter();
-        planned.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
+        let planned = round.plan().settings.blocks.iter();
+        let present = planned.filter_map(|block| Some((block.shape.id, planned_basis(round.plan(), block)?)));
+        present.filter(|(_, basis)| closed.contains(basis)).map(|(block, _)| block).collect()
     }
 
     /// From which parameters this member uploaded in other rounds than this, and in how many of them
@@ -248,7 +256,9 @@ impl OpeningHistory {
     /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not
     /// here yet.
     pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
-        let parameters = round.plan().parameters.values().to_vec();
+        let plan = round.plan();
+        let parameters =
+            plan.settings.blocks.iter().filter_map(|planned| planned_basis(plan, planned)).collect();
         let is_unsettled = self.is_unsettled(Role::Member);
         if is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
     }
@@ -305,7 +315,29 @@ fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     repeats_itself && before.name != opened.name && !both_have_budgets
 }
 
-/// What a party stores of the valid blocks of a second seal.
+/// What contributions to a block repeat themselves from, given the digest of each block's parameters: the block's
+/// parameters, or for an evaluation those of all trained blocks, because the evaluated model is theirs (`ROUND-40`).
+pub fn basis(
+    table: &[PlannedBlock],
+    parameters: &PerBlock<Digest>,
+    planned: &PlannedBlock,
+) -> Option<Digest> {
+    if planned.shape.kind != BlockKind::Evaluation {
+        return parameters.get(planned.shape.id).copied();
+    }
+    let trained = table.iter().filter(|block| block.shape.kind.is_trained());
+    let digests: Option<Vec<Digest>> = trained.map(|block| parameters.get(block.shape.id).copied()).collect();
+    Some(Model::digest_of_blocks(digests?))
+}
+
+fn planned_basis(plan: &CheckedPlan, planned: &PlannedBlock) -> Option<Digest> {
+    if !rule::in_force("ROUND-40") {
+        return plan.parameters_of(planned.shape.id);
+    }
+    basis(&plan.settings.blocks, &plan.parameters, planned)
+}
+
+/// What a party stores of the valid blocks of a second seal: nothing of a rehearsal.
 pub(crate) fn opened_blocks(
     round: &RoundContext,
     sealed: &SealedManifest,
@@ -313,11 +345,14 @@ pub(crate) fn opened_blocks(
 ) -> Vec<OpenedBlock> {
     let (plan, announcements) = (round.plan(), sealed.manifest().announcements());
     let mut opened = Vec::new();
+    if plan.settings.rehearsal {
+        return opened;
+    }
     for cohort in cohorts {
         let block = cohort.block();
         let (planned, parameters) = plan
             .block(block)
-            .zip(plan.parameters_of(block))
+            .and_then(|planned| Some((planned, planned_basis(plan, planned)?)))
             .expect("plan and manifest were checked to have the same blocks");
         let (kind, routing) = (planned.shape.kind, routing_parameters(plan, planned));
         let name = opening_name(planned, cohort.weighted(), routing);

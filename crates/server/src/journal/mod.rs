@@ -27,7 +27,10 @@ use thiserror::Error;
 const NAME: &str = "journal";
 
 /// The first record of a journal. The first version has none, and begins with what the others have second.
-const FORMAT: &str = "cloister/coordinator-journal/v2";
+const FORMAT: &str = "cloister/coordinator-journal/v3";
+/// The format before, in which round settings do not say whether the round is a rehearsal. Between two rounds it has the same
+/// records.
+const FORMAT_BEFORE: &[u8] = b"cloister/coordinator-journal/v2";
 const ANY_FORMAT: &[u8] = b"cloister/coordinator-journal/";
 
 /// A journal that cannot be used.
@@ -72,6 +75,12 @@ pub enum RoundJournalError {
         /// The journal's format.
         got: String,
     },
+    /// A round in progress in an earlier version's format.
+    #[error(
+        "the journal {0} has a round in progress that an earlier version of the program began; start that version until the \
+         round has ended, and this one then"
+    )]
+    Earlier(PathBuf),
     /// A record that was changed, or that this program did not write.
     #[error(
         "the journal {path}, record {record}: {why}; restore the file from a copy, or start a new epoch in a new folder"
@@ -249,6 +258,10 @@ fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJourna
     let formatted = without_format(path, &records)?;
     let (beginning, input_records) = decode_beginning(formatted)
         .ok_or_else(|| wrong(1, "it is not the beginning of a round".to_owned()))?;
+    // FILE-01
+    if records[0] != FORMAT.as_bytes() && input_records.iter().any(|input| Input::starts_round(input)) {
+        return Err(RoundJournalError::Earlier(path.to_path_buf()));
+    }
     let first = 1 + records.len() - input_records.len();
     let mut inputs = Vec::with_capacity(input_records.len());
     for (number, bytes) in (first..).zip(input_records) {
@@ -260,7 +273,7 @@ fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJourna
 /// The records after that of the format, which this program reads.
 fn without_format<'a>(path: &Path, records: &'a [&'a [u8]]) -> Result<&'a [&'a [u8]], RoundJournalError> {
     match records {
-        [first, rest @ ..] if *first == FORMAT.as_bytes() => Ok(rest),
+        [first, rest @ ..] if *first == FORMAT.as_bytes() || *first == FORMAT_BEFORE => Ok(rest),
         // FILE-01
         [first, ..] if first.starts_with(ANY_FORMAT) => {
             let got = String::from_utf8_lossy(first).into_owned();

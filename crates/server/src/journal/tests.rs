@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
+use cloister_cluster::plan::template;
 use cloister_params::block::BlockKind;
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Chunk;
@@ -206,17 +207,44 @@ fn a_journal_of_the_first_version_is_read_and_one_of_a_later_version_is_named() 
     let content = content.expect("a journal");
     assert_eq!((content.beginning, content.inputs), (beginning(), vec![input(1), input(2)]));
     drop(journal);
-    let mut later = Vec::new();
-    let record = b"cloister/coordinator-journal/v3";
-    let length = (record.len() as u64).to_le_bytes();
-    later.extend([&length[..], &length_check(&length), &leaf_hash(record).0, record].concat());
-    later.extend(&bytes[format..]);
+    let later = [&record(b"cloister/coordinator-journal/v4"), &bytes[format..]].concat();
     fs::write(&path, &later).expect("writable");
     let said = RoundJournal::open(&folder, EPOCH, None).expect_err("a later version's").to_string();
     assert!(
-        said.contains("cloister/coordinator-journal/v3") && said.contains("install that version"),
+        said.contains("cloister/coordinator-journal/v4") && said.contains("install that version"),
         "{said}"
     );
     assert_eq!(fs::read(&path).expect("it is there"), later, "the file is as it was");
+    fs::remove_dir_all(folder).expect("it was written");
+}
+
+/// A record as the file has it.
+fn record(bytes: &[u8]) -> Vec<u8> {
+    let length = (bytes.len() as u64).to_le_bytes();
+    [&length[..], &length_check(&length), &leaf_hash(bytes).0, bytes].concat()
+}
+
+/// FILE-01
+#[test]
+fn a_round_of_an_earlier_version_is_left_to_that_version() {
+    let folder = scratch("earlier");
+    written(&folder);
+    let path = folder.join(NAME);
+    let bytes = fs::read(&path).expect("it was written");
+    let records = &bytes[48 + FORMAT.len()..];
+    // Settings of the version before are a byte shorter.
+    let (settings, time) = (template(2, 4, 1), Time(1));
+    let round = Input::StartRound(Box::new(settings)).encode(time);
+    let started = record(&round[..round.len() - 1]);
+    for format in [&record(FORMAT_BEFORE)[..], &[]] {
+        let between = [format, records].concat();
+        fs::write(&path, &between).expect("writable");
+        let (journal, content) = RoundJournal::open(&folder, EPOCH, None).expect("between two rounds");
+        assert_eq!(content.expect("a journal").beginning, beginning());
+        drop(journal);
+        fs::write(&path, [&between, &started[..]].concat()).expect("writable");
+        let said = RoundJournal::open(&folder, EPOCH, None).expect_err("a round in progress").to_string();
+        assert!(said.contains("that an earlier version of the program began"), "{said}");
+    }
     fs::remove_dir_all(folder).expect("it was written");
 }

@@ -52,7 +52,7 @@ pub struct ControlRequest {
 pub type ControlSender = mpsc::Sender<ControlRequest>;
 
 /// How a coordinator stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ServerStatus {
     /// The number of the edition in force.
     pub edition: u32,

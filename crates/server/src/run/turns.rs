@@ -8,6 +8,7 @@ use cloister_params::time::UtcTime;
 use super::Server;
 use crate::config::ServerEvent;
 use crate::error::ServerError;
+use crate::history::read_history;
 use crate::runs::{Due, NewRun, Run, RunEnd, RunState};
 
 /// What comes of asking for the run of the next round.
@@ -23,15 +24,35 @@ pub(super) enum Turn {
 impl Server<'_> {
     /// Ends the run in progress if no further round of it starts. No round is in progress.
     pub(super) fn end_run_that_is_over(&mut self) -> Result<(), ServerError> {
-        let Some(run) = self.runs.present() else { return Ok(()) };
+        let Some(run) = self.runs.present().cloned() else { return Ok(()) };
         let is_cancelled = matches!(run.state, RunState::InProgress { cancelled: true, .. });
         // Finished first: a run whose last round closed after it was cancelled has lost nothing.
         let how = match (run.remaining(self.closed_rounds), is_cancelled) {
             (0, _) => RunEnd::Finished,
             (_, true) => RunEnd::Cancelled,
-            (_, false) => return Ok(()),
+            (_, false) => match self.early_end(&run) {
+                Some(how) => how,
+                None => return Ok(()),
+            },
         };
         self.end_run(run.number, how)
+    }
+
+    /// How a run ends because its model has stopped getting better (`RUN-05`).
+    fn early_end(&mut self, run: &Run) -> Option<RunEnd> {
+        let early_stop = run.early_stop?;
+        match read_history(&self.config.folder, usize::MAX) {
+            Ok(mut rounds) => {
+                rounds.retain(|record| record.run() == Some(run.number));
+                early_stop.best(&rounds).map(|best| RunEnd::StoppedEarly { best })
+            }
+            Err(error) => {
+                // The rounds follow from the journal alone, so they go on.
+                let why = format!("whether run {} ends early cannot be seen: {error}", run.number);
+                (self.events)(ServerEvent::Warning(why));
+                None
+            }
+        }
     }
 
     /// Finds the run of the next round, and its settings. No round is in progress, and some run has rounds left.
@@ -70,9 +91,14 @@ impl Server<'_> {
 
     /// Adds a run, if its settings fit the consortium and the model that are in force now (`RUN-02`).
     pub(super) fn queue_run(&mut self, run: NewRun) -> Result<(), String> {
-        if let Some(text) = &run.settings {
-            let settings = RoundSettings::parse(text).map_err(|error| error.to_string())?;
-            self.check_settings(&settings)?;
+        let queued_settings = run.settings.as_ref().map(|text| RoundSettings::parse(text));
+        let queued_settings = queued_settings.transpose().map_err(|error| error.to_string())?;
+        queued_settings.as_ref().map_or(Ok(()), |settings| self.check_settings(settings))?;
+        let settings = queued_settings.as_ref().unwrap_or(&self.config.settings);
+        if run.early_stop.is_some() && !settings.has_evaluation() {
+            return Err("rounds with these settings do not evaluate the model, so that no run of them ends early; make the \
+                        task with `cloister task new --held-out-records`"
+                .to_owned());
         }
         let added = self.runs.add(run)?;
         self.pace.forget_end();
@@ -118,10 +144,12 @@ impl Server<'_> {
 
     /// The settings of a run's rounds: its file's, or those of the edition in force.
     fn settings_for(&self, run: &Run) -> Result<RoundSettings, String> {
-        match self.runs.settings(run)? {
-            Some(settings) => self.check_settings(&settings).map(|()| settings),
-            None => Ok(self.config.settings.clone()),
-        }
+        let mut settings = match self.runs.settings(run)? {
+            Some(settings) => self.check_settings(&settings).map(|()| settings)?,
+            None => self.config.settings.clone(),
+        };
+        settings.rehearsal |= run.rehearsal;
+        Ok(settings)
     }
 
     /// Whether rounds with these settings can be planned under the edition in force and for its model. Members and custodians

@@ -52,7 +52,7 @@ pub enum QueueError {
 }
 
 /// What the file has.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RunList {
     format: String,

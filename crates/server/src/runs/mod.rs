@@ -1,5 +1,6 @@
 //! Runs: so many rounds with sums each, one run after another (`RUN-01` to `RUN-04`).
 
+mod early_stop;
 mod file;
 mod queue;
 
@@ -7,6 +8,7 @@ use cloister_params::consortium::PublicBytes;
 use cloister_params::time::UtcTime;
 use serde::{Deserialize, Serialize};
 
+pub use early_stop::{BestEvaluation, EarlyStop};
 pub use file::QueueError;
 pub(crate) use queue::{Due, RunQueue};
 
@@ -26,10 +28,12 @@ pub struct NewRun {
     pub rehearsal: bool,
     /// No round of it starts before this time, by the coordinator's clock.
     pub not_before: Option<UtcTime>,
+    /// Whether and when it ends before its last round.
+    pub early_stop: Option<EarlyStop>,
 }
 
 /// A run, as the coordinator keeps it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Run {
     /// Its number, from 1. No number is given twice.
     pub number: u32,
@@ -43,13 +47,16 @@ pub struct Run {
     pub rehearsal: bool,
     /// No round of it starts before this time.
     pub not_before: Option<UtcTime>,
+    /// Whether and when it ends before its last round.
+    #[serde(default)]
+    pub early_stop: Option<EarlyStop>,
     /// How it stands.
     #[serde(flatten)]
     pub state: RunState,
 }
 
 /// How a run stands.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RunState {
     /// It has not begun.
@@ -78,13 +85,18 @@ pub enum RunState {
 }
 
 /// Why a run ended.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum RunEnd {
     /// All of its rounds have ended with sums.
     Finished,
     /// The operator cancelled it.
     Cancelled,
+    /// The model had stopped getting better.
+    StoppedEarly {
+        /// The best evaluation of the run.
+        best: BestEvaluation,
+    },
     /// Its round settings do not fit the consortium or the model in force.
     Unfit {
         /// What does not fit.

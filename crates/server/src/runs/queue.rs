@@ -191,8 +191,9 @@ impl RunQueue {
 fn push(list: &mut RunList, run: NewRun, settings: Option<PublicBytes>) -> &mut Run {
     let number = list.next;
     list.next += 1;
-    let NewRun { name, rounds, rehearsal, not_before, .. } = run;
-    list.runs.push(Run { number, name, rounds, settings, rehearsal, not_before, state: RunState::Waiting });
+    let NewRun { name, rounds, rehearsal, not_before, early_stop, .. } = run;
+    let state = RunState::Waiting;
+    list.runs.push(Run { number, name, rounds, settings, rehearsal, not_before, early_stop, state });
     list.runs.last_mut().expect("it was pushed just now")
 }
 
@@ -207,17 +208,12 @@ fn check_request(run: &NewRun) -> Result<(), String> {
             "the name of a run has 1 to {MAX_NAME} characters and no control characters; give another name"
         ));
     }
-    check_rehearsal(run)
-}
-
-/// A rehearsal needs a plan that says so to members and custodians. This is the only place that refuses one: where plans have
-/// the field, [`Run::rehearsal`] goes into it when a round starts.
-fn check_rehearsal(run: &NewRun) -> Result<(), String> {
-    match run.rehearsal {
-        true => {
-            Err("this version does not carry out rehearsals yet; queue the run without --rehearsal"
-                .to_owned())
-        }
-        false => Ok(()),
+    match run.early_stop {
+        Some(early) if run.rehearsal || early.patience == 0 => Err(
+            "a run that ends early needs rounds that evaluate the model, and at least 1 of them without a new best; a \
+             rehearsal has none"
+                .to_owned(),
+        ),
+        _ => Ok(()),
     }
 }

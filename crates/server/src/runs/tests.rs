@@ -126,11 +126,12 @@ fn a_list_of_a_later_version_or_a_damaged_one_is_left_as_it_is() {
 fn waiting_runs_are_few_their_names_short_and_those_that_ended_are_forgotten_at_last() {
     let folder = scratch("bounds");
     let mut queue = RunQueue::open(&folder, 1, false, time(0)).expect("a new folder");
+    let early_stop = Some(EarlyStop { patience: 2, least_gain_milli: 5 });
     for (run, says) in [
         (rounds(0), "at least one round"),
         (NewRun { name: Some("x".repeat(61)), ..rounds(1) }, "1 to 60 characters"),
         (NewRun { name: Some("a\u{1b}[2J".into()), ..rounds(1) }, "no control characters"),
-        (NewRun { rehearsal: true, ..rounds(1) }, "rehearsals yet"),
+        (NewRun { rehearsal: true, early_stop, ..rounds(1) }, "a rehearsal has none"),
     ] {
         let refused = queue.add(run).expect_err(says);
         assert!(refused.contains(says), "{refused}");

@@ -1,6 +1,7 @@
 //! The coordinator's part of a [`World`]: its inputs, its disk, its restarts.
 
 use cloister_params::id::PartyId;
+use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorCheckpoint, Erasure, Input, ModelParts, Time};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
@@ -40,6 +41,12 @@ impl World {
             return false;
         }
         self.tell_coordinator(Input::StartRound(Box::new(self.template.clone()))).is_ok()
+    }
+
+    /// Starts a rehearsal; false while a round is in progress.
+    pub fn start_rehearsal(&mut self) -> bool {
+        let settings = RoundSettings { rehearsal: true, ..self.template.clone() };
+        !self.coordinator.is_busy() && self.tell_coordinator(Input::StartRound(Box::new(settings))).is_ok()
     }
 
     /// Gives the coordinator an input, and writes it to disk if it is accepted.

@@ -1,12 +1,13 @@
 //! What the members of a [`World`] train, and what of that they upload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::per_block::PerBlock;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
+use cloister_protocol::openings::basis;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use rand_chacha::ChaCha20Rng;
@@ -23,6 +24,8 @@ pub(super) struct Training {
     /// What each member trained last.
     last: BTreeMap<PartyId, Contribution>,
     uploaded: BTreeMap<(PartyId, Round), Contribution>,
+    /// The rehearsals that each member took part in.
+    rehearsed: BTreeSet<(PartyId, Round)>,
 }
 
 impl World {
@@ -32,16 +35,18 @@ impl World {
     }
 
     /// A member's contribution to a model that is given by the digests of its blocks' parameters. A block's
-    /// integers are the same whenever its parameters are the same, unless [`World::trains_afresh`] is set.
+    /// integers are the same whenever what they follow from is the same ([`basis`]), unless [`World::trains_afresh`] is set.
     pub fn contribution(&self, member: PartyId, parameters: &PerBlock<Digest>) -> Contribution {
         if let Some(fixed) = self.fixed_contributions.get(&member) {
             return fixed.clone();
         }
         let mut of_model = self.random_of(member, Model::digest_of(parameters));
         let mut contribution = plan::contribution(&self.template, &mut of_model);
-        for (block, parameters) in parameters.iter() {
-            let planned = self.template.block(block).expect("the model has the template's blocks");
-            contribution.integers[block] = plan::integers(planned, &mut self.random_of(member, *parameters));
+        for planned in &self.template.blocks {
+            let basis = basis(&self.template.blocks, parameters, planned);
+            let basis = basis.expect("the model has the template's blocks");
+            let integers = plan::integers(planned, &mut self.random_of(member, basis));
+            contribution.integers[planned.shape.id] = integers;
         }
         contribution
     }
@@ -60,10 +65,26 @@ impl World {
     }
 
     pub(super) fn finish_training(&mut self, party: PartyId) {
-        if let Some((plan, contribution)) = self.take_training(party) {
+        let rehearsal = self.nodes.get_mut(&party).and_then(|node| {
+            node.training
+                .take_if(|(_, plan)| plan.settings.rehearsal)
+                .map(|(digest, plan)| (digest, plan.round))
+        });
+        if let Some((plan, round)) = rehearsal {
+            self.rehearse(party, plan, round);
+        } else if let Some((plan, contribution)) = self.take_training(party) {
             let result = self.contribute(party, plan, contribution);
             self.note(party, result);
         }
+    }
+
+    /// Has a member take part in a rehearsal.
+    fn rehearse(&mut self, party: PartyId, plan: Digest, round: Round) {
+        let Some(member) = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut()) else { return };
+        let result = member.rehearse(plan, &mut self.random);
+        self.training.rehearsed.insert((party, round));
+        self.collect_from_member(party);
+        self.note(party, result);
     }
 
     /// Takes a member's training away: the digest of its plan, and its result.
@@ -101,11 +122,14 @@ impl World {
     /// Records a member's upload: what it trained last, for this round or, after an abort, for an earlier
     /// one.
     pub(super) fn note_upload(&mut self, member: PartyId, frame: &Frame) {
-        if let Frame::Message(Message::Uploaded(signed)) = frame
-            && let Some(trained) = self.training.last.get(&member)
-        {
-            let round = signed.parse().expect("members encode what they sign").round;
-            self.training.uploaded.entry((member, round)).or_insert_with(|| trained.clone());
+        let Frame::Message(Message::Uploaded(signed)) = frame else { return };
+        let round = signed.parse().expect("members encode what they sign").round;
+        let made = match self.training.rehearsed.contains(&(member, round)) {
+            true => Some(Contribution::zeros(&self.template)),
+            false => self.training.last.get(&member).cloned(),
+        };
+        if let Some(made) = made {
+            self.training.uploaded.entry((member, round)).or_insert(made);
         }
     }
 }

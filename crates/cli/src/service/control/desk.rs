@@ -119,8 +119,8 @@ impl ControlDesk {
     }
 
     async fn queue_run(&self, run: RunToQueue) -> Result<Value, String> {
-        let RunToQueue { rounds, name, settings, not_before, rehearsal } = run;
-        let run = NewRun { name, rounds, settings, rehearsal, not_before };
+        let RunToQueue { rounds, name, settings, not_before, rehearsal, early_stop } = run;
+        let run = NewRun { name, rounds, settings, rehearsal, not_before, early_stop };
         let status = self.ask(ControlCommand::QueueRun(run)).await?;
         // Numbers ascend, and nothing else was carried out in between.
         let queued = status.runs.last().map(|run| run_json(run, status.closed_rounds));

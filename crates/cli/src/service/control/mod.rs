@@ -12,6 +12,7 @@ mod watchers;
 use cloister_identity::enrolment::EnrolmentRole;
 use cloister_identity::operator::OperatorRole;
 use cloister_params::time::UtcTime;
+use cloister_server::EarlyStop;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use desk::{Answering, ControlDesk};
@@ -112,4 +113,7 @@ pub(crate) struct RunToQueue {
     /// Whether nothing is contributed.
     #[serde(default)]
     pub(crate) rehearsal: bool,
+    /// Whether and when it ends before its last round.
+    #[serde(default)]
+    pub(crate) early_stop: Option<EarlyStop>,
 }

@@ -11,7 +11,7 @@ use cloister_experts::families::{AnyConfig, PublishedModel, Workload, overview};
 use cloister_experts::files::rows::ReadSoFar;
 use cloister_experts::task::{AdapterTask, Objective};
 use cloister_experts::training::memory::MemoryEstimate;
-use cloister_experts::{BlockVectors, ExpertsError, LocalTraining, TrainingProgress};
+use cloister_experts::{BlockVectors, ExpertsError, LocalTraining, RecordScore, TrainingProgress};
 use getrandom::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
@@ -122,8 +122,9 @@ impl Measured {
     /// Fails if this hospital's part has no row.
     fn check_part(&self, config: &TrainingConfig) -> Result<(), ExpertsError> {
         let rows = match self {
-            // Examples are in the order of their rows, so the last one has the last row's number.
-            Self::Texts(examples) => examples.last().and_then(|last| last.record).map_or(0, |last| last + 1),
+            Self::Texts(examples) => {
+                examples.iter().filter_map(|example| example.record).max().map_or(0, |last| last + 1)
+            }
             Self::Questions(questions) => questions.len(),
         };
         let (part, parts, file) = (config.part, config.parts, config.held_out.path.display());
@@ -141,7 +142,7 @@ impl Measured {
         match self {
             Self::Texts(examples) => {
                 let mut examples = examples.clone();
-                // An example's record is its row's number, and all windows of a row have the same.
+                // An example's record is its row's number, or that of its rows' group. All windows of a row have the same.
                 examples.retain(|example| example.record.is_some_and(|row| row % parts == part));
                 Self::Texts(examples)
             }
@@ -157,10 +158,14 @@ impl Measured {
         match self {
             Self::Texts(examples) => {
                 let prediction = trainer.tuner().predict(examples, batch_size)?;
+                let rows = examples.iter().zip(&prediction.by_example).map(|(example, (right, answers))| {
+                    (example.record.unwrap_or_default(), *right, *answers)
+                });
                 Ok(Accuracy {
                     correct: prediction.right,
                     total: prediction.tokens,
                     counted,
+                    by_record: Some(RecordScore::new(rows)),
                     loss: Some(prediction.loss),
                 })
             }
@@ -169,7 +174,9 @@ impl Measured {
                 let chosen = trainer.tuner().choose(&asked, batch_size)?;
                 let right = chosen.iter().zip(questions).filter(|(chosen, (_, right))| *chosen == right);
                 let (correct, total) = (right.count(), questions.len());
-                Ok(Accuracy { correct, total, counted, loss: None })
+                // Each question is a record, because questions are not grouped.
+                let by_record = Some(RecordScore { correct: correct as f64, records: total });
+                Ok(Accuracy { correct, total, counted, loss: None, by_record })
             }
         }
     }
@@ -211,11 +218,16 @@ impl LocalTrainer for AdapterTrainer {
     fn evaluate(&mut self, model: &BlockVectors, rows: HeldOut) -> Result<Accuracy, TrainingError> {
         self.trainer.load(model)?;
         let objective = self.task.objective;
-        Ok(match rows {
+        let mut accuracy = match rows {
             HeldOut::Part => {
                 self.held_out.part(self.config.part, self.config.parts).measure(&self.trainer, objective)?
             }
             HeldOut::All => self.held_out.measure(&self.trainer, objective)?,
-        })
+        };
+        // Questions are read one by one. If several may be one record, the score by records is not known.
+        if matches!(self.held_out, Measured::Questions(_)) && self.config.held_out.group_by.is_some() {
+            accuracy.by_record = None;
+        }
+        Ok(accuracy)
     }
 }

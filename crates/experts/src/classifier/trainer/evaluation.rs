@@ -1,5 +1,7 @@
 //! The result of an evaluation.
 
+use cloister_updates::RecordScore;
+
 /// Notes of one class, or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Score {
@@ -17,10 +19,12 @@ impl Score {
 }
 
 /// How well a model classifies.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Evaluation {
     /// Over all notes.
     pub overall: Score,
     /// For the notes of each class, in the order of the head's rows.
     pub per_class: Vec<Score>,
+    /// Over records, where each counts once however many notes it has.
+    pub by_record: RecordScore,
 }

@@ -1,6 +1,6 @@
 //! Local training at one member.
 
-use cloister_updates::{BlockVectors, LocalResult};
+use cloister_updates::{BlockVectors, LocalResult, RecordScore};
 use tch::{Kind, Tensor};
 
 use cloister_params::block::BlockKind;
@@ -130,19 +130,24 @@ impl Trainer {
     /// Classifies notes with the present parameters.
     pub fn evaluate(&self, notes: &Features) -> Evaluation {
         let mut per_class = vec![Score::default(); self.config.classes.len()];
+        let mut right = Vec::with_capacity(notes.notes());
         for batch in notes.batches(EVALUATION_TOKENS) {
             let output = tch::no_grad(|| self.model.forward(&batch, &self.parameters));
             let correct = output.logits.argmax(-1, false).eq_tensor(&batch.labels);
             for (label, correct) in integers(&batch.labels).into_iter().zip(integers(&correct)) {
                 per_class[label as usize].total += 1;
                 per_class[label as usize].correct += correct as usize;
+                right.push(correct as usize);
             }
         }
         let overall = per_class.iter().fold(Score::default(), |sum, class| Score {
             correct: sum.correct + class.correct,
             total: sum.total + class.total,
         });
-        Evaluation { overall, per_class }
+        let rows = (0..).zip(notes.by_record());
+        let rows = rows.flat_map(|(record, notes)| notes.into_iter().map(move |note| (record, note)));
+        let by_record = RecordScore::new(rows.map(|(record, note)| (record, right[note], 1)));
+        Evaluation { overall, per_class, by_record }
     }
 
     /// Runs the steps of a training; returns the task's loss in each, and how the last epoch's steps routed.

@@ -58,12 +58,14 @@ pub struct FineTuned {
 }
 
 /// How well a model predicts tokens, or with a head over classes the classes of texts.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Prediction {
     /// How many tokens, or classes of texts, the model predicted correctly as the most likely one.
     pub right: usize,
     /// How many tokens, or classes of texts, were predicted.
     pub tokens: usize,
+    /// Both numbers for each example, in their order.
+    pub by_example: Vec<(usize, usize)>,
     /// Mean loss, in nats for each of them.
     pub loss: f64,
 }
@@ -254,14 +256,16 @@ impl FineTuner {
     /// # Errors
     /// As [`train`](Self::train).
     pub fn predict(&self, examples: &[Example], batch_size: usize) -> Result<Prediction, ExpertsError> {
-        let (mut sum, mut right, mut tokens) = (0.0, 0, 0);
+        let (mut sum, mut by_example) = (0.0, Vec::with_capacity(examples.len()));
         self.each_batch(examples, batch_size, &mut |batch, logits| {
             // In 64-bit floats, because sums over a whole file would lose small terms.
             sum += picked(batch, logits).sum(Kind::Double).double_value(&[]);
-            right += logits.argmax(-1, false).eq_tensor(&batch.learnt).sum(Kind::Int64).int64_value(&[]);
-            tokens += batch.learnt.numel();
+            let right = logits.argmax(-1, false).eq_tensor(&batch.learnt).split_with_sizes(&batch.counts, 0);
+            let right = right.iter().map(|part| part.sum(Kind::Int64).int64_value(&[]) as usize);
+            by_example.extend(right.zip(batch.counts.iter().map(|count| *count as usize)));
         })?;
-        Ok(Prediction { right: right as usize, tokens, loss: -sum / tokens as f64 })
+        let (right, tokens) = by_example.iter().fold((0, 0), |sums, part| (sums.0 + part.0, sums.1 + part.1));
+        Ok(Prediction { right, tokens, by_example, loss: -sum / tokens as f64 })
     }
 
     /// Log-likelihood of what each example teaches, in nats.

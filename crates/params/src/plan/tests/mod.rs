@@ -1,5 +1,7 @@
 //! Every rule of a plan, broken once.
 
+mod evaluation;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -67,6 +69,7 @@ fn plan() -> RoundPlan {
             shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketchMode::Off,
+        rehearsal: false,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,
