@@ -21,6 +21,7 @@ use cloister_transport::{AcceptError, Fingerprint, Link, Listener, Roster};
 use tokio::sync::mpsc;
 
 use crate::allowance::{Allowance, NEW_LINK};
+use crate::arrivals::Arrivals;
 use crate::config::{ServerConfig, ServerEvent};
 use crate::edition::{check_start_model, continue_from, edition_frame};
 use crate::error::ServerError;
@@ -43,6 +44,7 @@ struct Server<'a> {
     coordinator: Coordinator,
     journal: RoundJournal,
     allowance: Allowance,
+    arrivals: Arrivals,
     links: Links,
     /// Parties that have lost their link and may still reconnect.
     lost: BTreeSet<PartyId>,
@@ -150,6 +152,7 @@ impl<'a> Server<'a> {
             coordinator,
             journal,
             allowance: Allowance::new(&config.settings),
+            arrivals: Arrivals::default(),
             links,
             lost: BTreeSet::new(),
             served_until: Instant::now(),
@@ -286,12 +289,15 @@ impl Server<'_> {
         self.carry_out()
     }
 
-    /// Adds a party's new link, unless the party has no allowance left (`ROUND-32`).
+    /// Adds a party's new link, unless the party has no allowance left or opens links too often (`ROUND-32`).
     fn add_link(&mut self, link: Link) -> Result<(), ServerError> {
         let (party, carrier) = (link.peer(), link.carrier());
-        if let Err(exceeded) = self.allowance.take(party, NEW_LINK) {
-            link.handle().abort(&exceeded.to_string());
-            (self.events)(ServerEvent::Fault(party, exceeded.to_string()));
+        let admitted = self.arrivals.admit(party, Instant::now()).map_err(|too_often| too_often.to_string());
+        let admitted = admitted
+            .and_then(|()| self.allowance.take(party, NEW_LINK).map_err(|exceeded| exceeded.to_string()));
+        if let Err(reason) = admitted {
+            link.handle().abort(&reason);
+            (self.events)(ServerEvent::Fault(party, reason));
             return Ok(());
         }
         self.links.add(link);
