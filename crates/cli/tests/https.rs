@@ -109,6 +109,40 @@ fn operators_ask_over_the_network_what_their_roles_allow() {
     fails(&mut asked.remote(&viewer, &["status"]), 69, "has --control-https");
 }
 
+/// CTRL-01, CTRL-02: a program that shares no code with this one.
+#[test]
+fn curl_is_answered_over_the_newest_tls_alone() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no curl here");
+        return;
+    }
+    let asked = Asked::start("https-curl");
+    let operator = asked.token("operator");
+    let header = asked.coordinator.site.path("header");
+    let token = std::fs::read_to_string(operator).unwrap();
+    std::fs::write(&header, format!("Authorization: Bearer {token}")).unwrap();
+    let curl = |flags: &[&str], path: &str| {
+        let mut command = Command::new("curl");
+        // The certificate names no host. That it is compared is tested with the program's own end.
+        command
+            .args(["--silent", "--insecure", "--max-time", "60", "--write-out", "\n%{http_code}"])
+            .args(flags);
+        let output = command.arg(format!("{}{path}", asked.url)).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        (status.to_owned(), serde_json::from_str::<Value>(body).unwrap_or_default())
+    };
+    let with_token = ["--header", &format!("@{header}")];
+    let (status, answer) = curl(&with_token, "/v1/status");
+    assert_eq!((status.as_str(), &answer["num_rounds"]), ("200", &json!(1)), "{answer}");
+    let body = ["--data", r#"{"rounds": 2, "name": "from curl"}"#];
+    let (status, answer) = curl(&[&with_token[..], &body].concat(), "/v1/start");
+    assert_eq!((status.as_str(), &answer["queued"]["name"]), ("200", &json!("from curl")), "{answer}");
+    assert_eq!(curl(&[], "/v1/status").0, "401");
+    let (status, _) = curl(&[&with_token[..], &["--tls-max", "1.2"]].concat(), "/v1/status");
+    assert_eq!(status, "000", "no connection");
+}
+
 /// CTRL-03
 #[test]
 fn tokens_are_made_listed_and_revoked_at_the_coordinator_and_survive_its_restart() {
