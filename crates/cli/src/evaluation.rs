@@ -15,9 +15,9 @@ pub(crate) fn published_json(published: &PublishedEvaluation) -> Value {
 
 /// An evaluation, as [`published_json`] makes it, in words.
 pub(crate) fn published_text(published: &Value) -> String {
-    let number = |name: &str| published[name].as_f64();
-    match (number("accuracy"), number("standard_deviation"), number("records")) {
-        (Some(accuracy), Some(deviation), Some(records)) => format!(
+    let numbers = ["accuracy", "standard_deviation", "records"].map(|name| published[name].as_f64());
+    match numbers {
+        [Some(accuracy), Some(deviation), Some(records)] => format!(
             "{:.1} % of about {records:.0} are right (noise: ±{:.1} points)",
             100.0 * accuracy,
             100.0 * deviation

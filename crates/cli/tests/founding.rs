@@ -6,7 +6,11 @@ mod scratch;
 
 use std::process::Command;
 
+use cloister_cluster::Cluster;
+use cloister_cluster::consortium::consortium;
+use cloister_cluster::plan::template;
 use cloister_protocol::model::Model;
+use cloister_wire::codec;
 use scratch::{Scratch, mode};
 use serde_json::Value;
 
@@ -163,6 +167,11 @@ fn an_edition_goes_back_to_a_model_that_is_given_as_a_file() {
     std::fs::write(scratch.path("none.parameters"), "no model").unwrap();
     let sign = "consortium sign governance --start start.toml";
     scratch.fails(&format!("{sign} --replace-model none.parameters"), "not a file of model parameters");
+    // CONS-16
+    scratch.fails(&format!("{sign} --back-to none.parameters"), "is no certificate of a closing");
+    let other = Cluster::new(consortium(&[1; 5]), template(2, 4, 1), 3).run_round().unwrap();
+    std::fs::write(scratch.path("other.ending"), codec::encode(&other.ending)).unwrap();
+    scratch.fails(&format!("{sign} --back-to other.ending"), "give a closing of this consortium");
     scratch.succeeds(&format!("{sign} --replace-model earlier.parameters"));
     let signed = std::fs::read_to_string(scratch.path("governance/consortium.toml")).unwrap();
     let start = signed.split("[start]").nth(1).unwrap();

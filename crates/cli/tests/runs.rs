@@ -57,6 +57,8 @@ fn runs_are_queued_shown_and_cancelled_and_survive_the_death_of_the_coordinator(
     assert_eq!(coordinator.says(&["cancel", "1"]), "run 1 is cancelled\n", "no round is in progress");
     assert!(comes_true(|| states(&coordinator)[1].1 == "in_progress"), "the next one begins");
     coordinator.says(&["cancel", "2"]);
+    let queue = coordinator.says(&["queue"]);
+    assert!(queue.lines().nth(2).unwrap().contains("cancelled at 2"), "{queue}");
     assert!(coordinator.says(&["status"]).contains("none in progress; 1 run waits"));
     coordinator.says(&["pause"]);
     let output = coordinator.run(&["start", "--rounds", "1"]).output().unwrap();
@@ -82,7 +84,9 @@ fn a_run_that_cannot_be_is_refused_with_what_to_do() {
     for (arguments, code, says) in [
         (vec!["start", "--rounds", "0"], 2, "--rounds"),
         (vec!["start", "--rounds", "1", "--not-before", "tomorrow"], 2, "2027-06-30T05:58:12Z"),
-        (vec!["start", "--rounds", "1", "--rehearsal"], 1, "does not carry out rehearsals yet"),
+        (vec!["start", "--rounds", "1", "--rehearsal", "--patience", "2"], 2, "cannot be used with"),
+        (vec!["start", "--rounds", "1", "--patience", "2"], 1, "do not evaluate the model"),
+        (vec!["start", "--rounds", "1", "--patience", "2", "--least-gain", "101"], 2, "from 0 to 100"),
         (vec!["start", "no-such-file", "--rounds", "1"], 78, "cannot read no-such-file"),
         (vec!["cancel", "9"], 1, "there is no run 9; `cloister run queue` lists them"),
     ] {

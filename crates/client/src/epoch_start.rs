@@ -32,7 +32,7 @@ impl EpochStartFile {
         let round = known.and_then(|start| start.ending).map_or(Round(0), |ending| ending.round);
         if known.is_none() {
             let model = PublicBytes(ChainPosition::genesis(epoch, model).model.0);
-            let start = EpochStart { epoch: present, model, replaced: false, ending: None };
+            let start = EpochStart { epoch: present, model, replaced: false, back_to: None, ending: None };
             keep_epoch_start(folder, &start, None)?;
         }
         Ok(Self { folder: folder.to_path_buf(), round })
@@ -49,7 +49,7 @@ impl EpochStartFile {
         }
         let last = LastEnding { round: known.round, digest: PublicBytes(known.digest.0) };
         let (epoch, model) = (PublicBytes(epoch.digest().0), PublicBytes(known.model.0));
-        let start = EpochStart { epoch, model, replaced: false, ending: Some(last) };
+        let start = EpochStart { epoch, model, replaced: false, back_to: None, ending: Some(last) };
         keep_epoch_start(&self.folder, &start, Some(ending))?;
         self.round = known.round;
         Ok(())

@@ -88,7 +88,7 @@ fn read(line: &str) -> Option<OpeningRecord> {
 mod tests {
     use cloister_cluster::consortium::{consortium, next_epoch, sign};
     use cloister_params::block::BlockKind;
-    use cloister_params::consortium::{LastEnding, PublicBytes};
+    use cloister_params::consortium::{EarlierClosing, LastEnding, PublicBytes};
     use cloister_params::id::{BlockId, Digest, Round};
     use cloister_wire::opening::OpenedBlock;
 
@@ -135,6 +135,21 @@ mod tests {
         (named.model, named.replaced) = (PublicBytes([9; 32]), false);
         let refused = file.begin(&sign(&other_model).epoch).expect_err("the ending left another");
         assert!(matches!(refused, OpeningsError::Start(StartRefusal::ReplacedModel { .. })), "{refused}");
+        // CONS-16: back to a closing that this party knows.
+        let back_to = |digest, model| {
+            let mut file = start([1; 32]).consortium().to_file();
+            let named = file.start.as_mut().expect("the second epoch has a start");
+            (named.model, named.replaced) = (PublicBytes(model), true);
+            let epoch = PublicBytes(epoch.0);
+            named.back_to = Some(EarlierClosing { epoch, round, digest: PublicBytes(digest) });
+            sign(&file).epoch
+        };
+        for (digest, left) in [([2; 32], [7; 32]), ([1; 32], [9; 32])] {
+            let refused = file.begin(&back_to(digest, left)).expect_err("another closing or model");
+            assert!(matches!(refused, OpeningsError::Start(StartRefusal::OtherClosing { .. })), "{refused}");
+        }
+        let mut another = file.openings().clone();
+        another.begin(&back_to([1; 32], [7; 32])).expect("control: the closing that is known");
         file.begin(&start([1; 32])).expect("control: on the ending that is known");
         let back = file.begin(&first.epoch).expect_err("a newer epoch was begun");
         assert!(matches!(back, OpeningsError::Start(StartRefusal::OlderEpoch { .. })), "{back}");

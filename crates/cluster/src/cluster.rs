@@ -291,6 +291,7 @@ impl Cluster {
                 MemberOutput::Keep(_)
                 | MemberOutput::KeepOpening(_)
                 | MemberOutput::Arriving(_)
+                | MemberOutput::CaughtUp { .. }
                 | MemberOutput::Aborted(_)
                 | MemberOutput::Refused { .. } => {}
             }

@@ -117,7 +117,7 @@ pub fn next_epoch(before: &TestConsortium, model: Digest, ending: Option<LastEnd
     let consortium = before.epoch.consortium();
     let epoch = PublicBytes(before.epoch.digest().0);
     // Tests begin epochs with models of their own.
-    let start = EpochStart { epoch, model: PublicBytes(model.0), replaced: true, ending };
+    let start = EpochStart { epoch, model: PublicBytes(model.0), replaced: true, back_to: None, ending };
     let parties = consortium.parties().cloned().collect();
     signed(consortium.epoch_number() + 1, Some(start), parties)
 }

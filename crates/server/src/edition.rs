@@ -11,7 +11,9 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use thiserror::Error;
 
+use crate::config::ServerConfig;
 use crate::journal::JournalContent;
+use crate::models::read_kept;
 
 /// Why a coordinator does not begin the epoch of an edition.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -43,6 +45,15 @@ pub enum EditionError {
         /// The digest of the model that was given.
         got: Digest,
     },
+    /// The edition starts from a model that the coordinator does not have.
+    #[error(
+        "the edition starts from the model {named}, which the consortium chose and which is not in this coordinator's folder \
+         models; stop the coordinator, and start it with the edition and the model's file in --model"
+    )]
+    ModelGone {
+        /// The digest that the edition names.
+        named: Digest,
+    },
     /// The edition is not later than the present one.
     #[error("the edition has the number {got}, and edition {present} is in force; give a later one")]
     NotLater {
@@ -68,6 +79,7 @@ pub(crate) fn epoch_start(epoch: Digest, checkpoint: &CoordinatorCheckpoint) -> 
         epoch: PublicBytes(epoch.0),
         model: PublicBytes(checkpoint.model.digest().0),
         replaced: false,
+        back_to: None,
         ending: checkpoint.last_ending.as_ref().and_then(last_ending),
     }
 }
@@ -90,6 +102,7 @@ pub(crate) fn check_continuation(epoch: &Epoch, present: &EpochStart) -> Result<
         let (named, present) = ("none".to_owned(), present.epoch.to_string());
         return Err(EditionError::Start { what: "epoch", named, present });
     };
+    let is_replaced = named.replaced;
     let ending = |start: &EpochStart| match start.ending {
         Some(ending) => format!("{} ({})", ending.round, ending.digest),
         None => "none".to_owned(),
@@ -99,11 +112,31 @@ pub(crate) fn check_continuation(epoch: &Epoch, present: &EpochStart) -> Result<
         ("ending", ending(named), ending(present)),
         ("model", named.model.to_string(), present.model.to_string()),
     ] {
-        if named != present {
+        // The consortium may choose another model, and the edition says so.
+        if named != present && !(what == "model" && is_replaced) {
             return Err(EditionError::Start { what, named, present });
         }
     }
     Ok(())
+}
+
+/// The model from which an edition starts: the present one, one that the folder keeps, or the one that was given at the
+/// program's start.
+///
+/// # Errors
+/// [`EditionError::ModelGone`].
+pub(crate) fn start_model(
+    epoch: &Epoch,
+    present: &Model,
+    config: &ServerConfig,
+) -> Result<Model, EditionError> {
+    let named = epoch.consortium().start().map_or(present.digest(), |start| Digest(start.model.0));
+    if let Some(model) = [present, &config.model].into_iter().find(|model| model.digest() == named) {
+        return Ok(model.clone());
+    }
+    // A folder that cannot be read does not have it either.
+    let kept = read_kept(&config.folder, named).ok().flatten();
+    kept.ok_or(EditionError::ModelGone { named })
 }
 
 /// Checks that a coordinator that begins in a new folder was given the model that the file names (`CONS-06`).
@@ -143,14 +176,18 @@ pub(crate) fn check_edition(
 ///
 /// # Errors
 /// The journal is in the middle of a round, or the edition continues from something else.
-pub(crate) fn continue_from(content: &JournalContent, epoch: &Epoch) -> Result<(Model, u64), EditionError> {
+pub(crate) fn continue_from(
+    content: &JournalContent,
+    config: &ServerConfig,
+) -> Result<(Model, u64), EditionError> {
+    let epoch = &config.epoch;
     let is_in_round = content.inputs.iter().any(|(input, _)| matches!(input, Input::StartRound(_)));
     if is_in_round {
         return Err(EditionError::InRound);
     }
     let beginning = &content.beginning;
     check_continuation(epoch, &epoch_start(beginning.epoch, &beginning.start))?;
-    Ok((beginning.start.model.clone(), beginning.closed_rounds))
+    Ok((start_model(epoch, &beginning.start.model, config)?, beginning.closed_rounds))
 }
 
 /// The frame that tells a party which edition is in force; none in the first epoch, for which no party can have
@@ -163,7 +200,7 @@ pub(crate) fn edition_frame(epoch: &Epoch) -> Option<Frame> {
 
 #[cfg(test)]
 mod tests {
-    use cloister_cluster::consortium::{consortium, next_epoch};
+    use cloister_cluster::consortium::{consortium, next_epoch, sign};
 
     use super::*;
 
@@ -185,7 +222,10 @@ mod tests {
         let first = consortium(&[1; 5]);
         let model = Model::new(vec![vec![1.0]]).digest();
         let ending = LastEnding { round: Round(3), digest: PublicBytes([3; 32]) };
-        let next = next_epoch(&first, model, Some(ending)).epoch;
+        let replaced = next_epoch(&first, model, Some(ending)).epoch;
+        let mut file = replaced.consortium().to_file();
+        file.start.as_mut().expect("a later edition has a start").replaced = false;
+        let next = sign(&file).epoch;
         let present = *next.consortium().start().expect("a later edition has a start");
         assert_eq!(check_continuation(&next, &present), Ok(()));
         let wrong = PublicBytes([9; 32]);
@@ -202,6 +242,8 @@ mod tests {
                 "{refused:?}"
             );
         }
+        // The consortium may choose the model, and nothing else.
+        assert_eq!(check_continuation(&replaced, &EpochStart { model: wrong, ..present }), Ok(()));
         let no_start = check_continuation(&first.epoch, &present);
         assert!(matches!(no_start, Err(EditionError::Start { what: "epoch", .. })), "{no_start:?}");
     }

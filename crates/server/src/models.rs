@@ -50,6 +50,14 @@ fn parse_name(name: &str) -> Option<(u64, Digest)> {
     Some((number.parse().ok()?, digest.parse().ok()?))
 }
 
+/// Reads a kept model; none if it is not kept, or its file is not what its name says.
+pub(crate) fn read_kept(folder: &Path, digest: Digest) -> io::Result<Option<Model>> {
+    let kept = kept_models(folder)?;
+    let Some(found) = kept.iter().rev().find(|kept| kept.digest == digest) else { return Ok(None) };
+    let model = Model::from_bytes(&fs::read(&found.path)?);
+    Ok(model.filter(|model| model.digest() == digest))
+}
+
 /// Keeps the model in force, and erases the oldest ones, so that `most` stay, and those that are protected.
 pub(crate) fn keep_model(
     folder: &Path,

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use cloister_params::evaluation::PublishedEvaluation;
-use cloister_params::id::PartyId;
+use cloister_params::id::{Digest, PartyId};
 use cloister_params::time::UtcTime;
 use cloister_protocol::coordinator::RoundReport;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,9 @@ pub struct RoundCounts {
     /// What the round published of the model that it started from; none if it published nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<PublishedEvaluation>,
+    /// The model that the round started from, of which the evaluation is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<Digest>,
 }
 
 impl RoundCounts {
@@ -92,6 +95,7 @@ impl RoundCounts {
             bytes_up: report.masked_bytes,
             rehearsal: report.settings.rehearsal,
             evaluation: report.evaluation(),
+            started_from: Some(report.started_from),
         }
     }
 }
@@ -138,6 +142,7 @@ mod tests {
             bytes_up: 9000,
             rehearsal: false,
             evaluation: None,
+            started_from: None,
         };
         write_step(&path, first, RoundStep::Begun { run: None }).expect("writable");
         write_step(&path, second, RoundStep::Ended(counts)).expect("writable");

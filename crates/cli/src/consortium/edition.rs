@@ -6,11 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
-use cloister_params::consortium::{Consortium, ConsortiumFile, EpochStart, Party, PublicBytes, Role};
+use cloister_params::consortium::{
+    Consortium, ConsortiumFile, EarlierClosing, EpochStart, Party, PublicBytes, Role,
+};
+use cloister_params::id::Digest;
 use cloister_params::limits::Date;
 use cloister_protocol::ending::KnownEnding;
 use cloister_transport::printable;
-use cloister_wire::codec;
+use cloister_wire::codec::{self, DecodeError};
 use cloister_wire::message::Ending;
 use serde_json::{Value, json};
 
@@ -40,9 +43,12 @@ pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
             )));
         }
         let before = folder.newest_epoch(key.public())?;
-        start.replaced = arguments.replace_model.is_some();
+        start.replaced = arguments.replace_model.is_some() || arguments.back_to.is_some();
         if let Some(path) = &arguments.replace_model {
             start.model = PublicBytes(load_model(path)?.digest().0);
+        }
+        if let Some(path) = &arguments.back_to {
+            go_back(start, path, &folder, key.public())?;
         }
         check_ending(arguments, start, &before)?;
     }
@@ -62,6 +68,37 @@ pub(super) fn sign(arguments: &SignArguments) -> Result<(), Failure> {
         checked.custodians().count()
     ))?;
     output::line(format_args!("hand {} and {}.sig to every party", path.display(), path.display()))
+}
+
+/// Names an earlier closing and the model that it left, if a quorum of the custodians of its edition signed it.
+fn go_back(
+    start: &mut EpochStart,
+    path: &Path,
+    folder: &GovernanceFolder,
+    key: PublicBytes,
+) -> Result<(), Failure> {
+    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let Ok(ending @ Ending::Closed { .. }) = codec::decode::<Ending>(&bytes) else {
+        return Err(Failure::config(format!(
+            "{} is no certificate of a closing; take rounds/NNNN.ending of a round with sums from the coordinator's data folder",
+            path.display()
+        )));
+    };
+    let epoch = folder.edition(epoch_of(&ending).map_err(Failure::config)?, key)?;
+    let known = KnownEnding::check(&ending, &epoch);
+    let known = known.map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+    start.model = PublicBytes(known.model.0);
+    let (epoch, digest) = (PublicBytes(epoch.digest().0), PublicBytes(known.digest.0));
+    start.back_to = Some(EarlierClosing { epoch, round: known.round, digest });
+    Ok(())
+}
+
+/// The epoch that an ending names, before anything of it is checked.
+fn epoch_of(ending: &Ending) -> Result<Digest, DecodeError> {
+    match ending {
+        Ending::Closed { certificate, .. } => certificate.parse().map(|closing| closing.epoch),
+        Ending::Aborted(certificate) => certificate.parse().map(|abort| abort.epoch),
+    }
 }
 
 /// Checks by the certificate beside the file that custodians signed the ending and the model that an edition continues from.

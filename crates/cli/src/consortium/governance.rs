@@ -19,13 +19,13 @@ use cloister_crypto::sign::SigningKey;
 use cloister_identity::enrolment::Enrolment;
 use cloister_identity::{ShortFingerprint, read_signing_key, write_signing_key};
 use cloister_params::consortium::{ConsortiumFile, PublicBytes};
-use cloister_params::id::PartyId;
+use cloister_params::id::{Digest, PartyId};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 
 use crate::create::{create_folder, write};
 use crate::failure::Failure;
-use crate::folder::{hex_file, read_text};
+use crate::folder::{hex_file, read_text, unreadable};
 
 const GOVERNANCE_KEY: &str = "governance.key";
 const DRAFT: &str = "draft.toml";
@@ -102,6 +102,23 @@ impl GovernanceFolder {
     /// The newest edition, as a party checks it.
     pub(super) fn newest_epoch(&self, key: PublicBytes) -> Result<Epoch, Failure> {
         read_edition(&self.folder.join(CONSORTIUM), key)
+    }
+
+    /// The edition with this digest, as a party checks it.
+    pub(super) fn edition(&self, wanted: Digest, key: PublicBytes) -> Result<Epoch, Failure> {
+        let editions = self.folder.join("editions");
+        let entries = fs::read_dir(&editions).map_err(|error| unreadable(&editions, &error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| unreadable(&editions, &error))?.path();
+            let is_edition = path.extension().is_some_and(|extension| extension == "toml");
+            if is_edition && digest(Domain::Epoch, &[read_text(&path)?.as_bytes()]) == wanted {
+                return read_edition(&path, key);
+            }
+        }
+        Err(Failure::config(format!(
+            "no edition in {} has the epoch {wanted} that the closing names; give a closing of this consortium",
+            editions.display()
+        )))
     }
 
     pub(super) fn write_draft(&self, draft: &ConsortiumFile) -> Result<(), Failure> {

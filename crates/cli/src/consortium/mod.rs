@@ -118,6 +118,10 @@ struct SignArguments {
     /// Start from the model in this file of parameters, and not from the one that the last ending left.
     #[arg(long, requires = "start", value_name = "FILE")]
     replace_model: Option<PathBuf>,
+    /// Go back to the model of an earlier closing: the file `rounds/NNNN.ending` of the coordinator's data folder, or
+    /// `rounds/edition-N/NNNN.ending`.
+    #[arg(long, requires = "start", conflicts_with = "replace_model", value_name = "FILE")]
+    back_to: Option<PathBuf>,
     /// For how many days parties act under this edition. Afterwards they wait for a later one.
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     valid_days: u32,

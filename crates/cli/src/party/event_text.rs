@@ -169,10 +169,11 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
             let (total, what) = (accuracy.total, accuracy.counted.name());
             let one = accuracy.counted.one();
             let loss = accuracy.loss.map(|loss| format!(", loss {loss:.3} nats a {one}")).unwrap_or_default();
-            format!(
-                "model after {round}: {:.1} % of {total} held-out {what} are right{loss}",
-                percent(accuracy)
-            )
+            let model = match round {
+                Round(0) => "the edition's model".to_owned(),
+                round => format!("model after {round}"),
+            };
+            format!("{model}: {:.1} % of {total} held-out {what} are right{loss}", percent(accuracy))
         }
         ClientEvent::Aborted(round) => format!("{round} ended without a sum"),
         ClientEvent::Refused(round, reason) => format!("not taking part in {round}: {reason}"),

@@ -79,6 +79,7 @@ mod tests {
             bytes_up: 3_000_000,
             rehearsal: false,
             evaluation,
+            started_from: None,
         };
         let ended = RoundRecord {
             edition: 2,

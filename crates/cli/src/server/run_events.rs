@@ -59,8 +59,9 @@ pub(super) fn ended(run: &Run) -> String {
         RunEnd::Finished => "it is finished".to_owned(),
         RunEnd::Cancelled => "it was cancelled".to_owned(),
         RunEnd::StoppedEarly { best } => format!(
-            "the model has stopped getting better; the best one, with {:.1} % right, is that before {} of edition {}",
+            "the model has stopped getting better; the best one, with {:.1} % right, is {}, that before {} of edition {}",
             100.0 * best.accuracy,
+            best.model,
             best.round,
             best.edition
         ),

@@ -62,7 +62,8 @@ impl World {
             world.write(&format!("{host}/notes.csv"), &notes(host, 16));
         }
         world.run(&words(
-            "task new agreed --classes heart,lung --max-tokens 16 --moe-layers 1 --experts-per-layer 4 --no-privacy-budget \
+            "task new agreed --classes heart,lung --max-tokens 16 --moe-layers 1 --experts-per-layer 4 --held-out-records 16 \
+             --no-privacy-budget \
              --consortium centre/consortium.toml --policy centre/identity/policy.toml",
             &[],
         ));

@@ -209,6 +209,10 @@ impl Client<'_> {
         let mut writer = tokio::spawn(write_frames(sender, queue, progress));
         // What the last link did not take is asked for again on this one.
         self.to_send.clear();
+        if let Some(member) = self.hospital.member.as_mut() {
+            member.ask_for_model();
+        }
+        self.carry_out()?;
         loop {
             tokio::select! {
                 received = receiver.recv(), if self.to_send.has_room() => match received {
@@ -311,6 +315,8 @@ impl Client<'_> {
             MemberOutput::Send(frame) => self.to_send.push(frame),
             MemberOutput::Train { digest, plan } => self.train(digest, plan)?,
             MemberOutput::SendAgain { digest, plan } => self.send_again(digest, &plan)?,
+            // Written for the hospital's own use, and evaluated as after a closing.
+            MemberOutput::CaughtUp { round, model } => self.give(Job::Evaluate { round, model })?,
             MemberOutput::Closed { round, rehearsal: true, .. } => {
                 (self.events)(ClientEvent::Rehearsed(round));
             }

@@ -1,6 +1,6 @@
 //! Changes from one edition of the consortium file to the next.
 
-use super::{Consortium, ConsortiumError, ConsortiumFile, MAX_FILE_BYTES, Party, PublicBytes};
+use super::{Consortium, ConsortiumError, ConsortiumFile, EpochStart, MAX_FILE_BYTES, Party, PublicBytes};
 use crate::id::PartyId;
 
 impl ConsortiumFile {
@@ -65,7 +65,21 @@ impl ConsortiumFile {
         for party in next.parties.iter().filter(|party| find(self, party.id).is_none()) {
             changes.push(format!("{} ({}, {}) joins", party.id, party.name, party.organisation));
         }
+        changes.extend(next.start.and_then(other_model));
         changes
+    }
+}
+
+/// That an edition starts from another model than the last ending left.
+fn other_model(start: EpochStart) -> Option<String> {
+    let digest = start.model;
+    match start.back_to {
+        Some(closing) => {
+            Some(format!("the model is again {digest}, that after {} of an earlier edition", closing.round))
+        }
+        None => {
+            start.replaced.then(|| format!("the model is another one, which the consortium chose: {digest}"))
+        }
     }
 }
 

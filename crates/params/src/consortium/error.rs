@@ -81,6 +81,11 @@ pub enum ConsortiumError {
         /// The file's number.
         epoch: u32,
     },
+    /// A way back to an earlier model that is not said to be one.
+    #[error(
+        "the table `start.back_to` goes back to an earlier model, and `start.replaced` is not true: set it, or leave the table out"
+    )]
+    BackTo,
 }
 
 /// What to do about a text that does not parse.

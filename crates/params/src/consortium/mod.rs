@@ -16,7 +16,7 @@ use crate::limits::Date;
 use crate::rule;
 
 pub use error::ConsortiumError;
-pub use start::{EpochStart, LastEnding};
+pub use start::{EarlierClosing, EpochStart, LastEnding};
 
 /// The largest consortium file that is read, in bytes: about ten times that of a roster of 300 members.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -181,6 +181,9 @@ impl Consortium {
         // The first epoch has nothing to continue from, and a later one has to say from what it continues.
         if epoch_number == 0 || start.is_some() != (epoch_number > 1) {
             return Err(ConsortiumError::Start { epoch: epoch_number });
+        }
+        if start.is_some_and(|start| start.back_to.is_some() && !start.replaced) {
+            return Err(ConsortiumError::BackTo);
         }
         let (name, coordinator) = (file.name, file.coordinator);
         Ok(Self { name, epoch_number, start, until, retired, coordinator, parties, floors })

@@ -17,6 +17,9 @@ pub struct EpochStart {
     /// knows the ending accepts no other model.
     #[serde(default, skip_serializing_if = "is_false")]
     pub replaced: bool,
+    /// The earlier closing to whose model the consortium goes back; `None` if it does not. `replaced` is true with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<EarlierClosing>,
     /// How the previous epoch ended; `None` if no round of it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<LastEnding>,
@@ -44,6 +47,18 @@ impl EpochStart {
     pub fn to_toml(&self) -> Result<String, ConsortiumError> {
         toml::to_string(self).map_err(|error| ConsortiumError::Syntax(error.to_string()))
     }
+}
+
+/// A closing of an earlier round, in this consortium's chain of rounds (`CONS-16`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierClosing {
+    /// Digest of the consortium file of the closing's epoch.
+    pub epoch: PublicBytes,
+    /// The round.
+    pub round: Round,
+    /// Digest of the closing's body.
+    pub digest: PublicBytes,
 }
 
 /// How the previous epoch ended.

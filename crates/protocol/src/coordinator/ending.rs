@@ -41,6 +41,7 @@ impl Coordinator {
         self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
             round: known.round,
             settings: announced.context.plan().settings.clone(),
+            started_from: announced.context.plan().model,
             ending,
             log,
             announced: announced.announcements.keys().copied().collect(),

@@ -1,7 +1,7 @@
 //! What a coordinator tells its driver.
 
 use cloister_params::evaluation::PublishedEvaluation;
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundSettings;
 use cloister_transcript::RoundLog;
 use cloister_wire::frame::Frame;
@@ -135,6 +135,8 @@ pub struct RoundReport {
     pub round: Round,
     /// What the round did.
     pub settings: RoundSettings,
+    /// The model that it started from.
+    pub started_from: Digest,
     /// The certificate of its ending.
     pub ending: Ending,
     /// Its log, with the ending as its last entry.

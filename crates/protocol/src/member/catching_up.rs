@@ -55,6 +55,14 @@ impl Member {
         self.model.digest() != self.chain.model
     }
 
+    /// Asks for the model on a new link if this member lacks it, as when the consortium goes back to an earlier one: no round
+    /// may follow (`CONS-16`).
+    pub fn ask_for_model(&mut self) {
+        if self.is_behind() && self.phase.planned().is_none() {
+            self.catch_up();
+        }
+    }
+
     /// Asks for the model after the last round (`ROUND-23`), and not for the sums that were missed: the
     /// coordinator would have to store those of every round. Parts that are here are not asked for again.
     pub(super) fn catch_up(&mut self) {
@@ -132,7 +140,9 @@ impl Member {
         let arriving = self.catching_up.as_ref().and_then(|catching_up| catching_up.arriving.as_ref());
         let Some(model) = arriving.and_then(ArrivingModel::model) else { return false };
         self.catching_up = None;
-        self.model = model;
+        self.model = model.clone();
+        let (round, model) = (self.chain.round, Box::new(model));
+        self.outputs.push_back(MemberOutput::CaughtUp { round, model });
         self.take_part();
         true
     }

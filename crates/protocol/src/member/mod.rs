@@ -84,6 +84,13 @@ pub enum MemberOutput {
         /// The opened blocks that this member is summed in, each with how many members are.
         summed: Vec<(BlockId, u32)>,
     },
+    /// The model that this member lacked is here: the one after this round, or of the edition before the first.
+    CaughtUp {
+        /// The last round whose ending this member knows; 0 before the first.
+        round: Round,
+        /// The model.
+        model: Box<Model>,
+    },
     /// The round ended without a sum.
     Aborted(Round),
     /// This member does not take part in the round.

@@ -1,6 +1,7 @@
 //! Whether a party begins an epoch, by what it knows of earlier ones (`CONS-06`).
 
 use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::{EarlierClosing, EpochStart};
 use cloister_params::id::{Digest, Round};
 use cloister_params::rule;
 use cloister_wire::opening::OpeningRecord;
@@ -57,6 +58,21 @@ pub enum StartRefusal {
         /// The ending whose certificate this party checked.
         expected: Digest,
     },
+    /// The file goes back to a closing that this party knows otherwise.
+    #[error(
+        "the consortium file goes back to {round} of an earlier edition with the closing {got} and its model, this party knows \
+         the ending {expected} with the model {left}; ask the holder of the governance key for a file that names it rightly"
+    )]
+    OtherClosing {
+        /// The round that the file goes back to.
+        round: Round,
+        /// The closing that the file names.
+        got: Digest,
+        /// The ending whose certificate this party checked.
+        expected: Digest,
+        /// The model that it left.
+        left: Digest,
+    },
     /// The file leaves out rounds that this party knows the endings of.
     #[error(
         "the consortium file starts after {got}, this party knows how {latest} ended; \
@@ -95,9 +111,23 @@ impl OpeningHistory {
         Ok(Some(record))
     }
 
+    /// Compares the closing that the file goes back to with what this party knows of it (`CONS-16`).
+    fn check_way_back(&self, start: &EpochStart) -> Result<(), StartRefusal> {
+        let Some(EarlierClosing { epoch, round, digest }) = start.back_to else { return Ok(()) };
+        let kept = self.rounds.get(&(Digest(epoch.0), round)).and_then(|kept| kept.ended);
+        match kept {
+            Some(kept) if kept.aborted || kept.digest.0 != digest.0 || kept.model.0 != start.model.0 => {
+                let (got, expected, left) = (Digest(digest.0), kept.digest, kept.model);
+                Err(StartRefusal::OtherClosing { round, got, expected, left })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Compares the model and the ending that the file starts on with what this party knows.
     fn check_start(&self, epoch: &Epoch) -> Result<(), StartRefusal> {
         let Some(start) = epoch.consortium().start() else { return Ok(()) };
+        self.check_way_back(start)?;
         let before = Digest(start.epoch.0);
         let known = self.rounds.iter().filter(|((epoch, _), _)| *epoch == before);
         let ended = known.filter_map(|((_, round), kept)| Some((*round, kept.ended?)));

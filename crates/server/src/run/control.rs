@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Server;
 use crate::config::ServerEvent;
-use crate::edition::{EditionError, check_edition, epoch_start};
+use crate::edition::{EditionError, check_edition, epoch_start, start_model};
 use crate::runs::{NewRun, Run};
 
 /// The file in the coordinator's folder that says that no round starts. It survives a restart of the program.
@@ -147,7 +147,9 @@ impl Server<'_> {
             return Err(EditionError::InRound);
         }
         let present = epoch_start(self.config.epoch.digest(), &self.coordinator.checkpoint());
-        check_edition(epoch, &self.config.epoch, &present, settings)
+        check_edition(epoch, &self.config.epoch, &present, settings)?;
+        // Looked for now: without it, the coordinator would end when the edition begins.
+        start_model(epoch, self.coordinator.model(), self.config).map(|_| ())
     }
 
     fn status(&self) -> ServerStatus {

@@ -131,7 +131,7 @@ impl<'a> Server<'a> {
                 (new(config.model.clone()), 0, None)
             }
             Some(content) if content.beginning.epoch != epoch.digest() => {
-                let (model, closed_rounds) = continue_from(&content, &epoch)?;
+                let (model, closed_rounds) = continue_from(&content, config)?;
                 (new(model), closed_rounds, None)
             }
             Some(JournalContent { beginning, inputs, torn }) => {

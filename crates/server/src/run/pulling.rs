@@ -13,8 +13,11 @@ impl Server<'_> {
     pub(super) fn keep_present_model(&mut self) {
         let named = self.config.epoch.consortium().start().map(|start| Digest(start.model.0));
         let start = named.unwrap_or_else(|| self.config.model.digest());
+        let protected = [vec![start], self.best_models()].concat();
         let (folder, most) = (&self.config.folder, self.config.keep_models);
-        if let Err(error) = keep_model(folder, self.coordinator.model(), most, |digest| digest == start) {
+        if let Err(error) =
+            keep_model(folder, self.coordinator.model(), most, |digest| protected.contains(&digest))
+        {
             let reason =
                 format!("the model cannot be kept in the folder models, so that nobody can pull it: {error}");
             (self.events)(ServerEvent::Warning(reason));

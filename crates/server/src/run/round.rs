@@ -48,11 +48,12 @@ impl Server<'_> {
     pub(super) fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
         write_round(&self.config.folder, self.config.epoch.consortium().epoch_number(), &report)
             .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
-        self.keep_present_model();
         let now = UtcTime::from_time(SystemTime::now());
         record(&self.config.folder, self.config.epoch.consortium().name(), &report, now)?;
         // Before the journal passes the round: otherwise a stop in between would leave it without an end.
         self.note_step_of(report.round, RoundStep::Ended(RoundCounts::new(&report)));
+        // Behind the round's evaluation, which may protect the model before it.
+        self.keep_present_model();
         if report.opened.is_empty() {
             self.aborted_in_a_row += 1;
         } else {

@@ -1,7 +1,9 @@
 //! Which run the next round belongs to (`RUN-01` to `RUN-03`).
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
+use cloister_params::id::Digest;
 use cloister_params::plan::RoundSettings;
 use cloister_params::time::UtcTime;
 
@@ -9,7 +11,7 @@ use super::Server;
 use crate::config::ServerEvent;
 use crate::error::ServerError;
 use crate::history::read_history;
-use crate::runs::{Due, NewRun, Run, RunEnd, RunState};
+use crate::runs::{BestEvaluation, Due, NewRun, Run, RunEnd, RunState};
 
 /// What comes of asking for the run of the next round.
 pub(super) enum Turn {
@@ -40,12 +42,8 @@ impl Server<'_> {
 
     /// How a run ends because its model has stopped getting better (`RUN-05`).
     fn early_end(&mut self, run: &Run) -> Option<RunEnd> {
-        let early_stop = run.early_stop?;
-        match read_history(&self.config.folder, usize::MAX) {
-            Ok(mut rounds) => {
-                rounds.retain(|record| record.run() == Some(run.number));
-                early_stop.best(&rounds).map(|best| RunEnd::StoppedEarly { best })
-            }
+        match self.best_of(run) {
+            Ok(best) => best.filter(|(_, ends)| *ends).map(|(best, _)| RunEnd::StoppedEarly { best }),
             Err(error) => {
                 // The rounds follow from the journal alone, so they go on.
                 let why = format!("whether run {} ends early cannot be seen: {error}", run.number);
@@ -53,6 +51,24 @@ impl Server<'_> {
                 None
             }
         }
+    }
+
+    /// The best evaluation of a run that may end early, and whether it is to end.
+    fn best_of(&self, run: &Run) -> io::Result<Option<(BestEvaluation, bool)>> {
+        let Some(early_stop) = run.early_stop else { return Ok(None) };
+        let mut rounds = read_history(&self.config.folder, usize::MAX)?;
+        rounds.retain(|record| record.run() == Some(run.number));
+        Ok(early_stop.best(&rounds))
+    }
+
+    /// The models that runs found best: that of the run in progress, and that of the last one that ended early.
+    pub(super) fn best_models(&self) -> Vec<Digest> {
+        let present = self.runs.present().and_then(|run| self.best_of(run).ok().flatten());
+        let ended = self.runs.runs().iter().rev().find_map(|run| match run.state {
+            RunState::Ended { how: RunEnd::StoppedEarly { best }, .. } => Some(best),
+            _ => None,
+        });
+        present.map(|(best, _)| best).into_iter().chain(ended).map(|best| best.model).collect()
     }
 
     /// Finds the run of the next round, and its settings. No round is in progress, and some run has rounds left.

@@ -1,9 +1,10 @@
 //! When a run ends before its last round, because the model has stopped getting better (`RUN-05`).
 
-use cloister_params::id::Round;
+use cloister_params::id::{Digest, Round};
 use serde::{Deserialize, Serialize};
 
 use crate::history::RoundRecord;
+use crate::times::RoundCounts;
 
 /// When a run ends early. It is for tasks whose rounds evaluate the model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -23,28 +24,37 @@ pub struct BestEvaluation {
     pub edition: u32,
     /// That round. The evaluated model is the one that it started from.
     pub round: Round,
+    /// Digest of the evaluated model.
+    pub model: Digest,
     /// The share of correct records, from 0 to 1.
     pub accuracy: f64,
 }
 
 impl EarlyStop {
-    /// The best evaluation of a run's rounds, in their order, if the run is to end.
-    pub(crate) fn best(self, rounds: &[RoundRecord]) -> Option<BestEvaluation> {
+    /// The best evaluation of a run's rounds, in their order, and whether the run is to end.
+    pub(crate) fn best(self, rounds: &[RoundRecord]) -> Option<(BestEvaluation, bool)> {
         let least_gain = f64::from(self.least_gain_milli) / 1e3;
         let mut best: Option<BestEvaluation> = None;
         let mut since_best = 0;
         for record in rounds {
-            let published = record.ended().and_then(|(_, counts)| counts.evaluation);
-            let Some(accuracy) = published.and_then(|published| published.accuracy()) else { continue };
+            let Some((accuracy, model)) = record.ended().and_then(|(_, counts)| evaluated(counts)) else {
+                continue;
+            };
             if best.is_none_or(|best| accuracy > best.accuracy + least_gain) {
-                best = Some(BestEvaluation { edition: record.edition, round: record.round, accuracy });
+                let (edition, round) = (record.edition, record.round);
+                best = Some(BestEvaluation { edition, round, model, accuracy });
                 since_best = 0;
             } else {
                 since_best += 1;
             }
         }
-        best.filter(|_| since_best >= self.patience)
+        best.map(|best| (best, since_best >= self.patience))
     }
+}
+
+/// The accuracy that a round published, and the model that has it.
+fn evaluated(counts: RoundCounts) -> Option<(f64, Digest)> {
+    Some((counts.evaluation?.accuracy()?, counts.started_from?))
 }
 
 #[cfg(test)]
@@ -54,7 +64,7 @@ mod tests {
 
     use super::*;
     use crate::history::RecordedOutcome;
-    use crate::times::{RoundCounts, RoundStep, TimedStep};
+    use crate::times::{RoundStep, TimedStep};
 
     fn rounds(percents: &[f64]) -> Vec<RoundRecord> {
         let time = UtcTime::try_from("2026-12-03T05:58:12Z".to_owned()).expect("a time");
@@ -66,7 +76,15 @@ mod tests {
                 noise: 1.0,
             });
             let (announced, uploaded, summed, bytes_up) = (5, 5, 5, 1);
-            let counts = RoundCounts { announced, uploaded, summed, bytes_up, rehearsal: false, evaluation };
+            let counts = RoundCounts {
+                announced,
+                uploaded,
+                summed,
+                bytes_up,
+                rehearsal: false,
+                evaluation,
+                started_from: Some(Digest([number as u8; 32])),
+            };
             let steps = vec![TimedStep { time, step: RoundStep::Ended(counts) }];
             let outcome = RecordedOutcome::Closed { blocks: 1 };
             RoundRecord { edition: 1, round: Round(number), outcome, steps }
@@ -78,7 +96,10 @@ mod tests {
     #[test]
     fn a_run_ends_after_enough_evaluations_without_a_new_best() {
         let stop = EarlyStop { patience: 2, least_gain_milli: 5 };
-        let best_round = |percents: &[f64]| stop.best(&rounds(percents)).map(|best| best.round.0);
+        let best_round = |percents: &[f64]| {
+            let best = stop.best(&rounds(percents)).filter(|(_, ends)| *ends);
+            best.map(|(best, _)| best.round.0)
+        };
         assert_eq!(best_round(&[]), None);
         assert_eq!(best_round(&[50.0, 60.0, 70.0]), None, "it still gets better");
         assert_eq!(best_round(&[50.0, 60.0, 59.0]), None, "one evaluation is too few");
@@ -86,6 +107,8 @@ mod tests {
         assert_eq!(best_round(&[50.0, 60.0, 59.0, 60.6]), None, "a gain that is large enough");
         assert_eq!(best_round(&[60.0, 0.0, 59.0, 0.0]), None, "rounds without an evaluation do not count");
         assert_eq!(best_round(&[60.0, 0.0, 59.0, 0.0, 58.0]), Some(1));
-        assert_eq!(EarlyStop { patience: 3, ..stop }.best(&rounds(&[60.0, 1.0, 1.0])), None);
+        let (best, ends) =
+            EarlyStop { patience: 3, ..stop }.best(&rounds(&[50.0, 60.0, 1.0])).expect("evaluations");
+        assert_eq!((best.model, ends), (Digest([2; 32]), false), "the best so far");
     }
 }

@@ -80,6 +80,7 @@ pub enum RunState {
         /// How many of its rounds had sums.
         closed: u64,
         /// Why it ended.
+        #[serde(flatten)]
         how: RunEnd,
     },
 }

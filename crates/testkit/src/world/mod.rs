@@ -342,6 +342,7 @@ impl World {
                     self.observations.push(Observation::Opening(id, record));
                 }
                 MemberOutput::Arriving(change) => node.journal.arrive(change),
+                MemberOutput::CaughtUp { .. } => {}
                 MemberOutput::Train { digest, plan } => node.training = Some((digest, plan)),
                 MemberOutput::SendAgain { digest, .. } => {
                     let member = node.member.as_mut();

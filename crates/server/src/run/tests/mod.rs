@@ -198,6 +198,7 @@ fn larger_edition(site: &Site) -> Arc<Epoch> {
         epoch: PublicBytes(site.config.epoch.digest().0),
         model: PublicBytes(site.config.model.digest().0),
         replaced: false,
+        back_to: None,
         ending: None,
     };
     let consortium = site.config.epoch.consortium();
