@@ -39,7 +39,7 @@ impl Outgoing {
     }
 
     /// The frames, for a test to look at.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "training"))]
     pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
         self.frames.iter()
     }

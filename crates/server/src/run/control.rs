@@ -148,8 +148,9 @@ impl Server<'_> {
         }
         let present = epoch_start(self.config.epoch.digest(), &self.coordinator.checkpoint());
         check_edition(epoch, &self.config.epoch, &present, settings)?;
-        // Looked for now: without it, the coordinator would end when the edition begins.
-        start_model(epoch, self.coordinator.model(), self.config).map(|_| ())
+        // Looked for now: without it, or with settings that do not fit it, the coordinator would end when the edition begins.
+        let model = start_model(epoch, self.coordinator.model(), self.config)?;
+        model.check(&settings.blocks).map_err(|error| EditionError::Settings(error.to_string()))
     }
 
     fn status(&self) -> ServerStatus {

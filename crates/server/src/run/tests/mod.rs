@@ -231,6 +231,13 @@ async fn a_run_whose_settings_no_longer_fit_ends_with_the_reason_and_the_next_on
         queue.queue(NewRun { rounds: 2, settings, ..NewRun::default() }).expect("it fits");
     }
     assert!(matches!(queue.server.next_task(), Ok(NextTask::StartRound)), "the second run is in progress");
+    // Settings for another model would end the program when the edition begins.
+    let (reply, mut answer) = tokio::sync::oneshot::channel();
+    let settings = Box::new(template(3, 6, 1));
+    let command = ControlCommand::BeginEdition { epoch: larger_edition(&site), settings };
+    assert!(queue.server.answer(ControlRequest { command, reply }).is_none());
+    let refused = answer.try_recv().expect("it is answered").expect_err("the model has fewer blocks");
+    assert!(refused.contains("the round settings do not fit the edition"), "{refused}");
     let (reply, _answer) = tokio::sync::oneshot::channel();
     let settings = Box::new(template(2, 6, 1));
     let command = ControlCommand::BeginEdition { epoch: larger_edition(&site), settings };
