@@ -1,7 +1,12 @@
 //! A model that a member asks for arrives in parts, and goes on where it stopped (`ROUND-42`).
 
+use cloister_cluster::consortium::{consortium, next_epoch, policy};
+use cloister_cluster::plan::{model, task, template};
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_protocol::fault::{Fault, Misbehaviour};
+use cloister_protocol::member::{Member, MemberConfig};
+use cloister_protocol::model::Model;
+use cloister_protocol::openings::OpeningHistory;
 use cloister_testkit::world::{Observation, World, WorldStep};
 use cloister_wire::frame::{CHUNK_BYTES, Frame};
 use cloister_wire::message::{Message, MissingParts, ModelPart, ModelTable};
@@ -121,6 +126,39 @@ fn a_member_that_is_restarted_with_the_model_on_its_disk_asks_for_nothing() {
         assert_eq!((sent(&world).is_empty(), requests(&world)), (is_kept, usize::from(!is_kept)));
         assert_eq!(held(&world), Some(world.coordinator.model().digest()));
     }
+}
+
+/// ROUND-42, CONS-16: in a later edition a member that starts from the first one's model asks for the edition's, and still has what
+/// is on its disk of the present one.
+#[test]
+fn a_member_of_a_later_edition_keeps_the_present_model_that_is_on_its_disk() {
+    let settings = template(2, 4, 15);
+    let edition = next_epoch(&consortium(&[1; 5]), model(&settings).digest(), None);
+    let mut world = behind(World::new(edition, settings.clone(), 9));
+    finish(&mut world);
+    let present = world.coordinator.model().digest();
+    let arrived = world.nodes[&BEHIND].journal.arrived.clone();
+    assert!(arrived.is_some(), "the model is on its disk");
+    let first = settings.blocks.iter().map(|block| vec![1.0; block.shape.length as usize]).collect();
+    world.restart(BEHIND);
+    let mut member = Member::new(MemberConfig {
+        id: BEHIND,
+        key: world.consortium.keys[&BEHIND].clone(),
+        epoch: world.consortium.epoch.clone(),
+        policy: policy(&world.consortium),
+        task: task(&settings),
+        model: Model::new(first),
+        last_announced: None,
+        openings: OpeningHistory::default(),
+        arrived: arrived.into_iter().collect(),
+    });
+    member.ask_for_model();
+    world.nodes.get_mut(&BEHIND).expect("a party").member = Some(member);
+    world.observations.clear();
+    world.connect(BEHIND);
+    finish(&mut world);
+    assert_eq!((sent(&world), held(&world)), (Vec::new(), Some(present)));
+    assert_eq!(requests(&world), 1, "for the edition's model alone, which is not the present one");
 }
 
 /// The parts on member 5's link, which are taken off it.

@@ -119,7 +119,7 @@ struct SignArguments {
     #[arg(long, requires = "start", value_name = "FILE")]
     replace_model: Option<PathBuf>,
     /// Go back to the model of an earlier closing: the file `rounds/NNNN.ending` of the coordinator's data folder, or
-    /// `rounds/edition-N/NNNN.ending`.
+    /// `rounds/edition-NNN/NNNN.ending`.
     #[arg(long, requires = "start", conflicts_with = "replace_model", value_name = "FILE")]
     back_to: Option<PathBuf>,
     /// For how many days parties act under this edition. Afterwards they wait for a later one.

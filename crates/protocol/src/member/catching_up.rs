@@ -68,9 +68,10 @@ impl Member {
     pub(super) fn catch_up(&mut self) {
         let model = self.chain.model;
         if self.catching_up.as_ref().is_none_or(|catching_up| !catching_up.is_for(model)) {
-            let arrived = std::mem::take(&mut self.arrived);
-            let arriving =
-                arrived.into_iter().find(|kept| kept.digest() == model && kept.has_shape(&self.model));
+            // The others stay: in a later edition this member may need the edition's model first, and then the present one.
+            let mut arrived = self.arrived.iter();
+            let place = arrived.position(|kept| kept.digest() == model && kept.has_shape(&self.model));
+            let arriving = place.map(|place| self.arrived.remove(place));
             let catching_up = CatchingUp { model, arriving, awaited: None };
             self.catching_up = Some(catching_up);
         }
