@@ -1,6 +1,10 @@
 //! Writes files of a consortium and of a party.
 
 use std::fs;
+#[cfg(feature = "training")]
+use std::fs::File;
+#[cfg(feature = "training")]
+use std::io;
 use std::path::Path;
 
 use crate::failure::Failure;
@@ -18,6 +22,49 @@ pub(crate) fn check_new(folder: &Path) -> Result<(), Failure> {
         "cannot write into {}: {reason}; name a new folder, or an empty one",
         folder.display()
     )))
+}
+
+/// Checks that a file that a command writes does not exist. `flag` names it.
+#[cfg(feature = "training")]
+pub(crate) fn check_no_file(path: &Path, flag: &str) -> Result<(), Failure> {
+    match path.exists() {
+        true => Err(Failure::config(format!(
+            "{} exists, and no file is overwritten; name another file as {flag}",
+            path.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Writes a whole file or none, readable by its owner alone.
+#[cfg(feature = "training")]
+pub(crate) fn write_private<T>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut written = None;
+    let replaced = cloister_storage::replace(path, |file| {
+        let result = write(file);
+        let outcome = result.as_ref().map(|_| ()).map_err(|failure| io::Error::other(failure.to_string()));
+        written = Some(result);
+        outcome
+    });
+    match (written, replaced) {
+        (Some(Err(failure)), _) => Err(failure),
+        (Some(Ok(result)), Ok(_)) => Ok(result),
+        (_, Err(error)) => Err(unwritten(path, &error)),
+        // `replace` calls its argument, or fails.
+        (None, Ok(_)) => Err(Failure::error(format!("nothing was written to {}", path.display()))),
+    }
+}
+
+/// The failure to write a file that a command is for.
+#[cfg(feature = "training")]
+pub(crate) fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    Failure::error(format!(
+        "cannot write {}: {error}; check the folder, its permissions and the room on the disk",
+        path.display()
+    ))
 }
 
 pub(crate) fn create_folder(folder: &Path) -> Result<(), Failure> {

@@ -13,6 +13,12 @@ pub(crate) enum FailureKind {
     Error = 1,
     /// Flags that contradict each other.
     Usage = 2,
+    /// A test found what must not be: a model recites what it was trained on.
+    #[cfg_attr(not(feature = "training"), expect(dead_code))]
+    Refuted = 3,
+    /// A test shows nothing.
+    #[cfg_attr(not(feature = "training"), expect(dead_code))]
+    NotChecked = 4,
     /// A hospital's policy does not allow its data to be released.
     PrivacyRefused = 5,
     /// Too few custodians or shares.

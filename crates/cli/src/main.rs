@@ -18,6 +18,8 @@ use training_command::TrainingCommand;
 
 mod byte_count;
 #[cfg(feature = "training")]
+mod canaries;
+#[cfg(feature = "training")]
 mod classes;
 #[cfg(feature = "training")]
 mod client;
@@ -190,6 +192,7 @@ fn train(command: TrainingCommand) -> Result<(), Failure> {
         TrainingCommand::Task(arguments) => task::run(&arguments),
         TrainingCommand::Data(arguments) => data::run(&arguments),
         TrainingCommand::Predict(arguments) => predict::run(&arguments),
+        TrainingCommand::Canaries(arguments) => canaries::run(&arguments),
         TrainingCommand::Experts(arguments) => experts::run(arguments),
         TrainingCommand::Demo(arguments) => demo::run(arguments),
         TrainingCommand::Lab(arguments) => lab::run(arguments),

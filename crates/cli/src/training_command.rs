@@ -5,13 +5,13 @@ use clap::Subcommand;
 #[cfg(not(feature = "training"))]
 use crate::launcher::{
     PassedOn as ClientArguments, PassedOn as TaskArguments, PassedOn as DataArguments,
-    PassedOn as PredictArguments, PassedOn as ExpertsArguments, PassedOn as DemoArguments,
-    PassedOn as LabArguments,
+    PassedOn as PredictArguments, PassedOn as CanaryArguments, PassedOn as ExpertsArguments,
+    PassedOn as DemoArguments, PassedOn as LabArguments,
 };
 #[cfg(feature = "training")]
 use crate::{
-    client::ClientArguments, data::DataArguments, demo::DemoArguments, experts::ExpertsArguments,
-    lab::LabArguments, predict::PredictArguments, task::TaskArguments,
+    canaries::CanaryArguments, client::ClientArguments, data::DataArguments, demo::DemoArguments,
+    experts::ExpertsArguments, lab::LabArguments, predict::PredictArguments, task::TaskArguments,
 };
 
 /// A command that needs libtorch.
@@ -27,6 +27,8 @@ pub(crate) enum TrainingCommand {
     Data(DataArguments),
     /// Sort new notes with a trained model. Nothing leaves this machine.
     Predict(Box<PredictArguments>),
+    /// Test before a release whether a trained model recites what was planted in the notes. Nothing leaves this machine.
+    Canaries(CanaryArguments),
     /// Check, convert and export Mixture-of-Experts models and adapters, and prepare tasks.
     Experts(ExpertsArguments),
     /// Run a coordinator and several hospitals on this machine, with synthetic notes or a file of yours.

@@ -23,6 +23,8 @@ pub(crate) enum DrawPurpose {
     Text = 7,
     /// First halves of an adapter's low-rank additions.
     Adapter = 8,
+    /// Candidates beside a canary, and its rank among equal ones.
+    Candidates = 9,
 }
 
 /// A stream of random values, fixed by a seed, a purpose and an index.

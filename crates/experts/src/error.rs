@@ -139,6 +139,9 @@ pub enum ExpertsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Canaries cannot be planted or tested.
+    #[error("{0}")]
+    Canaries(String),
     /// There is not a single note to learn from or to evaluate on.
     #[error("no notes were given; at least one is needed")]
     NoNotes,

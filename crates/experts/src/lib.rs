@@ -14,8 +14,9 @@
 //!   become tokens.
 //!
 //! On top of both halves, [`task`] is what members agree on, [`exchange`] what a training program of a
-//! hospital's own gets and gives back, [`survey`] counts what files hold before a hospital trains on them, and
-//! [`prediction`] applies a trained model to new notes. [`synthetic`] and [`partition`] make and distribute notes for simulations.
+//! hospital's own gets and gives back, [`survey`] counts what files hold before a hospital trains on them,
+//! [`prediction`] applies a trained model to new notes, and [`canaries`] tests whether it recites what was planted.
+//! [`synthetic`] and [`partition`] make and distribute notes for simulations.
 //!
 //! # What it is not
 //! This crate has no keys and does not know other members. What is trained goes to the rest of Cloister only
@@ -74,6 +75,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod canaries;
 mod class_scores;
 pub mod classifier;
 pub mod device;

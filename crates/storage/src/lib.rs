@@ -120,10 +120,13 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     // `create_new` follows no link, so that nobody can have a secret written to another place.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(&part)?;
     restrict(&file)?;
-    write(&mut file)?;
     // The bytes must be on disk before the name points to them. Otherwise a power cut could leave an empty
     // file at the path.
-    file.sync_all()?;
+    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
+        // It may hold a part of a hospital's notes, under a name that nobody looks for.
+        let _ = fs::remove_file(&part);
+        return Err(error);
+    }
     // A rename within one folder is atomic. That is why the new file is made beside the old one.
     fs::rename(part, path)?;
     sync_folder_of(path)?;

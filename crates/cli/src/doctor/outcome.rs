@@ -110,10 +110,12 @@ pub(super) fn severity(kind: FailureKind) -> u8 {
         FailureKind::ReaderLeft => 0,
         FailureKind::Unavailable => 1,
         FailureKind::QuorumLost => 2,
-        FailureKind::Error => 3,
-        FailureKind::PrivacyRefused => 4,
-        FailureKind::Usage => 5,
-        FailureKind::Config => 6,
+        FailureKind::NotChecked => 3,
+        FailureKind::Error => 4,
+        FailureKind::Refuted => 5,
+        FailureKind::PrivacyRefused => 6,
+        FailureKind::Usage => 7,
+        FailureKind::Config => 8,
     }
 }
 

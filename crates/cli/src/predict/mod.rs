@@ -2,8 +2,8 @@
 
 mod format;
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use clap::Args;
 use cloister_experts::files::notes::{Encoding, NotesFile};
@@ -12,6 +12,7 @@ use cloister_experts::task::Task;
 use cloister_transport::printable;
 
 use crate::compute_flags::{ComputeFlags, WindowFlags};
+use crate::create::{check_no_file, unwritten, write_private};
 use crate::failure::Failure;
 use crate::folder::read_text;
 use crate::output;
@@ -56,12 +57,7 @@ pub(crate) struct PredictArguments {
 }
 
 pub(crate) fn run(arguments: &PredictArguments) -> Result<(), Failure> {
-    if let Some(out) = arguments.out.as_ref().filter(|out| out.exists()) {
-        return Err(Failure::config(format!(
-            "{} exists, and no file is overwritten; name another file as --out",
-            out.display()
-        )));
-    }
+    arguments.out.as_ref().map_or(Ok(()), |out| check_no_file(out, "--out"))?;
     let task = Task::parse(&read_text(&arguments.task)?)
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
     let settings = PredictorSettings {
@@ -74,7 +70,12 @@ pub(crate) fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     let predictor = Predictor::open(&task, &arguments.model, &settings).map_err(Failure::experts)?;
     let without_prediction = match &arguments.out {
         None => write_predictions(arguments, &predictor, &mut |text| output::print(text))?,
-        Some(out) => write_file(arguments, &predictor, out)?,
+        // Readable by its owner alone: predictions say as much of patients as notes do.
+        Some(out) => write_private(out, |file| {
+            write_predictions(arguments, &predictor, &mut |text| {
+                file.write_all(text.as_bytes()).map_err(|error| unwritten(out, &error))
+            })
+        })?,
     };
     match without_prediction {
         0 => Ok(()),
@@ -85,26 +86,6 @@ pub(crate) fn run(arguments: &PredictArguments) -> Result<(), Failure> {
             arguments.notes.display()
         ))),
     }
-}
-
-/// Writes a whole file or none, readable by its owner alone: predictions say as much of patients as notes do.
-fn write_file(arguments: &PredictArguments, predictor: &Predictor, out: &Path) -> Result<usize, Failure> {
-    let mut written = Ok(0);
-    let replaced = cloister_storage::replace(out, |file| {
-        let mut put = |text: &str| file.write_all(text.as_bytes()).map_err(|error| unwritable(out, &error));
-        written = write_predictions(arguments, predictor, &mut put);
-        written.as_ref().map(|_| ()).map_err(|failure| io::Error::other(failure.to_string()))
-    });
-    let without_prediction = written?;
-    replaced.map_err(|error| unwritable(out, &error))?;
-    Ok(without_prediction)
-}
-
-fn unwritable(out: &Path, error: &io::Error) -> Failure {
-    Failure::error(format!(
-        "cannot write {}: {error}; check the folder, its permissions and the room on the disk",
-        out.display()
-    ))
 }
 
 /// Puts a line for each row that can be read, in their order. Names the others on stderr, and returns how many there are.

@@ -29,9 +29,9 @@ pub(crate) fn copy_base(base: &Path) {
     }
 }
 
-/// Writes a tokenizer that has a token for each letter.
+/// Writes a tokenizer that has a token for each letter and digit.
 pub(crate) fn write_letter_tokenizer(base: &Path) {
-    let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
+    let letters = "abcdefghijklmnopqrstuvwxyz 0123456789".chars().map(|letter| letter.to_string()).zip(3..);
     let vocabulary: BTreeMap<String, i64> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,

@@ -248,9 +248,9 @@ impl Encoder {
 /// A note as token numbers.
 pub(crate) struct EncodedNote {
     /// Token numbers of each window, with the special tokens around them.
-    windows: Vec<Vec<i64>>,
+    pub(crate) windows: Vec<Vec<i64>>,
     /// Whether the note was longer than its windows.
-    was_cut: bool,
+    pub(crate) was_cut: bool,
     /// Its class, a row of the head.
     label: i64,
     /// Number of its record: notes with the same number are one record for privacy.

@@ -3,24 +3,25 @@
 //! What a text gets is what an evaluation computes for it: the same windows, pooled in the same way, and the same cut.
 //! Texts are read and sorted a few at a time, so that a file may be larger than the memory.
 
+mod model;
+
 use std::path::{Path, PathBuf};
 
 use tch::Device;
 
 use crate::class_scores::ClassScores;
-use crate::classifier::checkpoint::read_checkpoint;
-use crate::classifier::encoder::{EncodedNote, Encoder};
-use crate::classifier::predicting::LoadedClassifier;
-use crate::device::{Precision, set_threads};
+use crate::classifier::encoder::EncodedNote;
+use crate::device::Precision;
 use crate::error::ExpertsError;
-use crate::families::finetune::{Example, FineTuner, Reader};
-use crate::families::{Adapter, AnyConfig, PublishedModel};
+use crate::families::finetune::Example;
 use crate::files::notes::{NotesFile, TEXT_COLUMNS, text};
 use crate::files::rows::{NotesError, ReadSoFar, Row, Rows, kind_of};
 use crate::model_files::unusable;
-use crate::task::{AdapterTask, Objective, Task};
+use crate::task::Task;
 use crate::texts::Windows;
 use crate::training::settings::LocalTraining;
+
+pub(crate) use model::TrainedModel;
 
 /// Texts that are in memory together.
 const TEXTS: usize = 32;
@@ -45,7 +46,7 @@ pub struct Predictor {
     path: PathBuf,
     classes: Vec<String>,
     windows: Windows,
-    model: SortingModel,
+    model: TrainedModel,
 }
 
 /// A text's row, and what the model says of it.
@@ -57,14 +58,6 @@ pub struct PredictedRow {
     pub id: Option<String>,
     /// How likely each class is.
     pub scores: ClassScores,
-}
-
-/// The kinds of models.
-enum SortingModel {
-    /// MiniLM with experts.
-    Classifier { encoder: Box<Encoder>, loaded: Box<LoadedClassifier> },
-    /// A published model with a head over classes.
-    Published { reader: Box<Reader>, tuner: Box<FineTuner> },
 }
 
 /// A text as its model reads it.
@@ -90,23 +83,15 @@ impl Predictor {
     /// [`ExpertsError::Base`] for another base model than the task's (`TASK-01`), [`ExpertsError::Settings`] for a task
     /// without classes, [`ExpertsError::Content`] for the model of another task, and the errors of reading either.
     pub fn open(task: &Task, model: &Path, settings: &PredictorSettings) -> Result<Self, ExpertsError> {
-        let windows = settings.windows;
-        let (classes, loaded) = match task {
-            Task::Classifier(config) => {
-                let (trained, blocks) = read_checkpoint(model)?;
-                if trained != *config {
-                    return Err(of_another_task(model));
-                }
-                let encoder =
-                    Encoder::open(&settings.base_model, trained, settings.threads, settings.device)?
-                        .in_precision(settings.precision);
-                encoder.check_windows(windows)?;
-                let loaded = Box::new(LoadedClassifier::new(&encoder, &blocks)?);
-                (config.classes.clone(), SortingModel::Classifier { encoder: Box::new(encoder), loaded })
-            }
-            Task::Adapter(task) => (task.adapter.classes.clone(), open_published(task, model, settings)?),
-        };
-        Ok(Self { path: model.to_owned(), classes, windows, model: loaded })
+        if task.classes().is_empty() {
+            return Err(ExpertsError::Settings(
+                "the task has no classes, so its model sorts no texts; use the model with a program that generates text"
+                    .to_owned(),
+            ));
+        }
+        let classes = task.classes().to_vec();
+        let loaded = TrainedModel::open(task, model, settings)?;
+        Ok(Self { path: model.to_owned(), classes, windows: settings.windows, model: loaded })
     }
 
     /// The names of the classes, in the order of the probabilities.
@@ -133,10 +118,10 @@ impl Predictor {
         let id = id_column.map(|column| id(row, column)).transpose()?;
         let text = text(row)?;
         let input = match &self.model {
-            SortingModel::Classifier { encoder, .. } => {
+            TrainedModel::Classifier { encoder, .. } => {
                 ModelInput::Encoded(encoder.encode_text(&text, self.windows)?)
             }
-            SortingModel::Published { reader, .. } => ModelInput::Example(reader.unlabelled(&text)?),
+            TrainedModel::Published { reader, .. } => ModelInput::Example(reader.unlabelled(&text)?),
         };
         Ok((id, input))
     }
@@ -151,19 +136,18 @@ impl Predictor {
             }
         }
         let scores = match &self.model {
-            SortingModel::Classifier { encoder, loaded } => {
+            TrainedModel::Classifier { encoder, loaded } => {
                 loaded.scores(&encoder.features_of_texts(encoded)?)
             }
-            SortingModel::Published { tuner, .. } => {
+            TrainedModel::Published { tuner, .. } => {
                 tuner.class_scores(&examples, LocalTraining::default().batch_size)?
             }
         };
-        let all = scores.iter().flat_map(|scores| &scores.probabilities);
-        if all.into_iter().any(|probability| !probability.is_finite()) {
-            let reason = "it computes values that are not numbers; its training has diverged";
-            return Err(unusable(&self.path, reason.to_owned()));
+        let mut all = scores.iter().flat_map(|scores| &scores.probabilities);
+        match all.all(|probability| probability.is_finite()) {
+            true => Ok(scores),
+            false => Err(diverged(&self.path)),
         }
-        Ok(scores)
     }
 }
 
@@ -214,43 +198,9 @@ impl Predictions<'_> {
     }
 }
 
-fn of_another_task(model: &Path) -> ExpertsError {
-    unusable(model, "it was trained for another task than the task file's".to_owned())
-}
-
-fn open_published(
-    task: &AdapterTask,
-    folder: &Path,
-    settings: &PredictorSettings,
-) -> Result<SortingModel, ExpertsError> {
-    if task.objective != Objective::Classification {
-        return Err(ExpertsError::Settings(
-            "the task has no classes, so its model sorts no texts; use the model with a program that generates text"
-                .to_owned(),
-        ));
-    }
-    task.check_base(&settings.base_model)?;
-    let config = AnyConfig::read(&settings.base_model)?;
-    task.check_limits(&config)?;
-    let classes = task.adapter.classes.clone();
-    let long = settings.windows.long();
-    let reader = Reader::open(&settings.base_model, task.end_token, task.max_tokens, long)?
-        .with_classes(classes.clone())?
-        .for_model(&config);
-    set_threads(settings.threads)?;
-    let is_adapter = folder.join("adapter_config.json").exists();
-    let weights = if is_adapter { &settings.base_model } else { folder };
-    let mut model = PublishedModel::open(weights, settings.precision, settings.device)?;
-    let adapter = match is_adapter {
-        true => Adapter::read(folder, &mut model)?,
-        false => Adapter::merged_head(folder, classes.clone(), &mut model)?,
-    };
-    // With other names or another order, each prediction would be called by a wrong name.
-    if adapter.classes != classes {
-        return Err(of_another_task(folder));
-    }
-    let tuner = Box::new(FineTuner::new(model, adapter)?);
-    Ok(SortingModel::Published { reader: Box::new(reader), tuner })
+/// The error of a model that computes values that are not finite.
+pub(crate) fn diverged(model: &Path) -> ExpertsError {
+    unusable(model, "it computes values that are not numbers; its training has diverged".to_owned())
 }
 
 /// A row's value in the column that names rows, as the file has it.

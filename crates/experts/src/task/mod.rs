@@ -80,7 +80,6 @@ impl Task {
     /// # Errors
     /// [`ExpertsError::Config`] for what is missing, unknown or outside its limits.
     pub fn parse(text: &str) -> Result<Self, ExpertsError> {
-        let broken = |error: serde_json::Error| ExpertsError::Config(error.to_string());
         let value: Value = serde_json::from_str(text).map_err(broken)?;
         // Not an untagged enum, whose only error is that no variant matches. Each kind is parsed from the
         // text, and not from `value`, so that errors have a line and a column.
@@ -95,6 +94,14 @@ impl Task {
                 config.check()?;
                 Ok(Self::Classifier(config))
             }
+        }
+    }
+
+    /// The names of its classes; none for a language model.
+    pub fn classes(&self) -> &[String] {
+        match self {
+            Self::Classifier(config) => &config.classes,
+            Self::Adapter(task) => &task.adapter.classes,
         }
     }
 
@@ -168,6 +175,11 @@ impl Task {
             }
         }
     }
+}
+
+/// The error of a file that is no task.
+fn broken(error: serde_json::Error) -> ExpertsError {
+    ExpertsError::Config(error.to_string())
 }
 
 impl AdapterTask {

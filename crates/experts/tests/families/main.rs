@@ -2,6 +2,7 @@
 
 mod adapters;
 mod blocks;
+mod canaries;
 mod changed_adapters;
 mod checkpoints;
 mod classes;

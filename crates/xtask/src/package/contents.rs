@@ -10,8 +10,8 @@ use crate::Failure;
 use crate::workspace::{io_failure, root, run_checked};
 
 /// The commands that need libtorch. Their man pages are in the hospital's package.
-pub(super) const TRAINING_COMMANDS: [&str; 7] =
-    ["client", "task", "data", "predict", "experts", "demo", "lab"];
+pub(super) const TRAINING_COMMANDS: [&str; 8] =
+    ["client", "task", "data", "predict", "canaries", "experts", "demo", "lab"];
 /// The completions of each shell, and where it looks for them.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "share/bash-completion/completions/cloister"),

@@ -156,6 +156,11 @@ pub struct Adapter {
 }
 
 impl Adapter {
+    /// An adapter that trains nothing, for a model that has what was trained in its weights.
+    pub(crate) fn empty() -> Self {
+        Self { scale: 1.0, modules: BTreeMap::new(), corrections: BTreeMap::new(), classes: vec![] }
+    }
+
     /// The largest rank of any module; 0 if no module has a low-rank addition.
     pub fn rank(&self) -> usize {
         self.modules.values().map(rank).max().unwrap_or(0)

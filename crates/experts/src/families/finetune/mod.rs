@@ -20,6 +20,7 @@ use tch::{Kind, Tensor};
 
 pub use crate::training::optimizer::{Decay, Rule};
 pub use example::{Example, Question};
+pub(crate) use reading::EXAMPLE_COLUMNS;
 pub use reading::Reader;
 pub use rounds::RoundTrainer;
 pub use routing::RoutingSummary;
@@ -246,7 +247,7 @@ impl FineTuner {
     /// # Errors
     /// As [`train`](Self::train).
     pub fn loss(&self, examples: &[Example], batch_size: usize) -> Result<f64, ExpertsError> {
-        let likelihoods = self.likelihoods(examples, batch_size)?;
+        let likelihoods = self.likelihoods(examples, batch_size, Kind::Float)?;
         let learnt: usize = examples.iter().map(Example::learnt).sum();
         Ok(-likelihoods.iter().sum::<f64>() / learnt as f64)
     }
@@ -259,7 +260,7 @@ impl FineTuner {
         let (mut sum, mut by_example) = (0.0, Vec::with_capacity(examples.len()));
         self.each_batch(examples, batch_size, &mut |batch, logits| {
             // In 64-bit floats, because sums over a whole file would lose small terms.
-            sum += picked(batch, logits).sum(Kind::Double).double_value(&[]);
+            sum += picked(batch, logits, Kind::Float).sum(Kind::Double).double_value(&[]);
             let right = logits.argmax(-1, false).eq_tensor(&batch.learnt).split_with_sizes(&batch.counts, 0);
             let right = right.iter().map(|part| part.sum(Kind::Int64).int64_value(&[]) as usize);
             by_example.extend(right.zip(batch.counts.iter().map(|count| *count as usize)));
@@ -268,11 +269,17 @@ impl FineTuner {
         Ok(Prediction { right, tokens, by_example, loss: -sum / tokens as f64 })
     }
 
-    /// Log-likelihood of what each example teaches, in nats.
-    fn likelihoods(&self, examples: &[Example], batch_size: usize) -> Result<Vec<f64>, ExpertsError> {
+    /// Log-likelihood of what each example teaches, in nats. Logarithms are computed in `kind`. In 32-bit floats
+    /// likelihoods above 1 − 2⁻²⁴ are all alike, and 64-bit floats take twice the memory of the logits.
+    pub(crate) fn likelihoods(
+        &self,
+        examples: &[Example],
+        batch_size: usize,
+        kind: Kind,
+    ) -> Result<Vec<f64>, ExpertsError> {
         let mut likelihoods = Vec::with_capacity(examples.len());
         self.each_batch(examples, batch_size, &mut |batch, logits| {
-            let parts = picked(batch, logits).split_with_sizes(&batch.counts, 0);
+            let parts = picked(batch, logits, kind).split_with_sizes(&batch.counts, 0);
             likelihoods.extend(parts.iter().map(|part| part.sum(Kind::Double).double_value(&[])));
         })?;
         Ok(likelihoods)
@@ -303,7 +310,7 @@ impl FineTuner {
     /// As [`train`](Self::train).
     pub fn choose(&self, questions: &[Question], batch_size: usize) -> Result<Vec<usize>, ExpertsError> {
         let examples: Vec<Example> = questions.iter().flat_map(Question::examples).collect();
-        let sums = self.likelihoods(&examples, batch_size)?;
+        let sums = self.likelihoods(&examples, batch_size, Kind::Float)?;
         let mut means = sums.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
         let mut answers = Vec::with_capacity(questions.len());
         for question in questions {
@@ -320,8 +327,8 @@ fn index_of_largest(values: &[f64]) -> Option<usize> {
 }
 
 /// Log-likelihood of each token that is learnt, `[learnt]`.
-fn picked(batch: &ExampleBatch, logits: &Tensor) -> Tensor {
-    logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false).squeeze_dim(1)
+fn picked(batch: &ExampleBatch, logits: &Tensor, kind: Kind) -> Tensor {
+    logits.log_softmax(-1, kind).gather(1, &batch.learnt.unsqueeze(1), false).squeeze_dim(1)
 }
 
 /// 1 for experts that are trained and 0 for the others, `[experts, 1, 1]`.

@@ -10,7 +10,8 @@ pub use crate::files::rows::{Encoding, NotesError, NotesFile};
 use crate::files::rows::{ReadSoFar, Row, Rows};
 
 /// The columns that a note is made of. Others are not read.
-const COLUMNS: &[&str] = &["text", "title", "description", "question", "label_name", "label", "subject"];
+pub(crate) const NOTE_COLUMNS: &[&str] =
+    &["text", "title", "description", "question", "label_name", "label", "subject"];
 /// Those of them that have its text.
 pub(crate) const TEXT_COLUMNS: [&str; 4] = ["text", "title", "description", "question"];
 /// The columns that may name a note's class, in the order of preference. `label_name` comes first because data sets
@@ -44,7 +45,7 @@ impl NoteReader {
     /// # Errors
     /// As [`Rows::open`].
     pub fn open(file: impl Into<NotesFile>) -> Result<Self, NotesError> {
-        Ok(Self { rows: Rows::open(file, COLUMNS)?, started: false })
+        Ok(Self { rows: Rows::open(file, NOTE_COLUMNS)?, started: false })
     }
 
     /// How much of the file was read up to now.

@@ -24,7 +24,7 @@ pub struct Row {
 
 impl Row {
     /// A row of typed values.
-    pub(super) fn typed(values: Map<String, Value>) -> Self {
+    pub(crate) fn typed(values: Map<String, Value>) -> Self {
         Self { values, ..Self::default() }
     }
 
@@ -38,6 +38,17 @@ impl Row {
     /// Marks a field as unreadable. Asking for the field then fails with the reason.
     pub(super) fn set_unreadable(&mut self, name: &str, reason: String) {
         self.unreadable.insert(name.to_owned(), reason);
+    }
+
+    /// All fields, for a copy of the row.
+    ///
+    /// # Errors
+    /// The name of a field that cannot be read, and why: a copy without it would be another row.
+    pub(crate) fn fields(&self) -> Result<Map<String, Value>, String> {
+        match self.unreadable.first_key_value() {
+            Some((name, reason)) => Err(format!("“{name}” {reason}")),
+            None => Ok(self.values.clone()),
+        }
     }
 
     /// Whether a field is present and not null. An unreadable field is present, so that its reason is reported

@@ -22,7 +22,7 @@ use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
 use crate::texts::{Long, open_tokenizer};
 
 /// The columns of all kinds of rows.
-const COLUMNS: &[&str] = &[
+pub(crate) const EXAMPLE_COLUMNS: &[&str] = &[
     "prompt",
     "completion",
     "messages",
@@ -124,7 +124,7 @@ impl Reader {
         file: impl Into<NotesFile>,
         take: &mut dyn FnMut(Vec<Example>, ReadSoFar) -> Result<(), ExpertsError>,
     ) -> Result<(), ExpertsError> {
-        let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
+        let mut rows = Rows::open(file, EXAMPLE_COLUMNS).map_err(ExpertsError::Notes)?;
         let mut is_empty = true;
         while let Some(examples) = rows.next(|row| self.examples(row)) {
             let mut examples = examples.map_err(ExpertsError::Notes)?;
@@ -144,7 +144,7 @@ impl Reader {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn questions(&self, file: impl Into<NotesFile>) -> Result<Vec<(Question, usize)>, ExpertsError> {
-        let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
+        let mut rows = Rows::open(file, EXAMPLE_COLUMNS).map_err(ExpertsError::Notes)?;
         let mut questions = Vec::new();
         while let Some(question) = rows.next(|row| self.asked(row)) {
             questions.push(question.map_err(ExpertsError::Notes)?);
@@ -194,7 +194,10 @@ impl Reader {
     }
 
     /// The examples of one row, at least one. They belong to one record.
-    fn examples(&self, row: &Row) -> Result<Vec<Example>, String> {
+    ///
+    /// # Errors
+    /// Why the row cannot be learnt, without its text.
+    pub(crate) fn examples(&self, row: &Row) -> Result<Vec<Example>, String> {
         let examples: Vec<Example> = match self.classes.is_empty() {
             true => self.sequences(row)?.into_iter().flat_map(|sequence| self.windows(sequence)).collect(),
             false => vec![self.labelled(row)?],

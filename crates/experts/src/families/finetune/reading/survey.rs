@@ -1,6 +1,6 @@
 //! Reads rows for a survey.
 
-use super::{COLUMNS, Reader};
+use super::{EXAMPLE_COLUMNS, Reader};
 use crate::error::ExpertsError;
 use crate::files::notes::labelled_text;
 use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
@@ -15,7 +15,7 @@ impl Reader {
         are_questions: bool,
         take: &mut dyn FnMut(Result<SurveyedRow, NotesError>, ReadSoFar) -> Result<(), ExpertsError>,
     ) -> Result<(), ExpertsError> {
-        let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
+        let mut rows = Rows::open(file, EXAMPLE_COLUMNS).map_err(ExpertsError::Notes)?;
         while let Some(row) = rows.next(|row| self.surveyed(row, are_questions)) {
             let row = row.map(|(tokens, class)| SurveyedRow { tokens, class, record: rows.record() });
             take(row, rows.so_far())?;
