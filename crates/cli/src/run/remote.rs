@@ -28,7 +28,7 @@ const MOST_ANSWER_BYTES: usize = 64 << 20;
 /// How a coordinator is reached over the network.
 #[derive(Debug, Args)]
 pub(super) struct RemoteFlags {
-    /// Ask a coordinator over HTTPS, such as https://cloister.example.org:8443, and not by the socket in its data folder.
+    /// The URL of the coordinator's HTTPS control port. Without it, the socket in the data folder is asked.
     #[arg(long, global = true, value_name = "URL", value_parser = parse_url)]
     url: Option<HostPort>,
     /// The file with the token, which `cloister run token add` printed at the coordinator. Only its owner may read it.
