@@ -5,30 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::Digest;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::invitation::seconds;
 use crate::enrolment::EnrolmentRole;
-use crate::format_version::{advice, check_version};
+use crate::list_file::KeptList;
 
-/// The format's version.
-const VERSION: u32 = 1;
 /// How many invitations there may be at a time, and so how many enrolment files a coordinator keeps of strangers.
 pub const MAX_INVITATIONS: usize = 128;
-
-/// Why a list of invitations is not read.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum BookError {
-    /// Another version's format.
-    #[error("its format is version {got}, and this program reads version {VERSION}: {}", advice(*got, VERSION))]
-    Version {
-        /// The file's version.
-        got: u32,
-    },
-    /// Something else has written the file.
-    #[error("it is not a list of invitations: {0}; remove it, which cancels all invitations")]
-    Syntax(String),
-}
 
 /// All invitations, in the order of their numbers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -86,22 +69,17 @@ pub struct InvitationState {
 
 impl Default for Book {
     fn default() -> Self {
-        Self { version: VERSION, next: 1, entries: Vec::new() }
+        Self { version: Self::VERSION, next: 1, entries: Vec::new() }
     }
 }
 
+impl KeptList for Book {
+    const VERSION: u32 = 1;
+    const NAME: &'static str = "list of invitations";
+    const REMOVAL: &'static str = "which cancels all invitations";
+}
+
 impl Book {
-    /// Reads the file.
-    pub(super) fn parse(text: &str) -> Result<Self, BookError> {
-        // FILE-01
-        check_version(text, VERSION).map_err(|got| BookError::Version { got })?;
-        toml::from_str(text).map_err(|error| BookError::Syntax(error.message().to_owned()))
-    }
-
-    pub(super) fn to_toml(&self) -> Result<String, String> {
-        toml::to_string(self).map_err(|error| error.to_string())
-    }
-
     /// Adds an invitation, and returns its number; `None` if there are too many. Invitations that have expired unused
     /// make room.
     pub(super) fn add(
@@ -199,9 +177,8 @@ mod tests {
             file: "north-2.toml".into(),
             at: 9,
         });
-        let text = book.to_toml().expect("it can be written");
-        assert_eq!(Book::parse(&text), Ok(book));
-        assert!(Book::parse(&text.replacen("version = 1", "version = 2", 1)).is_err());
-        assert!(Book::parse(&format!("more = 1\n{text}")).is_err());
+        let text = toml::to_string(&book).expect("it can be written");
+        assert_eq!(toml::from_str(&text), Ok(book));
+        assert!(toml::from_str::<Book>(&format!("more = 1\n{text}")).is_err());
     }
 }

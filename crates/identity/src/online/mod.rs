@@ -13,7 +13,7 @@ mod desk;
 mod exchange;
 mod invitation;
 
-pub use book::{BookError, InvitationState, MAX_INVITATIONS};
+pub use book::{InvitationState, MAX_INVITATIONS};
 pub use desk::{DeskError, DeskOutcome, ENROLMENTS, EnrolmentDesk, INVITATIONS, KeptEnrolment};
 pub use exchange::{
     EnrolmentAnswer, EnrolmentRefusal, EnrolmentRequest, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Receipt,

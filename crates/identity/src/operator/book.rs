@@ -6,29 +6,12 @@ use cloister_params::consortium::PublicBytes;
 use cloister_params::time::UtcTime;
 use serde::{Deserialize, Serialize};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
-use thiserror::Error;
 
 use super::token::{OperatorRole, token_digest};
-use crate::format_version::{advice, check_version};
+use crate::list_file::KeptList;
 
-/// The format's version.
-const VERSION: u32 = 1;
 /// How many tokens there may be at a time.
 pub const MAX_TOKENS: usize = 64;
-
-/// Why a list of tokens is not read.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum TokenBookError {
-    /// Another version's format.
-    #[error("its format is version {got}, and this program reads version {VERSION}: {}", advice(*got, VERSION))]
-    Version {
-        /// The file's version.
-        got: u32,
-    },
-    /// Something else has written the file.
-    #[error("it is not a list of tokens: {0}; remove it, which revokes all tokens")]
-    Syntax(String),
-}
 
 /// All tokens, in the order of their numbers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -79,21 +62,17 @@ impl TokenState {
 
 impl Default for TokenBook {
     fn default() -> Self {
-        Self { version: VERSION, next: 1, entries: Vec::new() }
+        Self { version: Self::VERSION, next: 1, entries: Vec::new() }
     }
 }
 
+impl KeptList for TokenBook {
+    const VERSION: u32 = 1;
+    const NAME: &'static str = "list of tokens";
+    const REMOVAL: &'static str = "which revokes all tokens";
+}
+
 impl TokenBook {
-    pub(super) fn parse(text: &str) -> Result<Self, TokenBookError> {
-        // FILE-01
-        check_version(text, VERSION).map_err(|got| TokenBookError::Version { got })?;
-        toml::from_str(text).map_err(|error| TokenBookError::Syntax(error.message().to_owned()))
-    }
-
-    pub(super) fn to_toml(&self) -> Result<String, String> {
-        toml::to_string(self).map_err(|error| error.to_string())
-    }
-
     pub(super) fn states(&self) -> Vec<TokenState> {
         self.entries.iter().map(TokenEntry::state).collect()
     }

@@ -1,15 +1,14 @@
 //! What a coordinator keeps of tokens, in its data folder.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cloister_params::time::UtcTime;
 use thiserror::Error;
 
-use super::book::{MAX_TOKENS, TokenBook, TokenBookError, TokenState};
+use super::book::{MAX_TOKENS, TokenBook, TokenState};
 use super::token::{OperatorRole, OperatorToken};
+use crate::list_file::{ListFile, ListFileError};
 
 /// The file of tokens in a coordinator's data folder.
 pub const TOKENS: &str = "operator-tokens.toml";
@@ -21,31 +20,15 @@ const NOTE_AGAIN_AFTER: Duration = Duration::from_mins(10);
 /// The tokens of one coordinator.
 #[derive(Debug)]
 pub struct TokenDesk {
-    folder: PathBuf,
-    book: Mutex<TokenBook>,
+    book: ListFile<TokenBook>,
 }
 
 /// Why the list of tokens was not read or changed.
 #[derive(Debug, Error)]
 pub enum TokenError {
-    /// The system's error.
-    #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        /// `read` or `write`.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The list cannot be read.
-    #[error("{}: {why}", path.display())]
-    Book {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: TokenBookError,
-    },
+    /// The file was not read or written.
+    #[error(transparent)]
+    File(#[from] ListFileError),
     /// There are too many tokens.
     #[error(
         "there are {MAX_TOKENS} tokens, and no more are kept; revoke some with `cloister run token revoke`"
@@ -94,21 +77,15 @@ impl TokenDesk {
     /// Opens the desk in a coordinator's data folder. Nothing is written.
     ///
     /// # Errors
-    /// [`TokenError::Io`] or [`TokenError::Book`].
+    /// [`TokenError::File`].
     pub fn open(folder: &Path) -> Result<Self, TokenError> {
-        let path = folder.join(TOKENS);
-        let book = match std::fs::read_to_string(&path) {
-            Ok(text) => TokenBook::parse(&text).map_err(|why| TokenError::Book { path, why })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => TokenBook::default(),
-            Err(source) => return Err(TokenError::Io { what: "read", path, source }),
-        };
-        Ok(Self { folder: folder.to_owned(), book: Mutex::new(book) })
+        Ok(Self { book: ListFile::open(folder.join(TOKENS))? })
     }
 
     /// Adds a token, and returns its number.
     ///
     /// # Errors
-    /// [`TokenError::Name`], [`TokenError::TooMany`], or [`TokenError::Io`], after which there is no new token.
+    /// [`TokenError::Name`], [`TokenError::TooMany`], or [`TokenError::File`], after which there is no new token.
     pub fn add(
         &self,
         token: &OperatorToken,
@@ -119,33 +96,23 @@ impl TokenDesk {
         if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
             return Err(TokenError::Name);
         }
-        let mut book = self.book();
-        let mut next = book.clone();
-        let number = next.add(&token.to_text(), name, token.role(), UtcTime::from_time(expires), now);
-        let number = number.ok_or(TokenError::TooMany)?;
-        self.write_book(&next)?;
-        *book = next;
-        Ok(number)
+        self.book.change(|book| {
+            let number = book.add(&token.to_text(), name, token.role(), UtcTime::from_time(expires), now);
+            number.ok_or(TokenError::TooMany)
+        })
     }
 
     /// All tokens.
     pub fn tokens(&self) -> Vec<TokenState> {
-        self.book().states()
+        self.book.lock().states()
     }
 
     /// Revokes a token. It is unknown from now on.
     ///
     /// # Errors
-    /// [`TokenError::NoSuch`] or [`TokenError::Io`].
+    /// [`TokenError::NoSuch`] or [`TokenError::File`].
     pub fn revoke(&self, number: u32) -> Result<(), TokenError> {
-        let mut book = self.book();
-        let mut next = book.clone();
-        if !next.remove(number) {
-            return Err(TokenError::NoSuch { number });
-        }
-        self.write_book(&next)?;
-        *book = next;
-        Ok(())
+        self.book.change(|book| book.remove(number).then_some(()).ok_or(TokenError::NoSuch { number }))
     }
 
     /// Whose token this text is (`CTRL-03`).
@@ -153,7 +120,7 @@ impl TokenDesk {
     /// # Errors
     /// See [`TokenRefusal`].
     pub fn check(&self, text: &str, now: SystemTime) -> Result<TokenUse, TokenRefusal> {
-        let mut book = self.book();
+        let mut book = self.book.lock();
         let entry = book.find(text).ok_or(TokenRefusal::Unknown)?;
         if entry.state().has_expired(now) {
             return Err(TokenRefusal::Expired);
@@ -165,28 +132,16 @@ impl TokenDesk {
         if !is_noted {
             entry.last_used = Some(UtcTime::from_time(now));
             // For people alone: what the disk does not take stays in memory until the next use.
-            let _ = self.write_book(&book);
+            let _ = self.book.write(&book);
         }
         Ok(token)
-    }
-
-    fn book(&self) -> MutexGuard<'_, TokenBook> {
-        self.book.lock().expect("nothing panics while it holds the lock")
-    }
-
-    fn write_book(&self, book: &TokenBook) -> Result<(), TokenError> {
-        let path = self.folder.join(TOKENS);
-        let written = book.to_toml().map_err(io::Error::other).and_then(|text| {
-            cloister_storage::create_folder(&self.folder)?;
-            cloister_storage::replace(&path, |file| file.write_all(text.as_bytes())).map(|_| ())
-        });
-        written.map_err(|source| TokenError::Io { what: "write", path, source })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
     use std::time::UNIX_EPOCH;
 
     use super::*;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use cloister_crypto::consortium::Epoch;
@@ -10,13 +9,14 @@ use cloister_params::consortium::{Consortium, PublicBytes};
 use cloister_params::id::Digest;
 use thiserror::Error;
 
-use super::book::{Book, BookError, Entry, InvitationState, MAX_INVITATIONS, Use};
+use super::book::{Book, Entry, InvitationState, MAX_INVITATIONS, Use};
 use super::exchange::{
     EnrolmentAnswer, EnrolmentRefusal, EnrolmentRequest, Receipt, RequestError, SignedEdition,
 };
 use super::invitation::{InvitationToken, roles_text, seconds};
 use crate::enrolment::{Enrolment, EnrolmentRole};
 use crate::fingerprint::Fingerprint;
+use crate::list_file::{ListFile, ListFileError};
 use crate::short_fingerprint::ShortFingerprint;
 
 /// The file of invitations in a coordinator's data folder.
@@ -34,30 +34,15 @@ const MOST_REFUSALS: u32 = 10;
 pub struct EnrolmentDesk {
     folder: PathBuf,
     governance_key: PublicBytes,
-    book: Mutex<Book>,
+    book: ListFile<Book>,
 }
 
 /// Why the list of invitations was not read or changed.
 #[derive(Debug, Error)]
 pub enum DeskError {
-    /// The system's error.
-    #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        /// `read` or `write`.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The list of invitations cannot be read.
-    #[error("{}: {why}", path.display())]
-    Book {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: BookError,
-    },
+    /// A file was not read or written.
+    #[error(transparent)]
+    File(#[from] ListFileError),
     /// There are too many invitations.
     #[error(
         "there are {MAX_INVITATIONS} invitations, and no more are kept; cancel some with `cloister run uninvite`"
@@ -124,21 +109,16 @@ impl EnrolmentDesk {
     /// Opens the desk in a coordinator's data folder. `governance_key` is the one that the coordinator's policy pins.
     ///
     /// # Errors
-    /// [`DeskError::Io`] or [`DeskError::Book`].
+    /// [`DeskError::File`].
     pub fn open(folder: &Path, governance_key: PublicBytes) -> Result<Self, DeskError> {
-        let path = folder.join(INVITATIONS);
-        let book = match std::fs::read_to_string(&path) {
-            Ok(text) => Book::parse(&text).map_err(|why| DeskError::Book { path, why })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Book::default(),
-            Err(source) => return Err(DeskError::Io { what: "read", path, source }),
-        };
-        Ok(Self { folder: folder.to_owned(), governance_key, book: Mutex::new(book) })
+        let book = ListFile::open(folder.join(INVITATIONS))?;
+        Ok(Self { folder: folder.to_owned(), governance_key, book })
     }
 
     /// Adds an invitation, and returns its number.
     ///
     /// # Errors
-    /// [`DeskError::TooMany`], or [`DeskError::Io`], after which there is no new invitation.
+    /// [`DeskError::TooMany`], or [`DeskError::File`], after which there is no new invitation.
     pub fn invite(
         &self,
         token: &InvitationToken,
@@ -146,32 +126,20 @@ impl EnrolmentDesk {
         expires: SystemTime,
         now: SystemTime,
     ) -> Result<u32, DeskError> {
-        let mut book = self.book();
-        let mut next = book.clone();
-        let number = next.add(token.digest(), roles, expires, now).ok_or(DeskError::TooMany)?;
-        self.write_book(&next)?;
-        *book = next;
-        Ok(number)
+        self.book.change(|book| book.add(token.digest(), roles, expires, now).ok_or(DeskError::TooMany))
     }
 
     /// All invitations.
     pub fn invitations(&self) -> Vec<InvitationState> {
-        self.book().states()
+        self.book.lock().states()
     }
 
     /// Cancels an invitation. An enrolment file that was handed in with it stays.
     ///
     /// # Errors
-    /// [`DeskError::NoSuch`] or [`DeskError::Io`].
+    /// [`DeskError::NoSuch`] or [`DeskError::File`].
     pub fn cancel(&self, number: u32) -> Result<(), DeskError> {
-        let mut book = self.book();
-        let mut next = book.clone();
-        if !next.remove(number) {
-            return Err(DeskError::NoSuch { number });
-        }
-        self.write_book(&next)?;
-        *book = next;
-        Ok(())
+        self.book.change(|book| book.remove(number).then_some(()).ok_or(DeskError::NoSuch { number }))
     }
 
     /// Answers a request. `presented` is the certificate with which the party connected, and `epoch` the edition in
@@ -203,7 +171,7 @@ impl EnrolmentDesk {
     /// Counts a refusal of a request with a token that is not used. After a few, the invitation is cancelled: each refusal says
     /// whether a party has a certain name.
     fn count_refusal(&self, token: Digest) -> Result<(), DeskError> {
-        let mut book = self.book();
+        let mut book = self.book.lock();
         let Some(entry) = book.find(token).filter(|entry| entry.used.is_none()) else { return Ok(()) };
         entry.refused += 1;
         if entry.refused < MOST_REFUSALS {
@@ -211,7 +179,7 @@ impl EnrolmentDesk {
         }
         let number = entry.number;
         book.remove(number);
-        self.write_book(&book)
+        Ok(self.book.write(&book)?)
     }
 
     /// Keeps the enrolment file of a request if it is new, and says how the enrolment stands.
@@ -221,7 +189,7 @@ impl EnrolmentDesk {
         visit: Visit,
         epoch: &Epoch,
     ) -> Result<DeskOutcome, Rejection> {
-        let mut book = self.book();
+        let mut book = self.book.lock();
         let mut next = book.clone();
         // CONS-13: before anything that costs more than a hash.
         let entry = next.find(request.token.digest()).ok_or(EnrolmentRefusal::Unknown)?;
@@ -235,7 +203,7 @@ impl EnrolmentDesk {
                 kept = Some(file);
                 entry.used = Some(used.clone());
                 // Before the answer, or a restart would accept the token again.
-                self.write_book(&next)?;
+                self.book.write(&next).map_err(DeskError::File)?;
                 *book = next;
                 used
             }
@@ -272,23 +240,10 @@ impl EnrolmentDesk {
         }
         let path = folder.join(&file);
         let written = cloister_storage::create_folder(&folder).and_then(|()| write(&path, text));
-        written.map_err(|source| DeskError::Io { what: "write", path: path.clone(), source })?;
+        written.map_err(|source| ListFileError::Io { what: "write", path: path.clone(), source })?;
         let digest = PublicBytes(enrolment.digest().0);
         let used = Use { name: name.clone(), enrolment: digest, file, at: seconds(now) };
         Ok((KeptEnrolment { name, fingerprint: enrolment.fingerprint(), path }, used))
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("nothing panics while it holds the lock")
-    }
-
-    fn write_book(&self, book: &Book) -> Result<(), DeskError> {
-        let path = self.folder.join(INVITATIONS);
-        let written = book.to_toml().map_err(io::Error::other).and_then(|text| {
-            cloister_storage::create_folder(&self.folder)?;
-            write(&path, &text)
-        });
-        written.map_err(|source| DeskError::Io { what: "write", path, source })
     }
 }
 

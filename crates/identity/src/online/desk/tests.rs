@@ -275,7 +275,11 @@ fn a_file_of_invitations_that_is_damaged_is_named_and_a_full_disk_uses_nothing_u
     let north = north();
     let outcome = scene.hand_in(&scene.token, &north.file, north.identity.fingerprint(), 5);
     assert_eq!(refusal(outcome.answer), EnrolmentRefusal::Unavailable);
-    assert!(matches!(outcome.fault, Some(DeskError::Io { what: "write", .. })), "{:?}", outcome.fault);
+    assert!(
+        matches!(outcome.fault, Some(DeskError::File(ListFileError::Io { what: "write", .. }))),
+        "{:?}",
+        outcome.fault
+    );
     std::fs::remove_file(scene.folder.join(ENROLMENTS)).expect("it is there");
     assert!(is_kept(&scene.ask(&scene.token, &north, 5)), "control");
     std::fs::write(scene.folder.join(INVITATIONS), "version = 2\n").expect("a writable folder");
