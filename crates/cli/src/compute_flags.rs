@@ -1,6 +1,9 @@
 //! Flags that commands share which compute with a model.
 
+use std::path::PathBuf;
+
 use clap::Args;
+use cloister_experts::prediction::PredictorSettings;
 use cloister_experts::{Device, Windows, device};
 
 use crate::experts::PrecisionFlag;
@@ -34,4 +37,35 @@ pub(crate) struct ComputeFlags {
     /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     pub(crate) device: Device,
+}
+
+/// A trained model, and how it computes.
+#[derive(Debug, Args)]
+pub(crate) struct TrainedModelFlags {
+    /// The task file that the model was trained for.
+    #[arg(long)]
+    pub(crate) task: PathBuf,
+    /// The trained model in the hospital's data folder: model.safetensors of a classifier; of a published model the folder
+    /// `adapter`, or `merged`.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
+    #[arg(long, env = "CLOISTER_BASE_MODEL")]
+    base_model: PathBuf,
+    #[command(flatten)]
+    windows: WindowFlags,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
+
+impl TrainedModelFlags {
+    pub(crate) fn settings(&self) -> PredictorSettings {
+        PredictorSettings {
+            base_model: self.base_model.clone(),
+            windows: self.windows.into(),
+            threads: self.compute.threads.into(),
+            device: self.compute.device,
+            precision: self.compute.precision.into(),
+        }
+    }
 }

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cloister_experts::canaries::{CanaryList, CanaryReport, CanaryTester};
-use cloister_experts::prediction::PredictorSettings;
 
 use super::{read_task, report};
-use crate::compute_flags::{ComputeFlags, WindowFlags};
+use crate::compute_flags::TrainedModelFlags;
 use crate::failure::Failure;
 use crate::folder::read_text;
 use crate::output;
@@ -15,16 +14,8 @@ use crate::progress::ProgressDisplay;
 
 #[derive(Debug, Args)]
 pub(super) struct TestArguments {
-    /// The task file that the model was trained for.
-    #[arg(long)]
-    task: PathBuf,
-    /// The trained model in the hospital's data folder: model.safetensors of a classifier; of a published model the folder
-    /// `adapter`, or `merged`.
-    #[arg(long)]
-    model: PathBuf,
-    /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
-    #[arg(long, env = "CLOISTER_BASE_MODEL")]
-    base_model: PathBuf,
+    #[command(flatten)]
+    trained: TrainedModelFlags,
     /// The file of numbers that `cloister canaries plant` wrote.
     #[arg(long, value_name = "FILE")]
     secrets: PathBuf,
@@ -34,26 +25,16 @@ pub(super) struct TestArguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    windows: WindowFlags,
-    #[command(flatten)]
-    compute: ComputeFlags,
 }
 
 pub(super) fn run(arguments: &TestArguments) -> Result<(), Failure> {
-    let (task, digest) = read_task(&arguments.task)?;
+    let (task, digest) = read_task(&arguments.trained.task)?;
     let text = read_text(&arguments.secrets)?;
     let secrets = CanaryList::parse(&text)
         .and_then(|secrets| secrets.check_task(&digest).map(|()| secrets))
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.secrets.display())))?;
-    let settings = PredictorSettings {
-        base_model: arguments.base_model.clone(),
-        windows: arguments.windows.into(),
-        threads: arguments.compute.threads.into(),
-        device: arguments.compute.device,
-        precision: arguments.compute.precision.into(),
-    };
-    let tester = CanaryTester::open(&task, &arguments.model, &settings).map_err(Failure::experts)?;
+    let tester = CanaryTester::open(&task, &arguments.trained.model, &arguments.trained.settings())
+        .map_err(Failure::experts)?;
     let mut progress = ProgressDisplay::new();
     let found = tester.test(&secrets, arguments.candidates, &mut |done, total| {
         progress.step("testing canaries", done as u64, total as u64);

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cloister_experts::files::notes::{Encoding, NotesFile};
-use cloister_experts::prediction::{Predictor, PredictorSettings};
+use cloister_experts::prediction::Predictor;
 use cloister_experts::task::Task;
 use cloister_transport::printable;
 
-use crate::compute_flags::{ComputeFlags, WindowFlags};
+use crate::compute_flags::TrainedModelFlags;
 use crate::create::{check_no_file, unwritten, write_private};
 use crate::failure::Failure;
 use crate::folder::read_text;
@@ -27,16 +27,8 @@ const NAMED: usize = 20;
 pub(crate) struct PredictArguments {
     /// The file of notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet, with the column `text`. No label is needed.
     notes: PathBuf,
-    /// The task file that the model was trained for.
-    #[arg(long)]
-    task: PathBuf,
-    /// The trained model in the hospital's data folder: model.safetensors of a classifier; of a published model with classes
-    /// the folder `adapter`, or `merged`.
-    #[arg(long)]
-    model: PathBuf,
-    /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
-    #[arg(long, env = "CLOISTER_BASE_MODEL")]
-    base_model: PathBuf,
+    #[command(flatten)]
+    trained: TrainedModelFlags,
     /// The encoding of the notes, such as windows-1252. A byte-order mark overrides it.
     #[arg(long, default_value = "utf-8")]
     encoding: Encoding,
@@ -50,24 +42,14 @@ pub(crate) struct PredictArguments {
     /// get an apostrophe before them; in JSON, values are as they are.
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    windows: WindowFlags,
-    #[command(flatten)]
-    compute: ComputeFlags,
 }
 
 pub(crate) fn run(arguments: &PredictArguments) -> Result<(), Failure> {
     arguments.out.as_ref().map_or(Ok(()), |out| check_no_file(out, "--out"))?;
-    let task = Task::parse(&read_text(&arguments.task)?)
-        .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
-    let settings = PredictorSettings {
-        base_model: arguments.base_model.clone(),
-        windows: arguments.windows.into(),
-        threads: arguments.compute.threads.into(),
-        device: arguments.compute.device,
-        precision: arguments.compute.precision.into(),
-    };
-    let predictor = Predictor::open(&task, &arguments.model, &settings).map_err(Failure::experts)?;
+    let task = Task::parse(&read_text(&arguments.trained.task)?)
+        .map_err(|error| Failure::config(format!("{}: {error}", arguments.trained.task.display())))?;
+    let predictor = Predictor::open(&task, &arguments.trained.model, &arguments.trained.settings())
+        .map_err(Failure::experts)?;
     let without_prediction = match &arguments.out {
         None => write_predictions(arguments, &predictor, &mut |text| output::print(text))?,
         // Readable by its owner alone: predictions say as much of patients as notes do.
