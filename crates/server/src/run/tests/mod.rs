@@ -96,13 +96,32 @@ async fn reason(receiver: &mut FrameReceiver) -> String {
     }
 }
 
+/// The events of a coordinator.
+type Reported = Arc<Mutex<Vec<ServerEvent>>>;
+
+/// What a coordinator calls for each event.
+fn noting(reported: &Reported) -> impl FnMut(ServerEvent) + Send + use<> {
+    let reported = reported.clone();
+    move |event| reported.lock().expect("no panic").push(event)
+}
+
 /// Follows a coordinator whose rounds need nobody. Closing a round is counting it.
 struct Queue<'a> {
     server: Server<'a>,
-    reported: Arc<Mutex<Vec<ServerEvent>>>,
+    reported: Reported,
 }
 
-impl Queue<'_> {
+impl<'a> Queue<'a> {
+    fn start(
+        config: &'a ServerConfig,
+        events: &'a mut (dyn FnMut(ServerEvent) + Send),
+        reported: &Reported,
+    ) -> Self {
+        let (links, _reports) = Links::new(LinkLimits::new(config));
+        let server = Server::start(config, links, events).expect("a folder");
+        Self { server, reported: reported.clone() }
+    }
+
     fn command(&mut self, command: ControlCommand) -> Result<ServerStatus, String> {
         let (reply, mut answer) = tokio::sync::oneshot::channel();
         assert!(self.server.answer(ControlRequest { command, reply }).is_none());
@@ -149,12 +168,9 @@ fn settings_text(floor: usize) -> String {
 async fn runs_go_one_after_another_each_with_its_settings() {
     let mut site = Site::new("queue");
     site.config.min_available_nodes = Some(0);
-    let reported = Arc::<Mutex<Vec<ServerEvent>>>::default();
-    let shown = reported.clone();
-    let mut events = move |event| shown.lock().expect("no panic").push(event);
-    let (links, _reports) = Links::new(LinkLimits::new(&site.config));
-    let server = Server::start(&site.config, links, &mut events).expect("a new folder");
-    let mut queue = Queue { server, reported };
+    let reported = Reported::default();
+    let mut events = noting(&reported);
+    let mut queue = Queue::start(&site.config, &mut events, &reported);
     let run = |rounds, settings: Option<String>| NewRun { rounds, settings, ..NewRun::default() };
     queue.queue(run(2, Some(settings_text(5)))).expect("it fits");
     let later = UtcTime::from_time(SystemTime::now() + LONG);
@@ -219,12 +235,9 @@ fn larger_edition(site: &Site) -> Arc<Epoch> {
 async fn a_run_whose_settings_no_longer_fit_ends_with_the_reason_and_the_next_one_starts() {
     let mut site = Site::new("unfit");
     site.config.min_available_nodes = Some(0);
-    let reported = Arc::<Mutex<Vec<ServerEvent>>>::default();
-    let shown = reported.clone();
-    let mut events = move |event| shown.lock().expect("no panic").push(event);
-    let (links, _reports) = Links::new(LinkLimits::new(&site.config));
-    let server = Server::start(&site.config, links, &mut events).expect("a new folder");
-    let mut queue = Queue { server, reported: reported.clone() };
+    let reported = Reported::default();
+    let mut events = noting(&reported);
+    let mut queue = Queue::start(&site.config, &mut events, &reported);
     queue.command(ControlCommand::CancelRun(1)).expect("it waits");
     for floor in [4, 4, 6] {
         let settings = Some(settings_text(floor));
@@ -232,11 +245,9 @@ async fn a_run_whose_settings_no_longer_fit_ends_with_the_reason_and_the_next_on
     }
     assert!(matches!(queue.server.next_task(), Ok(NextTask::StartRound)), "the second run is in progress");
     // Settings for another model would end the program when the edition begins.
-    let (reply, mut answer) = tokio::sync::oneshot::channel();
     let settings = Box::new(template(3, 6, 1));
-    let command = ControlCommand::BeginEdition { epoch: larger_edition(&site), settings };
-    assert!(queue.server.answer(ControlRequest { command, reply }).is_none());
-    let refused = answer.try_recv().expect("it is answered").expect_err("the model has fewer blocks");
+    let begin = ControlCommand::BeginEdition { epoch: larger_edition(&site), settings };
+    let refused = queue.command(begin).expect_err("the model has fewer blocks");
     assert!(refused.contains("the round settings do not fit the edition"), "{refused}");
     let (reply, _answer) = tokio::sync::oneshot::channel();
     let settings = Box::new(template(2, 6, 1));
@@ -245,9 +256,7 @@ async fn a_run_whose_settings_no_longer_fit_ends_with_the_reason_and_the_next_on
     drop(queue);
     keep_next(&site.config.folder, &next.epoch, &next.settings).expect("writable");
     let config = ServerConfig { epoch: next.epoch, settings: *next.settings, ..site.config };
-    let (links, _reports) = Links::new(LinkLimits::new(&config));
-    let server = Server::start(&config, links, &mut events).expect("the journal's folder");
-    let mut queue = Queue { server, reported };
+    let mut queue = Queue::start(&config, &mut events, &reported);
     queue.events();
     assert_eq!(queue.close_rounds(), [(4, 6), (4, 6)]);
     let events = queue.events();
@@ -275,7 +284,7 @@ async fn an_enrolment_leaves_the_rounds_as_they_are_and_a_strangers_leaves_no_tr
     };
     let enrolment =
         Enrolment::write(&applicant, &hospital, &SigningKey::from_seed(&[77; 32])).expect("sound");
-    let (reported, listening) = (Arc::<Mutex<Vec<ServerEvent>>>::default(), Arc::<Mutex<_>>::default());
+    let (reported, listening) = (Reported::default(), Arc::<Mutex<_>>::default());
     let (shown, bound) = (reported.clone(), listening.clone());
     let mut events = move |event: ServerEvent| match event {
         ServerEvent::Listening(address) => *bound.lock().expect("no panic") = Some(address),
