@@ -60,6 +60,7 @@ pub(crate) struct MemberFlags {
     #[arg(long, value_name = "COLUMN", conflicts_with = "trainer_cmd")]
     group_by: Option<String>,
     /// Evaluate each round on a part of the held-out notes: `I/N` is every N-th note from number I on, counted from 0.
+    /// A task that evaluates the model in rounds refuses parts: its hospitals have files of their own.
     #[arg(long, default_value = "0/1", value_parser = parse_part)]
     evaluate: (usize, usize),
     #[command(flatten)]
