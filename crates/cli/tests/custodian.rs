@@ -4,13 +4,15 @@
 
 #[cfg(all(feature = "training", target_os = "linux"))]
 mod hosts;
+mod json_lines;
 mod site;
 
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use cloister_params::consortium::Role;
+use json_lines::JsonLines;
 use serde_json::Value;
 use site::Site;
 
@@ -79,6 +81,10 @@ fn its_configuration_is_checked_without_starting_anything() {
     assert!(text.contains("unknown setting notes; the settings of `cloister custodian` are"), "{text}");
 }
 
+fn line_with(lines: &mut JsonLines<impl Read>, words: &str) -> Value {
+    lines.find(|line| line["message"].as_str().unwrap().contains(words)).unwrap()
+}
+
 /// PLAN-20
 #[test]
 fn a_hangup_has_its_policy_read_again_and_one_that_cannot_be_taken_over_changes_nothing() {
@@ -98,14 +104,8 @@ fn a_hangup_has_its_policy_read_again_and_one_that_cannot_be_taken_over_changes_
     command.arg("--identity").arg(&identity).args(["--consortium", &site.path("consortium.toml")]);
     command.args(["--data", &site.path("custodian-data")]).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
-    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let mut line_with = |words: &str| -> Value {
-        let mut line = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-        std::iter::repeat_with(&mut line)
-            .find(|line| line["message"].as_str().unwrap().contains(words))
-            .unwrap()
-    };
-    line_with("ready; this party is a custodian alone");
+    let mut lines = JsonLines::new(process.stderr.take().unwrap());
+    line_with(&mut lines, "ready; this party is a custodian alone");
     let path = identity.join("policy.toml");
     let before = std::fs::read_to_string(&path).unwrap();
     let hang_up = |policy: &str| {
@@ -113,9 +113,9 @@ fn a_hangup_has_its_policy_read_again_and_one_that_cannot_be_taken_over_changes_
         assert!(Command::new("kill").args(["-HUP", &process.id().to_string()]).status().unwrap().success());
     };
     hang_up(&format!("{before}\nminimum_cohort = 5\n"));
-    assert_eq!(line_with("decides about plans from the next one on")["event"], "policy_replaced");
+    assert_eq!(line_with(&mut lines, "decides about plans from the next one on")["event"], "policy_replaced");
     hang_up(&format!("{before}\nminimum_cohrt = 5\n"));
-    let refused = line_with("the one that was read before stays in force");
+    let refused = line_with(&mut lines, "the one that was read before stays in force");
     assert!(
         refused["level"] == "error" && refused["message"].as_str().unwrap().contains("minimum_cohrt"),
         "{refused}"
@@ -123,7 +123,7 @@ fn a_hangup_has_its_policy_read_again_and_one_that_cannot_be_taken_over_changes_
     hang_up(&format!(
         "{before}\n[privacy]\nunit = \"record\"\nmaximum_epsilon = 4.0\nmaximum_delta = 1e-6\n"
     ));
-    let refused = line_with("another `privacy`");
+    let refused = line_with(&mut lines, "another `privacy`");
     assert!(
         refused["level"] == "warn" && refused["message"].as_str().unwrap().contains("restart"),
         "{refused}"

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod coordinator;
+mod json_lines;
 mod site;
 
 use std::net::TcpListener;
@@ -11,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use coordinator::{Coordinator, comes_true};
+use json_lines::JsonLines;
 use serde_json::{Value, json};
 
 /// A coordinator that is asked over HTTPS, and where.
@@ -46,6 +48,13 @@ impl Asked {
         command
     }
 
+    /// Asks for the status with these flags beside the URL.
+    fn status_with(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+        command.args(["run", "status", "--url", &self.url]).args(flags);
+        command
+    }
+
     fn says(&self, token: &str, arguments: &[&str]) -> String {
         let output = self.remote(token, arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -69,17 +78,12 @@ fn operators_ask_over_the_network_what_their_roles_allow() {
     for command in ["status", "queue", "history"] {
         assert_eq!(asked.says(&viewer, &[command]), local(&[command]), "{command}");
     }
-    let (mut watch, mut lines) = {
-        let mut command = asked.remote(&viewer, &["watch", "--json"]);
-        let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
-        (watch, lines)
-    };
-    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(next()["event"], "status");
+    let mut watch = asked.remote(&viewer, &["watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = JsonLines::new(watch.stdout.take().unwrap());
+    assert_eq!(lines.next().unwrap()["event"], "status");
     asked.says(&operator, &["pause"]);
-    assert_eq!(next()["event"], "rounds_paused");
-    let request = next();
+    assert_eq!(lines.next().unwrap()["event"], "rounds_paused");
+    let request = lines.next().unwrap();
     assert_eq!(
         (&request["event"], &request["name"]),
         (&json!("operator_request"), &json!("operator")),
@@ -88,7 +92,7 @@ fn operators_ask_over_the_network_what_their_roles_allow() {
     let settings = asked.coordinator.site.path("settings.toml");
     let queued = asked.says(&operator, &["start", &settings, "--rounds", "2", "--name", "far"]);
     assert!(queued.starts_with("run 2 (far) is queued"), "{queued}");
-    assert_eq!(next()["event"], "run_queued");
+    assert_eq!(lines.next().unwrap()["event"], "run_queued");
     assert!(asked.says(&viewer, &["queue"]).contains("waits: far"));
     assert!(asked.says(&operator, &["cancel", "2"]).contains("run 2 is cancelled"));
     let invitation = asked.says(&registrar, &["invite", "--address", "h.example.org:443"]);
@@ -104,9 +108,20 @@ fn operators_ask_over_the_network_what_their_roles_allow() {
     fails(&mut asked.remote(&registrar, &["edition", &edition]), 1, "give a later one");
 
     assert!(asked.says(&operator, &["stop"]).contains("edition"), "it answers before it stops");
-    assert!(std::iter::from_fn(|| Some(next())).any(|event| event["event"] == "stopping"));
+    assert!(lines.any(|event| event["event"] == "stopping"));
     assert_eq!(watch.wait().unwrap().code(), Some(69), "the coordinator ended");
     fails(&mut asked.remote(&viewer, &["status"]), 69, "has --control-https");
+}
+
+/// The status and the JSON of an answer.
+fn curl(url: &str, flags: &[&str], path: &str) -> (String, Value) {
+    let mut command = Command::new("curl");
+    // The certificate names no host. That it is compared is tested with the program's own end.
+    command.args(["--silent", "--insecure", "--max-time", "60", "--write-out", "\n%{http_code}"]).args(flags);
+    let output = command.arg(format!("{url}{path}")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.to_owned(), serde_json::from_str(body).unwrap_or_default())
 }
 
 /// CTRL-01, CTRL-02: a program that shares no code with this one.
@@ -121,25 +136,14 @@ fn curl_is_answered_over_the_newest_tls_alone() {
     let header = asked.coordinator.site.path("header");
     let token = std::fs::read_to_string(operator).unwrap();
     std::fs::write(&header, format!("Authorization: Bearer {token}")).unwrap();
-    let curl = |flags: &[&str], path: &str| {
-        let mut command = Command::new("curl");
-        // The certificate names no host. That it is compared is tested with the program's own end.
-        command
-            .args(["--silent", "--insecure", "--max-time", "60", "--write-out", "\n%{http_code}"])
-            .args(flags);
-        let output = command.arg(format!("{}{path}", asked.url)).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        (status.to_owned(), serde_json::from_str::<Value>(body).unwrap_or_default())
-    };
     let with_token = ["--header", &format!("@{header}")];
-    let (status, answer) = curl(&with_token, "/v1/status");
+    let (status, answer) = curl(&asked.url, &with_token, "/v1/status");
     assert_eq!((status.as_str(), &answer["num_rounds"]), ("200", &json!(1)), "{answer}");
     let body = ["--data", r#"{"rounds": 2, "name": "from curl"}"#];
-    let (status, answer) = curl(&[&with_token[..], &body].concat(), "/v1/start");
+    let (status, answer) = curl(&asked.url, &[&with_token[..], &body].concat(), "/v1/start");
     assert_eq!((status.as_str(), &answer["queued"]["name"]), ("200", &json!("from curl")), "{answer}");
-    assert_eq!(curl(&[], "/v1/status").0, "401");
-    let (status, _) = curl(&[&with_token[..], &["--tls-max", "1.2"]].concat(), "/v1/status");
+    assert_eq!(curl(&asked.url, &[], "/v1/status").0, "401");
+    let (status, _) = curl(&asked.url, &[&with_token[..], &["--tls-max", "1.2"]].concat(), "/v1/status");
     assert_eq!(status, "000", "no connection");
 }
 
@@ -175,17 +179,16 @@ fn tokens_are_made_listed_and_revoked_at_the_coordinator_and_survive_its_restart
 fn the_token_goes_to_the_coordinator_alone_and_comes_from_a_file_of_its_owner() {
     let asked = Asked::start("https-pins");
     let token = asked.token("operator");
-    let base = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
-        command.args(["run", "status", "--url", &asked.url]).args(arguments);
-        command
-    };
     let other = "07".repeat(32);
-    fails(&mut base(&["--token-file", &token, "--fingerprint", &other]), 69, "nothing was sent to it");
-    fails(&mut base(&["--token-file", &token]), 2, "give --consortium");
+    fails(
+        &mut asked.status_with(&["--token-file", &token, "--fingerprint", &other]),
+        69,
+        "nothing was sent to it",
+    );
+    fails(&mut asked.status_with(&["--token-file", &token]), 2, "give --consortium");
     let consortium = asked.coordinator.site.path("consortium.toml");
-    fails(&mut base(&["--consortium", &consortium]), 2, "CLOISTER_TOKEN_FILE");
-    let mut named = base(&["--consortium", &consortium]);
+    fails(&mut asked.status_with(&["--consortium", &consortium]), 2, "CLOISTER_TOKEN_FILE");
+    let mut named = asked.status_with(&["--consortium", &consortium]);
     assert!(named.env("CLOISTER_TOKEN_FILE", &token).output().unwrap().status.success(), "control");
     // The variable may stay set where the socket is asked.
     let mut local = asked.coordinator.run(&["status"]);

@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod coordinator;
+mod json_lines;
 mod site;
 
 use cloister_cluster::plan::template;
 use coordinator::{Coordinator, comes_true};
-use serde_json::{Value, json};
+use json_lines::JsonLines;
+use serde_json::json;
 
 /// The states of all runs, with their numbers.
 fn states(coordinator: &Coordinator) -> Vec<(u64, String)> {
@@ -24,9 +26,9 @@ fn runs_are_queued_shown_and_cancelled_and_survive_the_death_of_the_coordinator(
     let path = coordinator.site.path("strict.toml");
     let text = template(2, 5, 1).to_toml().unwrap();
     std::fs::write(&path, &text).unwrap();
-    let (mut watch, mut lines) = coordinator.watch(&["--json"]);
-    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(next()["run"]["number"], 1, "the configuration's");
+    let (mut watch, output) = coordinator.watch(&["--json"]);
+    let mut lines = JsonLines::new(output);
+    assert_eq!(lines.next().unwrap()["run"]["number"], 1, "the configuration's");
     let queued = coordinator.says(&["start", &path, "--rounds", "3", "--name", "night"]);
     let output = std::process::Command::new("sha256sum").arg(&path).output().unwrap();
     let digest = String::from_utf8(output.stdout).unwrap()[..64].to_owned();
@@ -34,7 +36,7 @@ fn runs_are_queued_shown_and_cancelled_and_survive_the_death_of_the_coordinator(
         queued,
         format!("run 2 (night) is queued: 3 rounds, with its own settings, with the SHA-256 {digest}\n")
     );
-    let event = next();
+    let event = lines.next().unwrap();
     assert_eq!(
         (&event["event"], &event["run"], &event["settings"]),
         (&json!("run_queued"), &json!(2), &json!(digest))

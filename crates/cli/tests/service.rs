@@ -3,11 +3,12 @@
 // A window of the day is tested at the time of the test.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod json_lines;
 mod site;
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use json_lines::JsonLines;
 use serde_json::{Value, json};
 use site::Site;
 
@@ -24,15 +25,8 @@ fn service(site: &Site, more: &str) -> Command {
 }
 
 /// Reads the log until a line has this event.
-fn wait_for(lines: &mut impl Iterator<Item = Result<String, std::io::Error>>, event: &str) -> Value {
-    for line in lines {
-        let line = line.unwrap();
-        let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-        if value["event"] == event {
-            return value;
-        }
-    }
-    panic!("the log ended before {event}");
+fn wait_for(lines: &mut impl Iterator<Item = Value>, event: &str) -> Value {
+    lines.find(|line| line["event"] == event).unwrap_or_else(|| panic!("the log ended before {event}"))
 }
 
 fn terminate(child: &Child) {
@@ -45,7 +39,7 @@ fn a_coordinator_waits_without_a_limit_says_for_whom_and_stops_when_told() {
     let site = Site::new("service");
     site.write_consortium();
     let mut child = service(&site, "").stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = JsonLines::new(child.stderr.take().unwrap());
     let listening = wait_for(&mut lines, "listening");
     let time = listening["time"].as_str().unwrap();
     assert!(time.ends_with('Z') && time.as_bytes()[10] == b'T', "RFC 3339 in UTC: {time}");
@@ -59,7 +53,7 @@ fn a_coordinator_waits_without_a_limit_says_for_whom_and_stops_when_told() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     // Nothing is lost: the next start continues from the same folder.
     let mut child = service(&site, "").stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = JsonLines::new(child.stderr.take().unwrap());
     wait_for(&mut lines, "resumed");
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -74,11 +68,13 @@ fn rounds_start_in_their_part_of_the_day_alone() {
         let window = format!("{:02}:00-{:02}:00", (hour + from) % 24, (hour + until) % 24);
         let mut command = service(&site, &format!("rounds_between = '{window}'\n"));
         let mut child = command.args(["--data", data]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = JsonLines::new(child.stderr.take().unwrap());
         wait_for(&mut lines, "listening");
-        let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-        let first = next()["event"].clone();
-        let second = if first == "run_begun" { next()["event"].clone() } else { Value::Null };
+        let first = lines.next().unwrap()["event"].clone();
+        let second = match first == "run_begun" {
+            true => lines.next().unwrap()["event"].clone(),
+            false => Value::Null,
+        };
         terminate(&child);
         assert_eq!(child.wait().unwrap().code(), Some(0));
         [first, second]
@@ -93,26 +89,25 @@ fn a_hangup_changes_the_log_level_and_names_what_needs_a_restart() {
     let site = Site::new("hangup");
     site.write_consortium();
     let mut child = service(&site, "").stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = JsonLines::new(child.stderr.take().unwrap());
     let hang_up =
         || assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
-    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-    while next()["event"] != "waiting" {}
+    wait_for(&mut lines, "waiting");
     drop(service(&site, "log_level = 'warn'\nnum_rounds = 7\n"));
     hang_up();
-    let restart = next();
+    let restart = lines.next().unwrap();
     assert_eq!(restart["level"], "warn", "the line of level info is left out: {restart}");
     assert_eq!(restart["message"], "these settings have changed and need a restart: num_rounds");
     drop(service(&site, "log_level = 'debug'\nnum_round = 7\n"));
     hang_up();
-    let refused = next();
+    let refused = lines.next().unwrap();
     assert!(refused["message"].as_str().unwrap().contains("unknown setting num_round"), "{refused}");
     drop(service(&site, "log_level = 'debug'\n"));
     hang_up();
-    let reloaded = next();
+    let reloaded = lines.next().unwrap();
     assert!(reloaded["message"].as_str().unwrap().contains("the log level is debug"), "{reloaded}");
     terminate(&child);
-    assert!(std::iter::from_fn(|| Some(next())).any(|event| event["event"] == "stopping"));
+    wait_for(&mut lines, "stopping");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod coordinator;
+mod json_lines;
 mod site;
 
 use std::io::{BufRead, BufReader, Write};
@@ -11,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 
 use coordinator::{Coordinator, comes_true};
+use json_lines::JsonLines;
 use serde_json::Value;
 
 fn interrupt(process: &Child) {
@@ -20,19 +22,20 @@ fn interrupt(process: &Child) {
 #[test]
 fn a_watch_shows_the_status_and_every_change_until_it_is_interrupted() {
     let coordinator = Coordinator::start("watch");
-    let (mut watch, mut lines) = coordinator.watch(&["--json"]);
-    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-    let status = next();
+    let (mut watch, output) = coordinator.watch(&["--json"]);
+    let mut lines = JsonLines::new(output);
+    let status = lines.next().unwrap();
     assert_eq!(
         (&status["event"], &status["round"], &status["paused"]),
         (&"status".into(), &Value::Null, &false.into())
     );
-    let (mut shown, mut sentences) = coordinator.watch(&[]);
+    let (mut shown, output) = coordinator.watch(&[]);
+    let mut sentences = BufReader::new(output).lines();
     assert!(sentences.next().unwrap().unwrap().starts_with("edition "));
     let last_of_the_status = sentences.by_ref().map(Result::unwrap).find(|line| line.starts_with("missing"));
     assert!(last_of_the_status.is_some());
     coordinator.says(&["pause"]);
-    let paused = next();
+    let paused = lines.next().unwrap();
     assert_eq!(paused["event"], "rounds_paused");
     assert!(paused["time"].as_str().unwrap().ends_with('Z') && paused["level"] == "info", "{paused}");
     assert!(sentences.next().unwrap().unwrap().contains("Z the operator paused the rounds"));

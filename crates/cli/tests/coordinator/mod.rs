@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -78,11 +77,11 @@ impl Coordinator {
     }
 
     /// Starts to watch. The result is the program and what it prints.
-    pub(crate) fn watch(&self, flags: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    pub(crate) fn watch(&self, flags: &[&str]) -> (Child, ChildStdout) {
         let mut command = self.run(&[&["watch"], flags].concat());
         let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-        (watch, lines)
+        let output = watch.stdout.take().unwrap();
+        (watch, output)
     }
 }
 
