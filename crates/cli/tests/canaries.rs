@@ -125,6 +125,8 @@ fn wrong_files_and_flags_are_refused_with_what_to_do() {
     for left in ["planted.jsonl", "planted.jsonl.part", "secrets.json"] {
         assert!(!scratch.path(left).exists(), "{left}");
     }
+    scratch.fails(&format!("{PLANT} --out both.jsonl --secrets ./both.jsonl"), "name another file as --out");
+    assert!(!scratch.path("both.jsonl").exists(), "the copy does not replace the secrets");
     scratch.succeeds(&format!("{PLANT} {files}"));
     scratch.fails(
         &format!("{PLANT} {files}"),

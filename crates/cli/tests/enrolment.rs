@@ -192,11 +192,7 @@ fn a_governance_key_that_only_the_coordinator_names_is_neither_used_nor_shown() 
     let world = Running::new("unpinned");
     // A party that is listed already enrols again, as one that lost its files but not its keys.
     let invite = world.invite("");
-    let shown = world.scratch.succeeds(&format!(
-        "consortium show governance/consortium.toml --json --governance-key {}",
-        world.governance_key
-    ));
-    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let shown = world.scratch.shown(&world.governance_key);
     let output = world.scratch.run(&format!("enroll --json --invite {invite} --identity h1"));
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(listed["state"], "listed", "{listed}");

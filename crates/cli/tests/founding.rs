@@ -18,9 +18,7 @@ use serde_json::Value;
 fn a_consortium_is_founded_by_commands_alone() {
     let scratch = Scratch::new("alone");
     let key = scratch.found();
-    let shown = scratch
-        .succeeds(&format!("consortium show governance/consortium.toml --governance-key {key} --json"));
-    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let shown = scratch.shown(&key);
     assert_eq!((&shown["epoch"], &shown["cohort_floor"]), (&1.into(), &4.into()));
     let names: Vec<&str> =
         shown["parties"].as_array().unwrap().iter().map(|party| party["name"].as_str().unwrap()).collect();
@@ -104,11 +102,7 @@ fn a_party_whose_name_or_organisation_looks_like_a_listed_one_is_not_added() {
 fn a_later_edition_continues_from_the_coordinator_s_file_and_tells_what_changed() {
     let scratch = Scratch::new("later");
     let key = scratch.found();
-    let shown: Value = serde_json::from_str(
-        &scratch
-            .succeeds(&format!("consortium show governance/consortium.toml --governance-key {key} --json")),
-    )
-    .unwrap();
+    let shown = scratch.shown(&key);
     std::fs::copy(scratch.path("governance/consortium.toml"), scratch.path("first.toml")).unwrap();
     std::fs::copy(scratch.path("governance/consortium.toml.sig"), scratch.path("first.toml.sig")).unwrap();
     scratch.succeeds("consortium remove governance h2");
@@ -155,10 +149,7 @@ fn a_later_edition_continues_from_the_coordinator_s_file_and_tells_what_changed(
 fn an_edition_goes_back_to_a_model_that_is_given_as_a_file() {
     let scratch = Scratch::new("back");
     let key = scratch.found();
-    let show = |scratch: &Scratch| -> String {
-        scratch.succeeds(&format!("consortium show governance/consortium.toml --governance-key {key} --json"))
-    };
-    let shown: Value = serde_json::from_str(&show(&scratch)).unwrap();
+    let shown = scratch.shown(&key);
     let start =
         format!("epoch = \"{}\"\nmodel = \"{}\"\n", shown["digest"].as_str().unwrap(), "11".repeat(32));
     std::fs::write(scratch.path("start.toml"), start).unwrap();

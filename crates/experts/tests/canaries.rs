@@ -145,7 +145,9 @@ fn what_cannot_be_planted_is_refused_with_the_reason() {
         (settings(&[1], 0), "at least one canary"),
         (settings(&[4, 4], 1), "given twice"),
         (settings(&[usize::MAX], 2), "plant fewer"),
-        (PlantingSettings { digits: 2, ..settings(&[1], 1) }, "from 3 to 18 digits, not 2"),
+        (PlantingSettings { digits: 2, ..settings(&[1], 1) }, "from 3 to 15 digits, not 2"),
+        (PlantingSettings { digits: 16, ..settings(&[1], 1) }, "from 3 to 15 digits, not 16"),
+        (PlantingSettings { digits: 3, ..settings(&[1, 2], 126) }, "too few numbers of 3 digits"),
     ] {
         let error = refusal(&task, (&path).into(), &settings);
         assert!(error.contains(reason), "{error}");

@@ -61,7 +61,9 @@ pub(super) fn run(arguments: &PlantArguments) -> Result<(), Failure> {
     write_private(&arguments.out, |file| {
         planting.write(&secrets, &mut random, &arguments.out, file).map_err(Failure::experts)?;
         // Before the copy has its name: a copy whose numbers nobody knows could not be tested, but would be trained on.
-        write_secrets(&arguments.secrets, &secrets)
+        write_secrets(&arguments.secrets, &secrets)?;
+        // Two names of one file: the copy would replace the secrets.
+        check_no_file(&arguments.out, "--out").inspect_err(|_| drop(std::fs::remove_file(&arguments.secrets)))
     })?;
     let planted = secrets.canaries().iter().filter(|canary| canary.repeats > 0).count();
     output::print(format_args!(

@@ -28,9 +28,7 @@ pub(super) fn to_text(report: &CanaryReport) -> String {
         "planted", "canaries", "mean exposure", "largest", "recited", "chance"
     );
     for finding in &report.planted {
-        let times =
-            if finding.repeats == 1 { "once".to_owned() } else { format!("{} times", finding.repeats) };
-        text += &row(&times, finding);
+        text += &row(&times(finding.repeats), finding);
     }
     text += &row("never", &report.controls);
     text += &format!(
@@ -44,6 +42,10 @@ pub(super) fn to_text(report: &CanaryReport) -> String {
         text += &format!("- {limit}\n");
     }
     text
+}
+
+fn times(repeats: usize) -> String {
+    if repeats == 1 { "once".to_owned() } else { format!("{repeats} times") }
 }
 
 fn row(times: &str, finding: &RepeatFinding) -> String {
@@ -70,11 +72,11 @@ fn sentence(report: &CanaryReport) -> String {
              depend on the canaries is wrongly accused in at most {level} of 100 tests."
         ),
         CanaryVerdict::Memorised => {
-            let times: Vec<String> = report
+            let planted: Vec<String> = report
                 .planted
                 .iter()
                 .filter(|finding| finding.stands_out)
-                .map(|finding| finding.repeats.to_string())
+                .map(|finding| times(finding.repeats))
                 .collect();
             let recited: usize = report.planted.iter().filter_map(|finding| finding.recited).sum();
             let recites = match recited {
@@ -82,9 +84,9 @@ fn sentence(report: &CanaryReport) -> String {
                 count => format!(" It writes {count} of the numbers after their sentences by itself."),
             };
             format!(
-                "The model has memorised canaries that were planted {} times.{recites} It may have memorised notes that are \
+                "The model has memorised canaries that were planted {}.{recites} It may have memorised notes that are \
                  repeated as often. A model that does not depend on the canaries is wrongly accused in at most {level} of 100 tests.",
-                times.join(", ")
+                planted.join(" or ")
             )
         }
         CanaryVerdict::ControlsFailed => format!(

@@ -142,7 +142,8 @@ impl ExaminedCoordinator {
         let needed = model.saturating_mul(2).saturating_mul(1 + 2 * members);
         let needed = needed.saturating_add(model.saturating_mul(kept));
         let derivation = format!(
-            "twice the model and a masked update of each member, which takes up to twice the model's bytes, and {kept} models              that are kept"
+            "twice the model and a masked update of each member, which takes up to twice the model's bytes, and {kept} models \
+             that are kept"
         );
         Some((needed, derivation))
     }

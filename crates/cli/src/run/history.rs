@@ -21,21 +21,24 @@ pub(super) fn print(history: &Value) -> Result<(), Failure> {
 const HEADING: &str = "edition  round  run   begun                 ended                 announced  uploaded  summed  up          how it ended";
 
 fn to_row(round: &Value) -> String {
-    let column = |name: &str| match &round[name] {
+    let up = round["bytes_up"].as_u64().map_or_else(|| "-".to_owned(), bytes);
+    let [begun, ended, announced, uploaded, summed] =
+        ["begun", "ended", "announced", "uploaded", "summed"].map(|name| column(&round[name]));
+    format!(
+        "{:<7}  {:<5}  {:<4}  {begun:<20}  {ended:<20}  {announced:<9}  {uploaded:<8}  {summed:<6}  {up:<10}  {}",
+        column(&round["edition"]),
+        column(&round["round"]),
+        column(&round["run"]),
+        outcome_text(round),
+    )
+}
+
+fn column(value: &Value) -> String {
+    match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => printable(text.as_bytes()),
         value => value.to_string(),
-    };
-    let up = round["bytes_up"].as_u64().map_or_else(|| "-".to_owned(), bytes);
-    let [begun, ended, announced, uploaded, summed] =
-        ["begun", "ended", "announced", "uploaded", "summed"].map(column);
-    format!(
-        "{:<7}  {:<5}  {:<4}  {begun:<20}  {ended:<20}  {announced:<9}  {uploaded:<8}  {summed:<6}  {up:<10}  {}",
-        column("edition"),
-        column("round"),
-        column("run"),
-        outcome_text(round),
-    )
+    }
 }
 
 fn outcome_text(round: &Value) -> String {

@@ -55,6 +55,12 @@ impl Scratch {
         shown["fingerprint"].as_str().unwrap().replace(' ', "-")
     }
 
+    /// The edition that the governance folder has.
+    pub(crate) fn shown(&self, governance_key: &str) -> Value {
+        let command = "consortium show governance/consortium.toml --json --governance-key";
+        serde_json::from_str(&self.succeeds(&format!("{command} {governance_key}"))).unwrap()
+    }
+
     /// Founds a consortium with five hospitals, and signs its first edition. The result is the governance key.
     pub(crate) fn found(&self) -> String {
         let coordinator = self.party("coordinator", "--role coordinator");

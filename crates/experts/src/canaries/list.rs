@@ -17,8 +17,8 @@ const FORMAT: &str = "cloister/canaries/v1";
 pub const DIGITS: usize = 9;
 /// The fewest digits that a file may name: with fewer, a guess would be mistaken for recitation.
 const FEWEST_DIGITS: usize = 3;
-/// The most digits; all numbers of so many fit into 64 bits.
-const MOST_DIGITS: usize = 18;
+/// The most digits. Candidates are drawn with 53 bits, and 10¹⁵ is less than 2⁵³.
+const MOST_DIGITS: usize = 15;
 /// The most rows of canaries.
 const MOST_COPIES: usize = 1_000_000;
 
@@ -29,7 +29,7 @@ pub struct PlantingSettings {
     pub repeats: Vec<usize>,
     /// How many canaries there are for each of them, at least 1.
     pub canaries: usize,
-    /// Digits of a canary's number, 3 to 18.
+    /// Digits of a canary's number, 3 to 15.
     pub digits: usize,
 }
 
@@ -198,6 +198,9 @@ impl PlantingSettings {
             format!("these canaries take {copies} rows, and at most {MOST_COPIES} are planted; plant fewer")
         } else if !(FEWEST_DIGITS..=MOST_DIGITS).contains(&self.digits) {
             format!("a canary has from {FEWEST_DIGITS} to {MOST_DIGITS} digits, not {}", self.digits)
+        } else if distinct.len().saturating_mul(self.canaries) > 10_usize.pow(self.digits as u32) / 4 {
+            // With as many controls, they would be half of all numbers.
+            format!("there are too few numbers of {} digits for so many canaries; plant fewer", self.digits)
         } else {
             return Ok(());
         };

@@ -54,7 +54,6 @@ impl CanaryTester {
         candidates: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<CanaryReport, ExpertsError> {
-        check_power(secrets.canaries.iter().map(|canary| canary.repeats), candidates)?;
         if candidates > secrets.most_candidates() {
             return Err(ExpertsError::Canaries(format!(
                 "canaries of {} digits can have at most {} candidates, not {candidates}; take fewer",
@@ -62,6 +61,7 @@ impl CanaryTester {
                 secrets.most_candidates()
             )));
         }
+        check_power(secrets.canaries.iter().map(|canary| canary.repeats), candidates)?;
         let mut measured = Vec::with_capacity(secrets.canaries.len());
         for (number, canary) in secrets.canaries.iter().enumerate() {
             let mut draw = Draw::new(secrets.seed, DrawPurpose::Candidates, number);

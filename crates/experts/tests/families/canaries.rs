@@ -139,6 +139,26 @@ impl Hospital {
         written.expect("the folder can be written");
         self.report(&folder, 99).expect("it can be tested")
     }
+
+    /// The report on a model that was trained privately with this noise.
+    fn tested_privately(&self, examples: &[Example], noise_multiplier: f64) -> CanaryReport {
+        let private =
+            PrivateTraining { clipping_norm: 1.0, noise_multiplier, sampling_probability: 0.3, steps: 200 };
+        let mut random = ChaCha20Rng::seed_from_u64(8);
+        let mut tuner = self.tuner();
+        let settings = FineTuning { batch_size: 16, ..long_training() };
+        let trained = tuner.train_privately(examples, &settings, &private, &mut random, &mut |_| {});
+        trained.expect("sound settings");
+        self.tested(&tuner)
+    }
+
+    /// Why an adapter that was not trained cannot be tested with so many candidates.
+    fn refusal(&self, candidates: usize) -> String {
+        let folder = self.scratch.0.join("adapter");
+        let tuner = self.tuner();
+        tuner.adapter().write(&folder, tuner.model().family(), Layout::PeftFused).expect("writable");
+        self.report(&folder, candidates).expect_err("it makes no sense").to_string()
+    }
 }
 
 fn long_training() -> FineTuning {
@@ -170,17 +190,8 @@ fn a_model_recites_what_it_was_trained_on_and_no_other_number() {
 fn private_training_with_its_noise_keeps_canaries_from_being_memorised() {
     let hospital = Hospital::with_texts("private");
     let examples = hospital.examples("planted.jsonl");
-    let trained_with = |noise_multiplier: f64| {
-        let private =
-            PrivateTraining { clipping_norm: 1.0, noise_multiplier, sampling_probability: 0.3, steps: 200 };
-        let mut random = ChaCha20Rng::seed_from_u64(8);
-        let mut tuner = hospital.tuner();
-        let settings = FineTuning { batch_size: 16, ..long_training() };
-        let trained = tuner.train_privately(&examples, &settings, &private, &mut random, &mut |_| {});
-        trained.expect("sound settings");
-        hospital.tested(&tuner)
-    };
-    let (noised, plain) = (trained_with(8.0), trained_with(1e-3));
+    let (noised, plain) =
+        (hospital.tested_privately(&examples, 8.0), hospital.tested_privately(&examples, 1e-3));
     assert_eq!(plain.verdict, CanaryVerdict::Memorised, "control: {plain:?}");
     assert_eq!(noised.verdict, CanaryVerdict::NotMemorised, "{noised:?}");
     assert!(noised.planted[1].mean_exposure < 0.6 * plain.planted[1].mean_exposure, "{noised:?}");
@@ -234,9 +245,9 @@ fn canaries_are_rows_of_the_kind_that_the_notes_are() {
         let examples = hospital.examples("planted.jsonl");
         assert_eq!(examples.len(), 20 + 2 * 17, "{field}");
         let mut tuner = hospital.tuner();
-        let short = FineTuning { epochs: 1, ..FineTuning::default() };
-        tuner.train(&examples, &short, &mut |_| {}).expect("the model can learn from them");
+        tuner.train(&examples, &long_training(), &mut |_| {}).expect("the model can learn from them");
         let report = hospital.tested(&tuner);
+        assert_eq!(report.verdict, CanaryVerdict::Memorised, "{family}, {field}: {report:?}");
         assert_eq!((report.planted.len(), report.controls.canaries), (2, 4), "{family}, {field}");
         assert_eq!(report.controls.recited, Some(0), "{family}, {field}");
     }
@@ -246,18 +257,14 @@ fn canaries_are_rows_of_the_kind_that_the_notes_are() {
 fn what_cannot_be_tested_is_refused_with_the_reason() {
     let settings = adapter_settings(ExpertTraining::LowRank, &[]);
     let hospital = Hospital::new("digits", "mixtral", LETTERS, settings.clone(), &rows(text));
-    let refusal = |hospital: &Hospital, candidates: usize| {
-        let folder = hospital.scratch.0.join("adapter");
-        let tuner = hospital.tuner();
-        tuner.adapter().write(&folder, tuner.model().family(), Layout::PeftFused).expect("writable");
-        hospital.report(&folder, candidates).expect_err("it makes no sense").to_string()
-    };
-    let error = refusal(&hospital, 99);
+    let error = hospital.refusal(99);
     assert!(error.contains("its tokenizer does not tell numbers apart"), "{error}");
-    assert!(refusal(&hospital, 1).contains("even a model that knows every canary would pass"));
-    assert!(refusal(&hospital, 500_000_000).contains("can have at most 499999999 candidates"));
+    assert!(hospital.refusal(1).contains("even a model that knows every canary would pass"));
+    for many in [500_000_000, usize::MAX] {
+        assert!(hospital.refusal(many).contains("can have at most 499999999 candidates"));
+    }
     let mut short = Hospital::new("short", "mixtral", &format!("{LETTERS}{DIGITS}"), settings, &rows(text));
     short.task.max_tokens = 16;
-    let error = refusal(&short, 99);
+    let error = short.refusal(99);
     assert!(error.contains("more tokens than the task reads of a text (max_tokens)"), "{error}");
 }

@@ -1,30 +1,34 @@
 //! What a hospital's loop makes of rehearsals.
 
+use cloister_wire::statement::AnnouncedSketch;
+
 use super::*;
+
+/// What a member announces after its training, and how much it has charged.
+fn announced(rehearsal: bool) -> (Vec<AnnouncedSketch>, usize) {
+    let (mut world, config, _folder) = site(if rehearsal { "rehearsal" } else { "no-rehearsal" });
+    (world.template_mut().rehearsal, world.template_mut().training.private) = (rehearsal, None);
+    let settings = world.template_mut().clone();
+    let mut reported = Vec::new();
+    let mut events = |event| reported.push(event);
+    let (mut client, given) = client(&config, &settings, &mut events);
+    world.start_round();
+    show(&mut world, &mut client);
+    let (plan, ..) = train_job(&given);
+    client.handle_report(WorkerReport::Trained(plan, trained(&settings))).expect("it takes part");
+    let sketches = client.to_send.frames().find_map(|frame| match frame {
+        Frame::Message(Message::Announcement(signed)) => Some(signed.parse().expect("its own").sketches),
+        _ => None,
+    });
+    drop(client);
+    let rehearses = reported.iter().any(|event| matches!(event, ClientEvent::Rehearsing(_)));
+    assert_eq!(rehearses, rehearsal);
+    (sketches.expect("it announces"), charges(&config))
+}
 
 /// ROUND-39: a rehearsal goes through training, and neither charges nor uses what was trained.
 #[test]
 fn a_rehearsal_is_trained_for_and_nothing_is_charged() {
-    let announced = |rehearsal: bool| {
-        let (mut world, config, _folder) = site(if rehearsal { "rehearsal" } else { "no-rehearsal" });
-        (world.template_mut().rehearsal, world.template_mut().training.private) = (rehearsal, None);
-        let settings = world.template_mut().clone();
-        let mut reported = Vec::new();
-        let mut events = |event| reported.push(event);
-        let (mut client, given) = client(&config, &settings, &mut events);
-        world.start_round();
-        show(&mut world, &mut client);
-        let (plan, ..) = train_job(&given);
-        client.handle_report(WorkerReport::Trained(plan, trained(&settings))).expect("it takes part");
-        let sketches = client.to_send.frames().find_map(|frame| match frame {
-            Frame::Message(Message::Announcement(signed)) => Some(signed.parse().expect("its own").sketches),
-            _ => None,
-        });
-        drop(client);
-        let rehearses = reported.iter().any(|event| matches!(event, ClientEvent::Rehearsing(_)));
-        assert_eq!(rehearses, rehearsal);
-        (sketches.expect("it announces"), charges(&config))
-    };
     let (sketches, charged) = announced(true);
     assert_eq!(charged, 0);
     let values = sketches.iter().flat_map(|sketch| sketch.region.iter().chain(&sketch.update));
