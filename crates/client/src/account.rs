@@ -82,7 +82,10 @@ impl ReleaseAccount {
         if let Err(why) = self.policy.check_expiry(today) {
             return Ok(Some(why.to_string()));
         }
-        let charge = self.charge_of(plan)?;
+        // ROUND-39: as if the round were no rehearsal, which itself is never charged.
+        let mut charged = plan.clone();
+        charged.settings.rehearsal = false;
+        let charge = self.charge_of(&charged)?;
         self.refusal_of(&charge)
     }
 
@@ -205,6 +208,11 @@ mod tests {
         };
         assert!((1..100).contains(&taken), "{taken} rounds fit");
         assert!(reason.contains("policy `maximum_epsilon`") && reason.contains("allows 4"), "{reason}");
+        // ROUND-39: a rehearsal shows that the budget is spent.
+        let mut rehearsal = plan(taken + 1);
+        rehearsal.settings.rehearsal = true;
+        let refused = account.refusal(&rehearsal, today()).expect("a sound ledger");
+        assert!(refused.is_some_and(|reason| reason.contains("policy `maximum_epsilon`")));
         // A charge that was not checked first is refused as well, and nothing is written.
         assert!(matches!(account.charge(&plan(taken + 1), now()), Err(LedgerError::WouldExceed(_))));
         let history = cloister_privacy::ledger::History::read(&path).expect("sound");

@@ -111,6 +111,8 @@ pub(crate) struct JournalContent {
     pub(crate) inputs: Vec<(Input, Time)>,
     /// Bytes at the end that were not a whole record.
     pub(crate) torn: usize,
+    /// Whether an earlier version of the program wrote it.
+    is_earlier_format: bool,
 }
 
 /// The journal file of a coordinator.
@@ -155,6 +157,11 @@ impl RoundJournal {
         }
         let file = open_at_end(&path, whole as u64).map_err(|source| journal.failed(source))?;
         journal.file = Some(file);
+        if content.is_earlier_format && content.beginning.epoch == epoch {
+            // FILE-01: what is appended to it has this version's format.
+            let inputs = content.inputs.iter().map(|(input, now)| input.encode(*now));
+            journal.begin(&content.beginning, inputs.collect::<Vec<_>>())?;
+        }
         Ok((journal, Some(content)))
     }
 
@@ -259,7 +266,8 @@ fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJourna
     let (beginning, input_records) = decode_beginning(formatted)
         .ok_or_else(|| wrong(1, "it is not the beginning of a round".to_owned()))?;
     // FILE-01
-    if records[0] != FORMAT.as_bytes() && input_records.iter().any(|input| Input::starts_round(input)) {
+    let is_earlier_format = records[0] != FORMAT.as_bytes();
+    if is_earlier_format && input_records.iter().any(|input| Input::starts_round(input)) {
         return Err(RoundJournalError::Earlier(path.to_path_buf()));
     }
     let first = 1 + records.len() - input_records.len();
@@ -267,7 +275,7 @@ fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJourna
     for (number, bytes) in (first..).zip(input_records) {
         inputs.push(Input::decode(bytes).map_err(|error| wrong(number, error.to_string()))?);
     }
-    Ok(JournalContent { beginning, inputs, torn: rest.len() })
+    Ok(JournalContent { beginning, inputs, torn: rest.len(), is_earlier_format })
 }
 
 /// The records after that of the format, which this program reads.

@@ -241,6 +241,13 @@ fn a_round_of_an_earlier_version_is_left_to_that_version() {
         fs::write(&path, &between).expect("writable");
         let (journal, content) = RoundJournal::open(&folder, EPOCH, None).expect("between two rounds");
         assert_eq!(content.expect("a journal").beginning, beginning());
+        // The next round is this version's.
+        let mut journal = journal;
+        journal.append(&round).expect("writable");
+        journal.erase(&Erasure::default()).expect("it reads what it wrote");
+        drop(journal);
+        let (journal, content) = RoundJournal::open(&folder, EPOCH, None).expect("its own round");
+        assert_eq!(content.expect("a journal").inputs.len(), 3);
         drop(journal);
         fs::write(&path, [&between, &started[..]].concat()).expect("writable");
         let said = RoundJournal::open(&folder, EPOCH, None).expect_err("a round in progress").to_string();

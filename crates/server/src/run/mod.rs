@@ -134,7 +134,7 @@ impl<'a> Server<'a> {
                 let (model, closed_rounds) = continue_from(&content, config)?;
                 (new(model), closed_rounds, None)
             }
-            Some(JournalContent { beginning, inputs, torn }) => {
+            Some(JournalContent { beginning, inputs, torn, .. }) => {
                 // A round in progress has the settings with which it began, whatever files say now.
                 settings = planned_settings(&inputs).unwrap_or(settings);
                 let restored = Coordinator::restore(key.clone(), epoch.clone(), beginning.start, inputs);
