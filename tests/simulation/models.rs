@@ -3,6 +3,8 @@
 use cloister_cluster::consortium::{consortium, next_epoch, policy};
 use cloister_cluster::plan::{model, task, template};
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::plan::RoundSettings;
+use cloister_protocol::arriving::ArrivingModel;
 use cloister_protocol::fault::{Fault, Misbehaviour};
 use cloister_protocol::member::{Member, MemberConfig};
 use cloister_protocol::model::Model;
@@ -139,6 +141,48 @@ fn a_member_of_a_later_edition_keeps_the_present_model_that_is_on_its_disk() {
     let present = world.coordinator.model().digest();
     let arrived = world.nodes[&BEHIND].journal.arrived.clone();
     assert!(arrived.is_some(), "the model is on its disk");
+    restart_with_the_first_model(&mut world, &settings);
+    world.observations.clear();
+    world.connect(BEHIND);
+    finish(&mut world);
+    assert_eq!((sent(&world), held(&world)), (Vec::new(), Some(present)));
+    assert_eq!(requests(&world), 1, "for the edition's model alone, which is not the present one");
+}
+
+/// ROUND-42: parts of the edition's model took the place on disk of parts of the present one, before the member learnt that it
+/// needs the present one.
+#[test]
+fn parts_of_one_model_are_not_stored_among_those_of_another() {
+    let settings = template(2, 4, 15);
+    let start = model(&settings);
+    let edition = next_epoch(&consortium(&[1; 5]), start.digest(), None);
+    let mut world = behind(World::new(edition, settings.clone(), 9));
+    deliver(&mut world, 3);
+    let here =
+        world.nodes[&BEHIND].journal.arrived.as_ref().expect("some parts are on its disk").bytes_here();
+    restart_with_the_first_model(&mut world, &settings);
+    // The answer of a coordinator that still has the edition's model.
+    world.inject(BEHIND, Frame::Message(Message::ModelTable(start.table())));
+    assert_eq!(
+        world.nodes[&BEHIND].journal.arrived.as_ref().map(ArrivingModel::digest),
+        Some(start.digest())
+    );
+    world.observations.clear();
+    world.connect(BEHIND);
+    finish(&mut world);
+    let present = world.coordinator.model().digest();
+    assert_eq!(held(&world), Some(present));
+    let on_disk = world.nodes[&BEHIND].journal.arrived.as_ref().and_then(ArrivingModel::model);
+    assert_eq!(on_disk.map(|model| model.digest()), Some(present));
+    let again: usize = sent(&world).iter().map(|(_, _, bytes)| bytes).sum();
+    let all =
+        world.coordinator.model().blocks().values().iter().map(|block| 4 * block.len() as u64).sum::<u64>();
+    assert_eq!(again as u64 + here, all, "what was here is not sent again");
+}
+
+/// Restarts member 5 with the first edition's model and what is on its disk.
+fn restart_with_the_first_model(world: &mut World, settings: &RoundSettings) {
+    let arrived = world.nodes[&BEHIND].journal.arrived.clone();
     let first = settings.blocks.iter().map(|block| vec![1.0; block.shape.length as usize]).collect();
     world.restart(BEHIND);
     let mut member = Member::new(MemberConfig {
@@ -146,7 +190,7 @@ fn a_member_of_a_later_edition_keeps_the_present_model_that_is_on_its_disk() {
         key: world.consortium.keys[&BEHIND].clone(),
         epoch: world.consortium.epoch.clone(),
         policy: policy(&world.consortium),
-        task: task(&settings),
+        task: task(settings),
         model: Model::new(first),
         last_announced: None,
         openings: OpeningHistory::default(),
@@ -154,11 +198,6 @@ fn a_member_of_a_later_edition_keeps_the_present_model_that_is_on_its_disk() {
     });
     member.ask_for_model();
     world.nodes.get_mut(&BEHIND).expect("a party").member = Some(member);
-    world.observations.clear();
-    world.connect(BEHIND);
-    finish(&mut world);
-    assert_eq!((sent(&world), held(&world)), (Vec::new(), Some(present)));
-    assert_eq!(requests(&world), 1, "for the edition's model alone, which is not the present one");
 }
 
 /// The parts on member 5's link, which are taken off it.

@@ -100,6 +100,14 @@ impl ArrivingModel {
             .collect()
     }
 
+    /// The parts that are here.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = ModelPart> + '_ {
+        self.blocks.iter().flat_map(|(block, arrived)| {
+            let parts = (0..).zip(arrived.bytes.chunks(CHUNK_BYTES));
+            parts.map(move |(index, bytes)| ModelPart { block, index, bytes: bytes.to_vec() })
+        })
+    }
+
     /// How many bytes of parameters are here.
     pub fn bytes_here(&self) -> u64 {
         self.blocks.values().iter().map(|block| block.bytes.len() as u64).sum()

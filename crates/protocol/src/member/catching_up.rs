@@ -72,12 +72,22 @@ impl Member {
             let mut arrived = self.arrived.iter();
             let place = arrived.position(|kept| kept.digest() == model && kept.has_shape(&self.model));
             let arriving = place.map(|place| self.arrived.remove(place));
+            self.store_again(arriving.as_ref());
             let catching_up = CatchingUp { model, arriving, awaited: None };
             self.catching_up = Some(catching_up);
         }
         if !self.has_caught_up() {
             self.ask_again();
         }
+    }
+
+    /// Has the parts of a model written again, if another one took its place on disk. Otherwise its next parts would follow
+    /// those of the other one.
+    fn store_again(&mut self, arriving: Option<&ArrivingModel>) {
+        let Some(arriving) = arriving.filter(|_| self.is_arrived_replaced) else { return };
+        let parts = arriving.parts().map(ArrivingChange::Part);
+        let changes = std::iter::once(ArrivingChange::Began(arriving.table().clone())).chain(parts);
+        self.outputs.extend(changes.map(MemberOutput::Arriving));
     }
 
     /// Asks for what is missing, at first or on a new link. A coordinator that is still answering on this link
@@ -109,6 +119,7 @@ impl Member {
             return Err(Misbehaviour::ModelShape);
         }
         catching_up.arriving = Some(arriving);
+        self.is_arrived_replaced = true;
         self.outputs.push_back(MemberOutput::Arriving(ArrivingChange::Began(table.clone())));
         Ok(())
     }

@@ -132,6 +132,8 @@ pub struct Member {
     catching_up: Option<CatchingUp>,
     /// What was on disk of any model, until this member knows which one it needs.
     arrived: Vec<ArrivingModel>,
+    /// Whether another model has begun to arrive, which took the place on disk of the one that was there.
+    is_arrived_replaced: bool,
     outputs: VecDeque<MemberOutput>,
 }
 
@@ -187,6 +189,7 @@ impl Member {
             bars: Bars::default(),
             catching_up: None,
             arrived,
+            is_arrived_replaced: false,
             outputs: VecDeque::new(),
         }
     }
