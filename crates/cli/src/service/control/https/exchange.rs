@@ -86,12 +86,12 @@ impl HttpExchange {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> HttpAnswer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> HttpAnswer {
         self.has_begun.store(true, Ordering::Relaxed);
         self.carry_out(request).await.unwrap_or_else(|refusal| refusal.answer())
     }
 
-    async fn carry_out(&self, request: Request<Incoming>) -> Result<HttpAnswer, HttpRefusal> {
+    async fn carry_out(self: &Arc<Self>, request: Request<Incoming>) -> Result<HttpAnswer, HttpRefusal> {
         // The token first: a stranger does not learn what can be asked, and no byte of its body is read.
         let token = self.token(request.headers())?;
         let (method, path) = (request.method(), request.uri().path());
@@ -120,8 +120,14 @@ impl HttpExchange {
         }
         let _ = self.held.set(self.desk.answering.begin().await);
         self.stops.store(request == OperatorRequest::Stop, Ordering::Relaxed);
-        let answer = self.desk.answer(request).await;
-        self.log(&token, route, answer.as_ref().err().map(String::as_str));
+        let exchange = self.clone();
+        // CTRL-05: a task of its own, because a program that leaves now ends the connection's.
+        let answering = tokio::spawn(async move {
+            let answer = exchange.desk.answer(request).await;
+            exchange.log(&token, route, answer.as_ref().err().map(String::as_str));
+            answer
+        });
+        let answer = answering.await.unwrap_or_else(|error| Err(error.to_string()));
         answer.map(|answer| done(&answer)).map_err(|why| HttpRefusal::new(StatusCode::CONFLICT, why))
     }
 

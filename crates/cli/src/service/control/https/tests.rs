@@ -12,10 +12,11 @@ use cloister_transport::{
     Fingerprint, HostPort, Identity, OperatorStream, StopSignal, Validity, dial_coordinator,
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::{Mutex, mpsc};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, duplex, split};
+use tokio::sync::{Mutex, RwLock, mpsc};
 use tracing::Level;
 
+use super::super::watchers::follow;
 use super::super::{Answering, EventReporter, Invitations, Watchers};
 use super::failures::MOST_FAILURES;
 use super::routes::{Permission, ROUTES};
@@ -44,6 +45,8 @@ struct Endpoint {
     certificate: Fingerprint,
     desk: Arc<ControlDesk>,
     stop: StopSignal,
+    /// The coordinator answers while nobody writes.
+    busy: Arc<RwLock<()>>,
     folder: PathBuf,
 }
 
@@ -56,8 +59,11 @@ impl Endpoint {
         let listener = OperatorListener::bind(([127, 0, 0, 1], 0).into(), &identity).expect("a free port");
         let address = listener.local_address().expect("bound");
         let (coordinator, mut requests) = mpsc::channel::<ControlRequest>(1);
+        let busy = Arc::<RwLock<()>>::default();
+        let answers = busy.clone();
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
+                let _answers = answers.read().await;
                 let _ = request.reply.send(Ok(status()));
             }
         });
@@ -79,7 +85,7 @@ impl Endpoint {
         });
         tokio::spawn(serve_within(desk.clone(), listener, deadlines));
         let address = address.to_string().parse().expect("an address");
-        Self { address, certificate: identity.fingerprint(), desk, stop, folder }
+        Self { address, certificate: identity.fingerprint(), desk, stop, busy, folder }
     }
 
     /// A token of a role, valid for so many seconds from now or, if negative, until then.
@@ -143,6 +149,38 @@ fn may(role: OperatorRole, command: &str) -> bool {
         "invitations" | "invite" | "uninvite" | "edition" => role == OperatorRole::Registrar,
         other => panic!("{other} is on no page"),
     }
+}
+
+/// CTRL-05: the program left while the coordinator carried its request out.
+#[tokio::test]
+async fn a_change_is_logged_although_its_program_has_left() {
+    let endpoint = Endpoint::new("left", DEADLINES);
+    let token = endpoint.token(OperatorRole::Operator, 60);
+    let (end, watcher) = duplex(1 << 16);
+    let (reader, writer) = split(end);
+    tokio::spawn(follow(reader, writer, endpoint.desk.watchers.admit().expect("the first")));
+    let busy = endpoint.busy.write().await;
+    let mut stream = endpoint.dial().await;
+    let request = format!(
+        "POST /v1/pause HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("open");
+    // Long enough for the request to come, and then for the end of its connection.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(stream);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(busy);
+    let mut lines = BufReader::new(watcher).lines();
+    let line = tokio::time::timeout(LONG, lines.next_line())
+        .await
+        .expect("it is logged")
+        .expect("open")
+        .expect("a line");
+    let event: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(
+        (&event["event"], &event["command"], &event["refused"]),
+        (&json!("operator_request"), &json!("pause"), &Value::Null)
+    );
 }
 
 /// CTRL-02, CTRL-05
