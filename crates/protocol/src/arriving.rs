@@ -7,7 +7,7 @@
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::per_block::PerBlock;
 use cloister_wire::frame::{CHUNK_BYTES, chunk_count};
-use cloister_wire::message::{MissingParts, ModelPart, ModelTable};
+use cloister_wire::message::{MissingParts, ModelBlock, ModelPart, ModelTable};
 
 use crate::fault::{Misbehaviour, expect};
 use crate::model::{Model, floats, parameters_digest};
@@ -47,6 +47,12 @@ pub enum ArrivingChange {
     Part(ModelPart),
     /// A block was wrong, and is missing again.
     WrongBlock(BlockId),
+}
+
+/// How many parts a block is sent in.
+pub fn part_count(block: &ModelBlock) -> u32 {
+    let bytes = block.length.saturating_mul(size_of::<f32>() as u64);
+    chunk_count(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 impl ArrivingModel {
@@ -180,8 +186,6 @@ impl ArrivingModel {
 
 #[cfg(test)]
 mod tests {
-    use cloister_wire::message::ModelBlock;
-
     use super::*;
     use crate::model::block_parts;
 

@@ -1,7 +1,8 @@
 //! When the steps of a round happened: a file `NNNN.times.jsonl` beside the round's log (`LOG-02`).
 //!
 //! The log itself has no times: custodians sign its root, and could not vouch for the coordinator's clock. The file
-//! is for people. Nothing in the protocol reads it, and a coordinator whose disk takes no line of it goes on.
+//! is for people. Nothing in the protocol reads it, and a coordinator whose disk takes no line of it goes on. A run that ends
+//! early reads the evaluations (`RUN-05`): one that a power cut lost counts as none.
 
 use std::collections::BTreeSet;
 use std::fs::File;

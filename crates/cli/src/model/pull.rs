@@ -65,9 +65,7 @@ fn show(progress: &mut ProgressDisplay, event: &PullEvent) {
                 .above_bar(|| output::tell(format_args!("the link was lost, and is made again: {reason}")));
         }
         PullEvent::WrongBlock(block) => progress.above_bar(|| {
-            output::tell(format_args!(
-                "the coordinator sent {block} with wrong bytes; it is asked for again"
-            ));
+            output::tell(format_args!("{block} has wrong bytes; it is asked for again, from its beginning"));
         }),
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn print_invitation(answer: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints a table of all invitations.
-pub(super) fn print_list(answer: &Value, data: &Path) -> Result<(), Failure> {
+/// Prints a table of all invitations. `data` is the coordinator's data folder, if it is on this machine.
+pub(super) fn print_list(answer: &Value, data: Option<&Path>) -> Result<(), Failure> {
     let entries = answer["invitations"].as_array().map(Vec::as_slice).unwrap_or_default();
     if entries.is_empty() {
         return output::line("no invitations; make one with `cloister run invite`");
@@ -32,7 +32,12 @@ pub(super) fn print_list(answer: &Value, data: &Path) -> Result<(), Failure> {
         let roles: Vec<&str> = entry["roles"].as_array().into_iter().flatten().map(text).collect();
         let state = match entry["state"].as_str() {
             Some("used") => {
-                format!("used by {}: {}", text(&entry["party"]), data.join(text(&entry["file"])).display())
+                let file = text(&entry["file"]);
+                let place = match data {
+                    Some(data) => data.join(file).display().to_string(),
+                    None => format!("{file} in the coordinator's data folder"),
+                };
+                format!("used by {}: {place}", text(&entry["party"]))
             }
             state => state.unwrap_or_default().to_owned(),
         };

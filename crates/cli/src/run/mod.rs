@@ -79,7 +79,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         OperatorRequest::Queue => queue::print(&answer),
         OperatorRequest::Cancel { .. } => queue::print_cancelled(&answer),
         OperatorRequest::Invite { .. } => invitations::print_invitation(&answer),
-        OperatorRequest::Invitations => invitations::print_list(&answer, &arguments.data),
+        OperatorRequest::Invitations => {
+            invitations::print_list(&answer, remote.is_none().then_some(arguments.data.as_path()))
+        }
         OperatorRequest::Uninvite { number } => {
             output::line(format_args!("invitation {number} is cancelled"))
         }

@@ -4,6 +4,7 @@ use cloister_transport::printable;
 use serde_json::Value;
 
 use super::status::name;
+use crate::demo::format::counted;
 use crate::failure::Failure;
 use crate::output;
 
@@ -14,7 +15,8 @@ pub(super) fn print_queued(answer: &Value) -> Result<(), Failure> {
         Some(digest) => format!("its own settings, with the SHA-256 {digest}"),
         None => "the settings in force".to_owned(),
     };
-    output::line(format_args!("run {} is queued: {} rounds, with {settings}", name(run), run["rounds"]))?;
+    let rounds = counted(run["rounds"].as_u64().unwrap_or_default() as usize, "round");
+    output::line(format_args!("run {} is queued: {rounds}, with {settings}", name(run)))?;
     if answer["paused"] == true {
         output::tell("The rounds are paused: `cloister run resume` starts them again.");
     }
@@ -26,7 +28,7 @@ pub(super) fn print_cancelled(answer: &Value) -> Result<(), Failure> {
     let number = &answer["cancelled"];
     match answer["in_round"] == true {
         true => output::line(format_args!(
-            "run {number} is cancelled: the round in progress goes on, and no further one of it starts"
+            "run {number} is cancelled: the round in progress goes on, and the run starts no further round"
         )),
         false => output::line(format_args!("run {number} is cancelled")),
     }

@@ -163,10 +163,8 @@ impl RemoteCoordinator {
             Method::GET => (path + &query(&fields), Bytes::new()),
             _ => (path, Value::from(fields).to_string().into()),
         };
-        let mut token = Zeroizing::new(format!("Bearer {}", *self.token));
-        let authorization = HeaderValue::from_str(&token).map_err(Failure::error);
-        zeroize::Zeroize::zeroize(&mut *token);
-        let mut authorization = authorization?;
+        let token = Zeroizing::new(format!("Bearer {}", *self.token));
+        let mut authorization = HeaderValue::from_str(&token).map_err(Failure::error)?;
         authorization.set_sensitive(true);
         Request::builder()
             .method(method)

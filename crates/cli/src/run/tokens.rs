@@ -11,8 +11,8 @@ pub(super) fn print_added(answer: &Value) -> Result<(), Failure> {
     output::line(answer["token"].as_str().unwrap_or_default())?;
     let added = &answer["added"];
     output::tell(format_args!(
-        "Give this line to its operator alone, in a file that only its owner can read: it is not shown again. Until {} whoever has it is \
-         a {}. `cloister run token revoke {}` ends it.",
+        "Give this line to its operator alone, in a file that only its owner can read: it is not shown again. Until {} it gives \
+         whoever has it the role {}. `cloister run token revoke {}` ends it.",
         added["expires"].as_str().unwrap_or_default(),
         added["role"].as_str().unwrap_or_default(),
         added["number"],

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cloister_params::id::{BlockId, Digest, PartyId};
-use cloister_protocol::arriving::{ArrivingChange, ArrivingModel, PartOutcome};
+use cloister_protocol::arriving::{ArrivingChange, ArrivingModel, PartOutcome, part_count};
 use cloister_transport::{
     ConnectError, Fingerprint, FrameReceiver, FrameSender, HostPort, Identity, LinkError, TransportSettings,
     connect_for_models,
 };
-use cloister_wire::frame::{Frame, chunk_count};
+use cloister_wire::frame::Frame;
 use cloister_wire::message::{Message, MissingParts, ModelPart, ModelTable};
 use thiserror::Error;
 
@@ -52,7 +52,7 @@ pub enum PullEvent {
     },
     /// The link was lost for this reason, and the pull goes on over another.
     Lost(String),
-    /// The coordinator sent a block with wrong bytes. It is asked for again.
+    /// A block has wrong bytes, which the coordinator sent or the disk lost. It is asked for again.
     WrongBlock(BlockId),
 }
 
@@ -179,10 +179,11 @@ impl Puller<'_> {
                 let _ = sender.close("the model is here").await;
                 return Ok(());
             }
-            let before = missing.as_ref().map(Vec::len);
-            self.ask(&mut sender, missing.unwrap_or_default(), &mut receiver).await?;
-            let after = self.arriving.as_ref().map(|arriving| arriving.missing().len());
-            if before.is_some() && before == after {
+            self.ask(&mut sender, missing.clone().unwrap_or_default(), &mut receiver).await?;
+            // A block of which damaged parts were on disk is missing again from its first part on. That is no fault of the
+            // coordinator's, and is asked for once more.
+            let after = self.arriving.as_ref().map(ArrivingModel::missing);
+            if missing.is_some() && missing == after {
                 return Err(self.wrong("no block of its answer has the digest that it must have").into());
             }
         }
@@ -221,8 +222,15 @@ impl Puller<'_> {
         if table.model != self.pull.model {
             return Err(self.wrong("the table of another model"));
         }
-        if self.arriving.is_some() {
-            return Ok(());
+        if let Some(arriving) = &self.arriving {
+            if *arriving.table() == table {
+                return Ok(());
+            }
+            // A table's digest does not cover lengths, so either table may be the wrong one.
+            self.file.remove()?;
+            return Err(
+                self.wrong("a table with other lengths than before; what was here is removed: pull again")
+            );
         }
         self.check_space(&table)?;
         let arriving = ArrivingModel::new(table.clone()).map_err(|error| self.wrong(&error.to_string()))?;
@@ -262,9 +270,7 @@ impl Puller<'_> {
 
     fn part_count(&self, block: BlockId) -> u32 {
         let table = self.arriving.as_ref().map(ArrivingModel::table);
-        let length =
-            table.and_then(|table| table.blocks.get(block.0 as usize)).map_or(0, |block| block.length);
-        chunk_count(usize::try_from(length.saturating_mul(size_of::<f32>() as u64)).unwrap_or(usize::MAX))
+        table.and_then(|table| table.blocks.get(block.0 as usize)).map_or(0, part_count)
     }
 
     fn wrong(&self, why: &str) -> PullError {

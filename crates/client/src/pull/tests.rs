@@ -21,6 +21,8 @@ enum Conduct {
     CutsAfter(usize),
     /// Bends a byte of this block, and answers everything.
     Bends(u32),
+    /// Says that the last block is longer, and answers everything.
+    Lengthens,
     /// Ends the link with a reason.
     Refuses,
 }
@@ -85,6 +87,9 @@ async fn serve(link: Link, model: Model, conduct: Conduct, sent: Sent) {
             return;
         }
         for mut frame in ModelParts::new(&model, missing) {
+            if let (Frame::Message(Message::ModelTable(table)), Conduct::Lengthens) = (&mut frame, conduct) {
+                table.blocks[2].length += 1;
+            }
             if let Frame::Message(Message::ModelPart(part)) = &mut frame {
                 if matches!(conduct, Conduct::CutsAfter(most) if most == parts) {
                     // What was sent arrives before the link is gone.
@@ -152,6 +157,40 @@ async fn a_pull_that_is_started_again_goes_on() {
     let (result, _) = site.pull().await;
     assert!(result.is_ok(), "{result:?}");
     assert_eq!(site.sent(), ALL[2..]);
+    site.assert_pulled();
+}
+
+/// ROUND-42: parts that a power cut damaged are no fault of the coordinator's.
+#[tokio::test]
+async fn a_block_that_was_damaged_on_disk_is_fetched_again() {
+    let site = site("damaged", &[Conduct::CutsAfter(1)]).await;
+    let mut lost = |_| ();
+    let first = tokio::time::timeout(Duration::from_millis(900), pull_model(&site.pull, &mut lost)).await;
+    assert!(first.is_err() && site.sent() == ALL[..1], "control: one part is here");
+    let path = arriving_path(&site.pull.out);
+    let mut bytes = fs::read(&path).expect("it is there");
+    let ones = [1.0f32.to_le_bytes(); 4].concat();
+    let place = bytes.windows(16).position(|window| window == ones).expect("parameters");
+    bytes[place..place + 16].fill(0);
+    fs::write(&path, bytes).expect("writable");
+    let (result, events) = site.pull().await;
+    assert!(result.is_ok(), "{result:?}");
+    assert!(events.contains(&PullEvent::WrongBlock(BlockId(0))));
+    assert_eq!(site.sent(), [&ALL[1..], &ALL[..2]].concat());
+    site.assert_pulled();
+}
+
+/// ROUND-42: lengths are not part of a table's digest, so a false one is found by its parts or by a later table.
+#[tokio::test]
+async fn a_table_with_false_lengths_costs_a_pull_and_no_later_one() {
+    let site = site("lengths", &[Conduct::Lengthens]).await;
+    for says in ["block 2 is not the next one", "a table with other lengths"] {
+        let (result, _) = site.pull().await;
+        let error = result.expect_err(says).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let (result, _) = site.pull().await;
+    assert!(result.is_ok(), "{result:?}");
     site.assert_pulled();
 }
 

@@ -96,7 +96,7 @@ impl Book {
             return None;
         }
         let number = self.next;
-        self.next += 1;
+        self.next = number.checked_add(1)?;
         let (token, expires) = (PublicBytes(token.0), seconds(expires));
         self.entries.push(Entry { number, token, roles, expires, used: None, refused: 0 });
         Some(number)

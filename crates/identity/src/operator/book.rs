@@ -93,7 +93,7 @@ impl TokenBook {
             return None;
         }
         let number = self.next;
-        self.next += 1;
+        self.next = number.checked_add(1)?;
         let digest = PublicBytes(token_digest(text));
         self.entries.push(TokenEntry {
             number,

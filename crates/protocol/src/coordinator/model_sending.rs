@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::per_block::PerBlock;
 use cloister_params::rule;
-use cloister_wire::frame::{Frame, chunk_count};
-use cloister_wire::message::{Message, MissingParts, ModelBlock, ModelTable};
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Message, MissingParts, ModelTable};
 use thiserror::Error;
 
 use super::{Coordinator, CoordinatorOutput};
+use crate::arriving::part_count;
 use crate::fault::{Fault, Misbehaviour};
 use crate::model::{Model, block_part};
 
@@ -75,12 +76,6 @@ pub fn check_missing(table: &ModelTable, missing: &[MissingParts]) -> Result<(),
         before = Some(block);
     }
     Ok(())
-}
-
-/// How many parts a block is sent in.
-fn part_count(block: &ModelBlock) -> u32 {
-    let bytes = block.length.saturating_mul(size_of::<f32>() as u64);
-    chunk_count(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// The answer to a request for a model: its table and the parts that were asked for. It does not keep the model

@@ -51,6 +51,8 @@ pub(super) struct Pace {
     has_reported_window: bool,
     /// The run that was last reported as waiting for its time.
     pub(super) reported_run: Option<u32>,
+    /// The run, and the number of rounds with sums, for which it was last asked whether it ends early.
+    pub(super) asked_for_early_end: Option<(u32, u64)>,
     /// When a run began, if one has since the program started.
     pub(super) run_since: Option<Instant>,
 }

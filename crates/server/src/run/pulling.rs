@@ -13,11 +13,18 @@ impl Server<'_> {
     pub(super) fn keep_present_model(&mut self) {
         let named = self.config.epoch.consortium().start().map(|start| Digest(start.model.0));
         let start = named.unwrap_or_else(|| self.config.model.digest());
-        let protected = [vec![start], self.best_models()].concat();
+        let best = self.best_models();
         let (folder, most) = (&self.config.folder, self.config.keep_models);
-        if let Err(error) =
-            keep_model(folder, self.coordinator.model(), most, |digest| protected.contains(&digest))
-        {
+        // While it is not known which one is the best, none is removed.
+        let is_protected =
+            |digest| digest == start || best.as_ref().map_or(true, |best| best.contains(&digest));
+        let kept = keep_model(folder, self.coordinator.model(), most, is_protected);
+        if let Err(error) = &best {
+            let reason =
+                format!("all models stay in the folder models, because evaluations cannot be read: {error}");
+            (self.events)(ServerEvent::Warning(reason));
+        }
+        if let Err(error) = kept {
             let reason =
                 format!("the model cannot be kept in the folder models, so that nobody can pull it: {error}");
             (self.events)(ServerEvent::Warning(reason));

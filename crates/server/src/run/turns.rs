@@ -42,6 +42,11 @@ impl Server<'_> {
 
     /// How a run ends because its model has stopped getting better (`RUN-05`).
     fn early_end(&mut self, run: &Run) -> Option<RunEnd> {
+        // Asked at each turn of the loop, and only a round with sums brings another evaluation.
+        let asked_for = (run.number, self.closed_rounds);
+        if self.pace.asked_for_early_end.replace(asked_for) == Some(asked_for) {
+            return None;
+        }
         match self.best_of(run) {
             Ok(best) => best.filter(|(_, ends)| *ends).map(|(best, _)| RunEnd::StoppedEarly { best }),
             Err(error) => {
@@ -62,13 +67,16 @@ impl Server<'_> {
     }
 
     /// The models that runs found best: that of the run in progress, and that of the last one that ended early.
-    pub(super) fn best_models(&self) -> Vec<Digest> {
-        let present = self.runs.present().and_then(|run| self.best_of(run).ok().flatten());
+    ///
+    /// # Errors
+    /// The evaluations cannot be read.
+    pub(super) fn best_models(&self) -> io::Result<Vec<Digest>> {
+        let present = self.runs.present().map(|run| self.best_of(run)).transpose()?.flatten();
         let ended = self.runs.runs().iter().rev().find_map(|run| match run.state {
             RunState::Ended { how: RunEnd::StoppedEarly { best }, .. } => Some(best),
             _ => None,
         });
-        present.map(|(best, _)| best).into_iter().chain(ended).map(|best| best.model).collect()
+        Ok(present.map(|(best, _)| best).into_iter().chain(ended).map(|best| best.model).collect())
     }
 
     /// Finds the run of the next round, and its settings. No round is in progress, and some run has rounds left.
@@ -106,11 +114,13 @@ impl Server<'_> {
     }
 
     /// Adds a run, if its settings fit the consortium and the model that are in force now (`RUN-02`).
-    pub(super) fn queue_run(&mut self, run: NewRun) -> Result<(), String> {
+    pub(super) fn queue_run(&mut self, mut run: NewRun) -> Result<(), String> {
         let queued_settings = run.settings.as_ref().map(|text| RoundSettings::parse(text));
         let queued_settings = queued_settings.transpose().map_err(|error| error.to_string())?;
         queued_settings.as_ref().map_or(Ok(()), |settings| self.check_settings(settings))?;
         let settings = queued_settings.as_ref().unwrap_or(&self.config.settings);
+        // The settings may ask for a rehearsal, too.
+        run.rehearsal |= settings.rehearsal;
         if run.early_stop.is_some() && !settings.has_evaluation() {
             return Err("rounds with these settings do not evaluate the model, so that no run of them ends early; make the \
                         task with `cloister task new --held-out-records`"

@@ -83,7 +83,14 @@ pub(super) fn read(folder: &Path) -> Result<Option<RunList>, QueueError> {
     if let Some(got) = value["format"].as_str().filter(|got| *got != FORMAT) {
         return Err(QueueError::Version { path, got: got.to_owned() });
     }
-    serde_json::from_value(value).map(Some).map_err(syntax)
+    let list: RunList = serde_json::from_value(value).map_err(syntax)?;
+    // Or numbers would be given twice, and files of settings are named by them.
+    if list.next == u32::MAX || list.runs.iter().any(|run| run.number >= list.next) {
+        let why =
+            format!("the next run's number, {}, is too large or not above those of all runs", list.next);
+        return Err(QueueError::Syntax { path, why });
+    }
+    Ok(Some(list))
 }
 
 pub(super) fn write(folder: &Path, list: &RunList) -> Result<(), QueueError> {

@@ -113,6 +113,8 @@ fn a_list_of_a_later_version_or_a_damaged_one_is_left_as_it_is() {
         (sound.replace("runs/v1", "runs/v2").replace("\"next\"", "\"more\""), "install that version"),
         (sound.replace("\"next\"", "\"nest\""), "is not a list of runs"),
         (sound[..sound.len() / 2].to_owned(), "is not a list of runs"),
+        (sound.replace("\"next\": 2", "\"next\": 4294967295"), "is too large"),
+        (sound.replace("\"next\": 2", "\"next\": 1"), "not above those of all runs"),
     ] {
         fs::write(&path, &text).expect("writable");
         let refused = RunQueue::open(&folder, 1, false, time(0)).expect_err("unreadable").to_string();

@@ -200,6 +200,12 @@ async fn runs_go_one_after_another_each_with_its_settings() {
         let refused = queue.queue(run(1, Some(text))).expect_err(says);
         assert!(refused.contains(says), "{refused}");
     }
+    // Settings may ask for a rehearsal, and then the run is one.
+    let mut rehearsing = template(2, 5, 1);
+    rehearsing.rehearsal = true;
+    let rehearsing = rehearsing.to_toml().expect("TOML");
+    let status = queue.queue(run(1, Some(rehearsing))).expect("it fits");
+    assert!(status.runs.last().is_some_and(|run| run.rehearsal));
     for (number, says) in [(9, "there is no run 9"), (2, "has ended already")] {
         let refused = queue.command(ControlCommand::CancelRun(number)).expect_err(says);
         assert!(refused.contains(says), "{refused}");

@@ -12,15 +12,16 @@ use cloister_transport::{
     Fingerprint, HostPort, Identity, OperatorStream, StopSignal, Validity, dial_coordinator,
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, duplex, split};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Mutex, RwLock, mpsc};
 use tracing::Level;
 
-use super::super::watchers::follow;
 use super::super::{Answering, EventReporter, Invitations, Watchers};
 use super::failures::MOST_FAILURES;
 use super::routes::{Permission, ROUTES};
 use super::*;
+
+mod leaving;
 
 const LONG: Duration = Duration::from_secs(60);
 const QUICK: Deadlines =
@@ -149,38 +150,6 @@ fn may(role: OperatorRole, command: &str) -> bool {
         "invitations" | "invite" | "uninvite" | "edition" => role == OperatorRole::Registrar,
         other => panic!("{other} is on no page"),
     }
-}
-
-/// CTRL-05: the program left while the coordinator carried its request out.
-#[tokio::test]
-async fn a_change_is_logged_although_its_program_has_left() {
-    let endpoint = Endpoint::new("left", DEADLINES);
-    let token = endpoint.token(OperatorRole::Operator, 60);
-    let (end, watcher) = duplex(1 << 16);
-    let (reader, writer) = split(end);
-    tokio::spawn(follow(reader, writer, endpoint.desk.watchers.admit().expect("the first")));
-    let busy = endpoint.busy.write().await;
-    let mut stream = endpoint.dial().await;
-    let request = format!(
-        "POST /v1/pause HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.expect("open");
-    // Long enough for the request to come, and then for the end of its connection.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    drop(stream);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    drop(busy);
-    let mut lines = BufReader::new(watcher).lines();
-    let line = tokio::time::timeout(LONG, lines.next_line())
-        .await
-        .expect("it is logged")
-        .expect("open")
-        .expect("a line");
-    let event: Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(
-        (&event["event"], &event["command"], &event["refused"]),
-        (&json!("operator_request"), &json!("pause"), &Value::Null)
-    );
 }
 
 /// CTRL-02, CTRL-05
