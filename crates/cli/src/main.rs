@@ -68,6 +68,7 @@ mod service;
 mod task;
 mod training_command;
 mod utc_time;
+mod whole_number;
 mod withdraw;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.

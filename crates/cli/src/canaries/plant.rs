@@ -10,9 +10,9 @@ use rand_core::UnwrapErr;
 
 use super::read_task;
 use crate::create::{check_no_file, write_private};
-use crate::demo::format::counted;
 use crate::failure::Failure;
 use crate::output;
+use crate::whole_number::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct PlantArguments {

@@ -9,8 +9,9 @@ use cloister_transport::printable;
 use serde::Serialize;
 
 use crate::byte_count::bytes;
-use crate::demo::format::{counted, percent, seconds, whole};
+use crate::demo::format::{percent, seconds};
 use crate::failure::Failure;
+use crate::whole_number::{counted, whole};
 
 /// A class with fewer rows than this is pointed out.
 const FEW: usize = 5;

@@ -11,8 +11,8 @@ use super::Check;
 use super::linked_party::LinkedParty;
 use super::outcome::CheckOutcome;
 use crate::client::{ClientArguments, MemberFlags};
-use crate::demo::format::counted;
 use crate::failure::Failure;
+use crate::whole_number::counted;
 
 /// Round settings to judge by the hospital's policy.
 #[derive(Debug)]

@@ -16,11 +16,11 @@ use cloister_params::plan::RoundSettings;
 use super::hospital::{ExaminedHospital, RoundsToJudge};
 use super::outcome::CheckOutcome;
 use crate::byte_count::bytes;
-use crate::demo::format::{counted, whole};
 use crate::failure::{Failure, FailureKind};
 use crate::folder::{load_model, read_text};
 use crate::libtorch_version::version;
 use crate::privacy::rounds::refused;
+use crate::whole_number::{counted, whole};
 
 /// Why nothing that needs the task was examined.
 const NO_TASK: &str = "the task cannot be read";

@@ -14,10 +14,11 @@ use cloister_experts::{Device, ExpertsError, Precision, device};
 use serde_json::{Value, json};
 
 use crate::byte_count::bytes;
-use crate::demo::format::{NONE, counted, whole};
+use crate::demo::format::NONE;
 use crate::failure::Failure;
 use crate::output;
 use crate::task::AdapterFlags;
+use crate::whole_number::{counted, whole};
 use new_folder::{Convert, Export, Upcycle};
 use new_task::PublishedTask;
 

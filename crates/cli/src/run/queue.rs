@@ -4,9 +4,9 @@ use cloister_transport::printable;
 use serde_json::Value;
 
 use super::status::name;
-use crate::demo::format::counted;
 use crate::failure::Failure;
 use crate::output;
+use crate::whole_number::counted;
 
 /// Prints what was queued.
 pub(super) fn print_queued(answer: &Value) -> Result<(), Failure> {

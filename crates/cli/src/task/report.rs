@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::Request;
 use super::agreement::AgreedFiles;
-use crate::demo::format::whole;
 use crate::failure::Failure;
 use crate::privacy::rounds::Cost;
+use crate::whole_number::whole;
 
 /// What was written, and what it costs.
 #[derive(Serialize)]

@@ -6,9 +6,10 @@ mod html;
 mod tables;
 
 use self::html::{escape, section, strong};
-use super::format::{counted, percent, seconds};
+use super::format::{percent, seconds};
 use super::result::{DemoResult, MemberResult};
 use crate::byte_count::bytes;
+use crate::whole_number::counted;
 
 const STYLE: &str = include_str!("style.css");
 /// The page's Content-Security-Policy: no script runs and nothing is loaded, even if an escape were

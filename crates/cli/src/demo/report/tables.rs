@@ -1,9 +1,10 @@
 //! The report's tables: rounds, hospitals, files.
 
 use super::html::{Column, drawing, escape, number, table, text};
-use crate::demo::format::{NONE, percent_or_none, points_or_none, whole};
+use crate::demo::format::{NONE, percent_or_none, points_or_none};
 use crate::demo::result::{DemoResult, MemberResult};
 use crate::demo::summary::ROUND_COLUMNS;
+use crate::whole_number::whole;
 
 /// Width of a case-mix bar in pixels.
 const BAR_WIDTH: f64 = 240.0;

@@ -1,8 +1,9 @@
 //! The plain-text tables of a run.
 
-use crate::demo::format::{NONE, fit, percent_or_none, points, points_or_none, ranges, whole};
+use crate::demo::format::{NONE, fit, percent_or_none, points, points_or_none, ranges};
 use crate::demo::result::{DemoResult, ExpertResult, MemberResult, RoundResult};
 use crate::demo::summary::ROUND_COLUMNS;
+use crate::whole_number::whole;
 
 /// The largest number of characters in a table's line.
 const WIDTH: usize = 100;

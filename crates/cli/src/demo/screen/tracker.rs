@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::byte_count::bytes;
-use crate::demo::format::counted;
+use crate::whole_number::counted;
 
 /// What a hospital is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
