@@ -24,6 +24,7 @@ from cloister_vectors.rehearsal_round import RehearsalRound
 from cloister_vectors.repeated_rounds import RepeatingRound, UnchangedRound
 from cloister_vectors.round_one import RoundOne
 from cloister_vectors.round_two import RoundTwo
+from cloister_vectors.sign_round import SignRound
 
 FILES = {
     "digests": crypto_files.digests,
@@ -43,6 +44,7 @@ FILES = {
     "apply": number_files.apply,
     "consistency": number_files.consistency,
     "sketches": number_files.sketches,
+    "signs": number_files.signs,
     "late": number_files.late_sketches,
     "floors": scoring_files.floors,
     "scores": scoring_files.scores,
@@ -111,6 +113,7 @@ def write(folder):
     values = {name: make() for name, make in FILES.items()}
     values["rounds"], values["rounds_bad"], values["bars"] = rounds()
     values["repeated_rounds"], values["repeated_rounds_bad"] = repeated_rounds()
+    values["sign_round"] = round_files.rounds(SignRound())
     values["rehearsal_round"] = round_files.rounds(RehearsalRound())
     values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late, refused_by_coordinator)
     values["blame_round"], values["blame_round_bad"] = late_round(BlameRound, refused_blame)

@@ -8,7 +8,7 @@ use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::per_block::PerBlock;
-use cloister_params::plan::{ReceivingKeyEntry, RoundPlan, RoundSettings};
+use cloister_params::plan::{ReceivingKeyEntry, RoundPlan, RoundSettings, SketchValues};
 use cloister_params::router::RouterUpdate;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::coordinator::RoundReport;
@@ -61,7 +61,9 @@ impl Stage {
             let mut contribution = stage.world.contribution(member, &parameters);
             let mut sketch = common.clone();
             if member > PartyId(5) {
-                sketch.update.iter_mut().for_each(|coordinate| *coordinate = -*coordinate);
+                if let SketchValues::Projections { update, .. } = &mut sketch.values {
+                    update.iter_mut().for_each(|coordinate| *coordinate = -*coordinate);
+                }
             }
             contribution.sketches.insert(BlockId(0), sketch);
             stage.world.fixed_contributions.insert(member, contribution);

@@ -6,6 +6,7 @@ use cloister_cluster::consortium::consortium;
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::SketchValues;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::ending::KnownEnding;
 use cloister_protocol::fault::Refusal;
@@ -245,8 +246,8 @@ fn sketches_at_the_edge_of_their_type() {
     for (member, contribution) in &mut contributions {
         for sketch in contribution.sketches.values_mut() {
             let edge = if member.0.is_multiple_of(2) { i16::MIN } else { i16::MAX };
-            sketch.region.fill(edge);
-            sketch.update.fill(edge);
+            let full = vec![edge; 16];
+            sketch.values = SketchValues::Projections { region: full.clone(), update: full };
             sketch.tokens = u32::MAX;
         }
     }

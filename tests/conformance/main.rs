@@ -72,7 +72,9 @@ files! {
     scores: scoring::scores,
     seeds: seeds::check,
     shamir: dealing::shamir,
+    sign_round: replay::rounds,
     signatures: hashes::signatures,
+    signs: numbers::sign_sketches,
     sketches: numbers::sketches,
 }
 

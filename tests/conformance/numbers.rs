@@ -1,7 +1,8 @@
 //! Fixed point, packed words, sketches and consistency weights.
 
 use cloister_alignment::late::LateProjection;
-use cloister_alignment::sketch::{SketchSubject, sketch};
+use cloister_alignment::signs::{centred, centred_means, signs};
+use cloister_alignment::sketch::{SketchSubject, direction, sketch};
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::{CohortTotal, RingWidth, Scale};
@@ -201,6 +202,70 @@ pub(crate) fn sketches(file: Sketches) {
         let plan = sketch_plan(file.seed, case.coordinates);
         let made = sketch(&plan, subject(case.block), &case.vector.singles(), case.clip.double());
         assert_eq!(made, case.sketch, "{} coordinates, {:?}", case.coordinates, case.block);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signs {
+    seed: Digest,
+    directions: Vec<DirectionCase>,
+    cases: Vec<SignCase>,
+    centred: Vec<CentredCase>,
+    means: Vec<MeansCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectionCase {
+    coordinates: u16,
+    block: Option<u32>,
+    vector: Hex,
+    direction: Vec<i16>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignCase {
+    update: Vec<i64>,
+    region: Vec<i64>,
+    signs: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CentredCase {
+    region: Vec<i64>,
+    counted: Vec<Vec<i64>>,
+    centred: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MeansCase {
+    regions: Vec<Hex>,
+    counted: Vec<bool>,
+    centred: Vec<Hex>,
+}
+
+/// ALIGN-14
+pub(crate) fn sign_sketches(file: Signs) {
+    for case in file.directions {
+        let plan = sketch_plan(file.seed, case.coordinates);
+        assert_eq!(direction(&plan, subject(case.block), &case.vector.singles()), case.direction);
+    }
+    for case in file.cases {
+        assert_eq!(signs(&case.update, &case.region), case.signs.0);
+    }
+    for case in file.centred {
+        let counted: Vec<&[i64]> = case.counted.iter().map(Vec::as_slice).collect();
+        assert_eq!(centred(&case.region, &counted), case.centred);
+    }
+    for case in file.means {
+        let regions: Vec<Vec<f32>> = case.regions.iter().map(Hex::singles).collect();
+        let regions: Vec<&[f32]> = regions.iter().map(Vec::as_slice).collect();
+        let expected: Vec<Vec<f32>> = case.centred.iter().map(Hex::singles).collect();
+        assert_eq!(centred_means(&regions, &case.counted), expected);
     }
 }
 

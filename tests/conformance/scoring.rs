@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
 use cloister_alignment::score::{ExpertSketch, common_direction, consensus};
+use cloister_alignment::signs::sign_consensus;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_params::plan::{CheckedPlan, RoundPlan, ScoringRule};
+use cloister_params::plan::{CheckedPlan, RoundPlan, ScoringRule, SketchForm, SketchValues};
 use cloister_wire::statement::{AnnouncedSketch, CohortChoice, ManifestCohort, WeightedMember};
 use serde::Deserialize;
 
@@ -18,6 +19,7 @@ pub(crate) struct Scores {
     inputs: Vec<Input>,
     cases: Vec<Score>,
     commons: Vec<Common>,
+    signs: Vec<SignScore>,
 }
 
 #[derive(Deserialize)]
@@ -30,8 +32,7 @@ struct Input {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sketch {
-    region: Vec<i16>,
-    update: Vec<i16>,
+    values: SketchValues,
     tokens: u32,
 }
 
@@ -47,6 +48,16 @@ struct Score {
     consensus: Vec<Option<u32>>,
 }
 
+/// ALIGN-15
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignScore {
+    sketches: Vec<Sketch>,
+    minimum_tokens: u32,
+    size: u16,
+    consensus: Vec<Option<u32>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Common {
@@ -58,7 +69,7 @@ struct Common {
 
 impl Sketch {
     fn expert(&self) -> ExpertSketch {
-        ExpertSketch { region: self.region.clone(), update: self.update.clone(), tokens: self.tokens }
+        ExpertSketch { values: self.values.clone(), tokens: self.tokens }
     }
 }
 
@@ -69,6 +80,12 @@ pub(crate) fn scores(file: Scores) {
         let sketches: Vec<ExpertSketch> = input.sketches.iter().map(Sketch::expert).collect();
         let scored = consensus(&sketches.iter().collect::<Vec<_>>(), &input.common, &case.rule);
         assert_eq!((scored.threshold, scored.per_member), (case.threshold, case.consensus.clone()));
+    }
+    for case in &file.signs {
+        let sketches: Vec<ExpertSketch> = case.sketches.iter().map(Sketch::expert).collect();
+        let scored =
+            sign_consensus(&sketches.iter().collect::<Vec<_>>(), case.minimum_tokens, case.size).per_member;
+        assert_eq!(scored, case.consensus);
     }
     for case in &file.commons {
         let sketches: Vec<ExpertSketch> = case.sketches.iter().map(Sketch::expert).collect();
@@ -81,6 +98,7 @@ pub(crate) fn scores(file: Scores) {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cohorts {
     sketches: BTreeMap<u32, Vec<AnnouncedSketch>>,
+    signs: BTreeMap<u32, Vec<AnnouncedSketch>>,
     cases: Vec<CohortCase>,
 }
 
@@ -96,12 +114,11 @@ struct CohortCase {
 
 /// A member's sketches by block.
 pub(crate) fn member_sketches(announced: &[AnnouncedSketch]) -> MemberSketches {
-    let expert = |sketch: &AnnouncedSketch| ExpertSketch {
-        region: sketch.region.clone(),
-        update: sketch.update.clone(),
-        tokens: sketch.tokens,
-    };
-    announced.iter().map(|sketch| (sketch.block, expert(sketch))).collect()
+    let mut sketches = MemberSketches::new();
+    for AnnouncedSketch { block, values, tokens } in announced {
+        sketches.insert(*block, ExpertSketch { values: values.clone(), tokens: *tokens });
+    }
+    sketches
 }
 
 fn listed(cohort: Cohort) -> ManifestCohort {
@@ -125,8 +142,12 @@ pub(crate) fn cohorts(file: Cohorts) {
         plan.settings.max_weight = case.max_weight;
         plan.settings.scoring = case.scoring;
         let plan = CheckedPlan::check(plan, epoch.consortium(), epoch.digest()).unwrap();
+        let sketches = match case.scoring.sketches {
+            SketchForm::Pairs => &file.sketches,
+            SketchForm::Signs => &file.signs,
+        };
         let announced: BTreeMap<PartyId, MemberSketches> =
-            case.announced.iter().map(|m| (PartyId(*m), member_sketches(&file.sketches[m]))).collect();
+            case.announced.iter().map(|m| (PartyId(*m), member_sketches(&sketches[m]))).collect();
         let cohorts: Vec<ManifestCohort> =
             choose(&plan, epoch.consortium(), &announced).into_iter().map(listed).collect();
         assert_eq!(cohorts, case.cohorts);

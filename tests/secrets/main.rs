@@ -143,10 +143,11 @@ fn secrets_erase_themselves() {
 fn nothing_of_an_erased_contribution_is_left() {
     let mut contribution = contribution(&template(3, 5, 1), &mut ChaCha20Rng::seed_from_u64(1));
     let sketches = contribution.sketches.clone();
-    assert!(sketches.values().all(|sketch| sketch.tokens > 0 && !sketch.update.is_empty()), "control");
+    assert!(sketches.values().all(|sketch| sketch.tokens > 0 && !sketch.update().is_empty()), "control");
     contribution.zeroize();
     assert!(contribution.integers.values().iter().all(Vec::is_empty));
-    let erased =
-        |sketch: &ExpertSketch| sketch.region.is_empty() && sketch.update.is_empty() && sketch.tokens == 0;
+    let erased = |sketch: &ExpertSketch| {
+        sketch.region().is_empty() && sketch.update().is_empty() && sketch.tokens == 0
+    };
     assert!(contribution.sketches.values().all(erased));
 }

@@ -3,6 +3,7 @@
 use cloister_cluster::consortium::consortium;
 use cloister_cluster::plan::template;
 use cloister_params::id::{PartyId, Round};
+use cloister_params::plan::{SketchForm, SketchValues};
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_testkit::world::{Observation, World};
 use cloister_wire::frame::Frame;
@@ -89,7 +90,8 @@ fn is_sent_again_after(rehearsal: impl FnOnce(&mut World)) -> bool {
     rehearsal(&mut world);
     assert_eq!(reports(&world).len(), 2);
     let zeros = sketches(&world, PartyId(1), 2);
-    assert!(zeros.iter().all(|sketch| sketch.update.iter().all(|value| *value == 0)));
+    let nothing = SketchValues::zeros(SketchForm::Pairs, 16);
+    assert!(zeros.iter().all(|sketch| sketch.values == nothing));
     for member in away {
         world.restart(member);
         world.connect(member);

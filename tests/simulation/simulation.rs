@@ -7,7 +7,7 @@ use cloister_cluster::plan::{template, with_evaluation};
 use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
-use cloister_params::plan::{LateSketchMode, RoundSettings, SharedCohort};
+use cloister_params::plan::{LateSketchMode, RoundSettings, SharedCohort, SketchForm};
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::{Attacker, Frames};
 use cloister_testkit::world::{Observation, PartyDisk, World, WorldStep};
@@ -61,6 +61,9 @@ impl Simulation {
         let consortium = consortium(configuration);
         let floors: Floors = consortium.epoch.consortium().floors();
         let mut template = template(configuration.experts, floors.cohort, 15);
+        if configuration.seed % 3 == 1 {
+            template.scoring.sketches = SketchForm::Signs;
+        }
         if configuration.seed % 2 == 1 {
             template.scoring.shared_cohort = SharedCohort::Majority;
         }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use cloister_params::block::BlockKind;
 use cloister_params::consortium::Consortium;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_params::plan::{CheckedPlan, Fallback, SharedCohort};
+use cloister_params::plan::{CheckedPlan, Fallback, SharedCohort, SketchForm};
 
 use crate::score::{ExpertSketch, common_direction, consensus};
+use crate::signs::sign_consensus;
 use crate::statistics::median;
 
 /// What one member announced: a sketch for each expert block that it has.
@@ -117,7 +118,13 @@ impl Scored {
                 sketches.push(sketch);
             }
         }
-        let consensus = consensus(&sketches, common, rule).per_member;
+        let consensus = match rule.sketches {
+            SketchForm::Pairs => consensus(&sketches, common, rule),
+            SketchForm::Signs => {
+                sign_consensus(&sketches, rule.minimum_tokens, plan.settings.sketch.coordinates)
+            }
+        }
+        .per_member;
         let aligned = aligned(&parties, &consensus, rule.consensus_fraction);
         Self { parties, consensus, aligned }
     }

@@ -1,6 +1,7 @@
 //! FedAlign-MoE behind masks: which members' experts learned the same, computed from noised sketches.
 //!
 //! - [`mod@sketch`]: how a member projects a region or an update to a few dozen integers.
+//! - [`signs`]: how it makes one bit of each coordinate, and how bits are compared.
 //! - [`score`], [`cohort`]: from the sketches of all members to the members that are summed in each block.
 //! - [`consistency`]: the weight that a member gives its router update.
 //! - [`late`]: projections of uploads, by which a false upload is detected.
@@ -29,9 +30,10 @@
 //!
 //! ```
 //! use cloister_alignment::{ExpertSketch, UNIT, common_direction, consensus};
-//! use cloister_params::plan::{Fallback, ScoringRule, SharedCohort, Threshold};
+//! use cloister_params::plan::{Fallback, ScoringRule, SharedCohort, SketchForm, Threshold};
 //!
 //! let rule = ScoringRule {
+//!     sketches: SketchForm::Pairs,
 //!     threshold: Threshold::MeanDeviation,
 //!     spread_factor: 0, // the threshold is the mean agreement
 //!     consensus_fraction: 128,
@@ -40,8 +42,8 @@
 //!     fallback: Fallback::Everyone,
 //!     shared_cohort: SharedCohort::Everyone,
 //! };
-//! let same = ExpertSketch { region: vec![900, 40, 0, 0], update: vec![0, 500, 0, 0], tokens: 20 };
-//! let other = ExpertSketch { region: vec![-900, 40, 0, 0], update: vec![0, -500, 0, 0], tokens: 20 };
+//! let same = ExpertSketch::projections(vec![900, 40, 0, 0], vec![0, 500, 0, 0], 20);
+//! let other = ExpertSketch::projections(vec![-900, 40, 0, 0], vec![0, -500, 0, 0], 20);
 //! let sketches = [&same, &same, &other];
 //!
 //! let common = common_direction(sketches.into_iter(), &rule, 4);
@@ -55,6 +57,7 @@ pub mod consistency;
 pub mod late;
 pub mod reference;
 pub mod score;
+pub mod signs;
 pub mod sketch;
 mod statistics;
 

@@ -63,12 +63,61 @@ pub fn score(roles: &[TrainedExpert], common: &[f64], rule: &ScoringRule, gate: 
             consensus[member] = consensus[member].map(|sum| sum + open(pair, threshold, gate));
         }
     }
+    let gates = pairs.iter().map(|pair| (pair.regions - threshold).abs());
+    let scores = align(consensus, rule);
+    ExpertScores { margin: gates.fold(scores.margin, f64::min), ..scores }
+}
+
+/// Scores one expert by signs, of which each is 1 or −1 (`ALIGN-15`); `None` for a member with too few tokens.
+pub fn score_signs(signs: &[Option<Vec<f64>>], rule: &ScoringRule) -> ExpertScores {
+    let mut consensus = Vec::with_capacity(signs.len());
+    for (member, known) in signs.iter().enumerate() {
+        let others = signs.iter().enumerate().filter(|(other, _)| *other != member);
+        consensus.push(known.as_ref().map(|known| {
+            let alike =
+                others.filter_map(|(_, other)| Some(dot(known, other.as_ref()?) / known.len() as f64));
+            alike.sum::<f64>().max(0.0)
+        }));
+    }
+    align(consensus, rule)
+}
+
+/// The directions of an expert's update and of its centred region: a member's, or those that were published last.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ExpertDirections<'a> {
+    /// The update `d`.
+    pub update: &'a [f64],
+    /// The region `mu` less the layer's mean.
+    pub region: &'a [f64],
+}
+
+/// A member's score of its own expert, between −1 and 1: `cos(d, d')·(1 + cos(mu, mu'))/2`, where `d'` and `mu'` are
+/// what was published last. An undefined cosine is 0.
+pub fn own_score(trained: ExpertDirections<'_>, published: ExpertDirections<'_>) -> f64 {
+    cosine(trained.update, published.update) * (1.0 + cosine(trained.region, published.region)) / 2.0
+}
+
+/// Who is aligned by scores that members computed themselves: as by consensus, where there are scores. Without any,
+/// everyone is.
+pub fn align_by_scores(scores: Vec<Option<f64>>, rule: &ScoringRule) -> ExpertScores {
+    let scored = align(scores, rule);
+    let aligned = scored.consensus.iter().zip(&scored.aligned);
+    let aligned = aligned.map(|(score, is_aligned)| score.is_none() || *is_aligned).collect();
+    ExpertScores { aligned, ..scored }
+}
+
+/// 0 if one of the vectors has no direction.
+fn cosine(one: &[f64], other: &[f64]) -> f64 {
+    let norms = (dot(one, one) * dot(other, other)).sqrt();
+    if norms > 0.0 && norms.is_finite() { dot(one, other) / norms } else { 0.0 }
+}
+
+/// Who is aligned by its consensus (`ALIGN-07`).
+fn align(consensus: Vec<Option<f64>>, rule: &ScoringRule) -> ExpertScores {
     let known: Vec<f64> = consensus.iter().flatten().copied().collect();
     let least = lower_median(&known) * f64::from(rule.consensus_fraction) / 256.0;
     let aligned = consensus.iter().map(|sum| sum.is_some_and(|sum| sum > 0.0 && sum >= least)).collect();
-    let gates = pairs.iter().map(|pair| (pair.regions - threshold).abs());
-    let cuts = known.iter().map(|sum| distance(*sum, least));
-    let margin = gates.chain(cuts).fold(f64::INFINITY, f64::min);
+    let margin = known.iter().map(|sum| distance(*sum, least)).fold(f64::INFINITY, f64::min);
     ExpertScores { consensus, aligned, margin }
 }
 

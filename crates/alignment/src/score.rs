@@ -4,7 +4,7 @@
 //! With 128 coordinates, agreements stay below 2¹⁶ in size, and a consortium file has room for fewer than 2¹³
 //! members. So the largest sum, of the squares of deviations over all pairs, is below 2⁶⁰ and fits an `i64`.
 
-use cloister_params::plan::{ScoringRule, Threshold};
+use cloister_params::plan::{ScoringRule, SketchValues, Threshold};
 
 use crate::statistics::{deviation, mean, median, median_deviation};
 
@@ -14,12 +14,33 @@ pub const UNIT: i64 = 1 << 14;
 /// What one member announced about one expert, noise included.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExpertSketch {
-    /// Sketch of the region `mu`, in sketch steps: one integer for each sketch coordinate of the plan.
-    pub region: Vec<i16>,
-    /// Sketch of the update `d`, of the same length.
-    pub update: Vec<i16>,
+    /// What is compared: of the region `mu` and of the update `d`.
+    pub values: SketchValues,
     /// How many tokens the member routed to the expert, cut to the rule's largest count.
     pub tokens: u32,
+}
+
+impl ExpertSketch {
+    /// Projections of a region and of an update, in sketch steps: one integer for each sketch coordinate of the plan.
+    pub fn projections(region: Vec<i16>, update: Vec<i16>, tokens: u32) -> Self {
+        Self { values: SketchValues::Projections { region, update }, tokens }
+    }
+
+    /// The projected region; empty for signs.
+    pub fn region(&self) -> &[i16] {
+        match &self.values {
+            SketchValues::Projections { region, .. } => region,
+            SketchValues::Signs(_) => &[],
+        }
+    }
+
+    /// The projected update; empty for signs.
+    pub fn update(&self) -> &[i16] {
+        match &self.values {
+            SketchValues::Projections { update, .. } => update,
+            SketchValues::Signs(_) => &[],
+        }
+    }
 }
 
 /// The consensus of the members on one expert.
@@ -45,7 +66,7 @@ pub fn common_direction<'a>(
     let mut count = 0i64;
     for sketch in sketches.filter(|sketch| sketch.tokens >= rule.minimum_tokens) {
         count += 1;
-        for (sum, value) in sums.iter_mut().zip(&sketch.region) {
+        for (sum, value) in sums.iter_mut().zip(sketch.region()) {
             *sum += i64::from(*value);
         }
     }
@@ -75,8 +96,8 @@ impl UnitVectors {
             return None;
         }
         let centred =
-            sketch.region.iter().zip(common).map(|(value, shared)| i64::from(*value) - i64::from(*shared));
-        let update = sketch.update.iter().map(|value| i64::from(*value));
+            sketch.region().iter().zip(common).map(|(value, shared)| i64::from(*value) - i64::from(*shared));
+        let update = sketch.update().iter().map(|value| i64::from(*value));
         Some(Self { region: unit(centred)?, update: unit(update)? })
     }
 }
@@ -135,12 +156,13 @@ fn member_consensus(units: &[Option<UnitVectors>], member: usize, threshold: i64
 
 #[cfg(test)]
 mod tests {
-    use cloister_params::plan::{Fallback, SharedCohort};
+    use cloister_params::plan::{Fallback, SharedCohort, SketchForm};
     use proptest::prelude::*;
 
     use super::*;
 
     pub(crate) const RULE: ScoringRule = ScoringRule {
+        sketches: SketchForm::Pairs,
         threshold: Threshold::MeanDeviation,
         spread_factor: 256,
         consensus_fraction: 128,
@@ -151,7 +173,7 @@ mod tests {
     };
 
     fn expert(region: [i16; 4], update: [i16; 4]) -> ExpertSketch {
-        ExpertSketch { region: region.to_vec(), update: update.to_vec(), tokens: 10 }
+        ExpertSketch::projections(region.to_vec(), update.to_vec(), 10)
     }
 
     /// ALIGN-04, ALIGN-05, ALIGN-06
@@ -202,7 +224,7 @@ mod tests {
 
         #[test]
         fn extremes_do_not_overflow(value in prop::sample::select(vec![i16::MIN, i16::MAX, 1, -1])) {
-            let extreme = ExpertSketch { region: vec![value; 128], update: vec![value; 128], tokens: u32::MAX };
+            let extreme = ExpertSketch::projections(vec![value; 128], vec![value; 128], u32::MAX);
             let all: Vec<&ExpertSketch> = std::iter::repeat_n(&extreme, 300).collect();
             let scored = consensus(&all, &vec![0; 128], &RULE);
             prop_assert!(scored.per_member.iter().all(Option::is_some));

@@ -36,14 +36,40 @@ pub fn sketch(plan: &SketchPlan, subject: SketchSubject, vector: &[f32], clip: f
 
 /// Clips and rounds a vector that is already projected, as [`sketch`] does.
 pub fn clipped(projected: &[f64], clip: f64) -> Vec<i16> {
-    let norm = projected.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let norm = norm(projected);
     // `max` would ignore a norm that is NaN, and coordinates that are finite would leave without a clip.
     if !norm.is_finite() {
         return vec![0; projected.len()];
     }
     // One division for both cases: vectors within the clip keep their length, longer ones are cut to it.
-    let scale = f64::from(SKETCH_CLIP_STEPS) / norm.max(clip);
+    scaled(projected, norm.max(clip))
+}
+
+/// Scales a vector so that a norm of `unit` becomes [`SKETCH_CLIP_STEPS`], and rounds it.
+fn scaled(projected: &[f64], unit: f64) -> Vec<i16> {
+    let scale = f64::from(SKETCH_CLIP_STEPS) / unit;
     projected.iter().map(|value| (value * scale).round_ties_even() as i16).collect()
+}
+
+fn norm(projected: &[f64]) -> f64 {
+    projected.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+/// Projects a vector, and scales its sketch to a norm of [`SKETCH_CLIP_STEPS`], whatever its length: the direction
+/// that sign sketches are made from (`ALIGN-14`). A vector of zeros, or with a coordinate that is not finite, has an
+/// all-zero sketch.
+pub fn direction(plan: &SketchPlan, subject: SketchSubject, vector: &[f32]) -> Vec<i16> {
+    let projected = project(plan, subject, vector);
+    let norm = norm(&projected);
+    if !(norm > 0.0 && norm.is_finite()) {
+        return vec![0; projected.len()];
+    }
+    scaled(&projected, norm)
+}
+
+/// The same integers with room for sums.
+pub fn widened(values: &[i16]) -> Vec<i64> {
+    values.iter().map(|value| i64::from(*value)).collect()
 }
 
 /// The projection of vectors of this length, as rows: a vector's projection is the sum of its coordinates
@@ -126,6 +152,27 @@ mod tests {
         assert!((norm - f64::from(SKETCH_CLIP_STEPS)).abs() < 8.0, "{norm}");
         assert!(sketch(&plan(64), SketchSubject::Region, &[f32::NAN], 1.0).iter().all(|value| *value == 0));
         assert!(sketch(&plan(64), SketchSubject::Region, &[], 1.0).iter().all(|value| *value == 0));
+    }
+
+    fn directed(vector: &[f32]) -> Vec<i16> {
+        direction(&plan(64), SketchSubject::Update(BlockId(1)), vector)
+    }
+
+    /// ALIGN-14
+    #[test]
+    fn a_direction_has_one_length_whatever_the_vectors_is() {
+        let vector: Vec<f32> = (0..100).map(|at| (at as f32 * 0.7).cos()).collect();
+        let one = directed(&vector);
+        let norm = one.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        assert!((norm - f64::from(SKETCH_CLIP_STEPS)).abs() < 8.0, "{norm}");
+        for factor in [1e-30, 1e-3, 1e3, 1e30] {
+            let scaled: Vec<f32> = vector.iter().map(|value| value * factor).collect();
+            let apart = one.iter().zip(directed(&scaled)).map(|(one, other)| (one - other).abs());
+            assert!(apart.max() <= Some(1), "but for the last step of rounding");
+        }
+        for empty in [&[][..], &[0.0; 3], &[f32::INFINITY, 1.0]] {
+            assert!(directed(empty).iter().all(|value| *value == 0));
+        }
     }
 
     /// ALIGN-01

@@ -41,7 +41,7 @@ fn sketches(members: u32, others: &[u32]) -> BTreeMap<PartyId, MemberSketches> {
         let wiggle = i16::try_from(member).expect("few members");
         let vector: Vec<i16> = (0..16).map(|at| sign * (500 + 7 * ((at * wiggle) % 5))).collect();
         let region = vector.iter().enumerate().map(|(at, value)| if at % 2 == 0 { *value } else { -*value });
-        ExpertSketch { region: region.collect(), update: vector.clone(), tokens: 50 }
+        ExpertSketch::projections(region.collect(), vector.clone(), 50)
     };
     (1..=members).map(|member| (PartyId(member), MemberSketches::from([(EXPERT, expert(member))]))).collect()
 }

@@ -58,7 +58,7 @@ fn expert() -> impl Strategy<Value = Vec<ExpertSketch>> {
                 |role: &[i16], noise: &[i16]| role.iter().zip(noise).map(|(a, b)| a + b / 3).collect();
             let sketch = |(role, region, update, tokens): (usize, Vec<i16>, Vec<i16>, u32)| {
                 let role = if role == 0 { &first } else { &second };
-                ExpertSketch { region: mixed(&role.0, &region), update: mixed(&role.1, &update), tokens }
+                ExpertSketch::projections(mixed(&role.0, &region), mixed(&role.1, &update), tokens)
             };
             members.into_iter().map(sketch).collect()
         },
@@ -68,8 +68,8 @@ fn expert() -> impl Strategy<Value = Vec<ExpertSketch>> {
 fn role(sketch: &ExpertSketch) -> TrainedExpert {
     let floats = |vector: &[i16]| vector.iter().map(|value| f64::from(*value)).collect();
     TrainedExpert {
-        region: floats(&sketch.region),
-        update: floats(&sketch.update),
+        region: floats(sketch.region()),
+        update: floats(sketch.update()),
         tokens: f64::from(sketch.tokens),
     }
 }

@@ -6,7 +6,7 @@ use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
-    SharedCohort, SketchPlan, Threshold, TrainingPlan, ring_reach,
+    SharedCohort, SketchForm, SketchPlan, Threshold, TrainingPlan, ring_reach,
 };
 use cloister_privacy::discrete_gaussian::MAX_SIGMA;
 
@@ -99,6 +99,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             count_noise: 4,
         },
         scoring: ScoringRule {
+            sketches: SketchForm::Pairs,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use cloister_alignment::score::ExpertSketch;
+use cloister_alignment::signs::signs;
+use cloister_alignment::sketch::widened;
 use cloister_crypto::hash::projection_seed;
 use cloister_params::block::{BlockKind, BlockShape, EVALUATION_LENGTH};
 use cloister_params::fixed::{RingWidth, Scale};
@@ -10,8 +12,8 @@ use cloister_params::id::{BlockId, Digest};
 use cloister_params::late::is_sketched;
 use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
-    Threshold, TrainingPlan,
+    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchForm,
+    SketchPlan, SketchValues, Threshold, TrainingPlan,
 };
 use cloister_params::router::RouterUpdate;
 use cloister_protocol::contribution::Contribution;
@@ -46,6 +48,7 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             count_noise: 1,
         },
         scoring: ScoringRule {
+            sketches: SketchForm::Pairs,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 200,
@@ -132,10 +135,17 @@ fn sketches(template: &RoundSettings, random: &mut impl Rng) -> BTreeMap<BlockId
             })
             .collect()
     };
-    let scored = template.blocks.iter().filter(|block| block.shape.kind.is_scored());
-    let blocks: Vec<BlockId> = scored.map(|block| block.shape.id).collect();
-    blocks
-        .into_iter()
-        .map(|block| (block, ExpertSketch { region: vector(300), update: vector(600), tokens: 50 }))
-        .collect()
+    let mut sketches = BTreeMap::new();
+    for block in template.blocks.iter().filter(|block| block.shape.kind.is_scored()) {
+        let (region, update) = (vector(300), vector(600));
+        let values = match template.scoring.sketches {
+            SketchForm::Pairs => SketchValues::Projections { region, update },
+            // Of the region as many coordinates as signs are made of.
+            SketchForm::Signs => {
+                SketchValues::Signs(signs(&widened(&update), &widened(&region[..coordinates / 2])))
+            }
+        };
+        sketches.insert(block.shape.id, ExpertSketch { values, tokens: 50 });
+    }
+    sketches
 }

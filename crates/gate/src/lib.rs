@@ -81,6 +81,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod error;
 mod prepare;
+mod sketches;
 
-pub use prepare::{LocalWork, PrepareError, averaging, prepare};
+pub use error::PrepareError;
+pub use prepare::{LocalWork, averaging, prepare};

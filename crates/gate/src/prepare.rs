@@ -2,60 +2,20 @@
 
 use std::borrow::Cow;
 
-use cloister_alignment::cohort::MemberSketches;
+use crate::error::PrepareError;
+use crate::sketches::{self, region_clip, region_plan};
 use cloister_alignment::consistency;
-use cloister_alignment::score::ExpertSketch;
-use cloister_alignment::sketch::{self, SketchSubject, sketch};
+use cloister_alignment::sketch::{self, SketchSubject};
 use cloister_params::block::BlockKind;
-use cloister_params::fixed::FixedPointError;
-use cloister_params::id::Round;
 use cloister_params::per_block::PerBlock;
-use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings, SketchPlan};
+use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::router::RouterUpdate;
 use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::ReleasePermit;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
-use cloister_updates::{Averaging, ExpertRegion, LocalResult, RecordScore};
+use cloister_updates::{Averaging, LocalResult, RecordScore};
 use rand_core::CryptoRng;
-use thiserror::Error;
-
-/// Why a training result does not become a contribution.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum PrepareError {
-    /// Training produced numbers that are not finite.
-    #[error(transparent)]
-    FixedPoint(#[from] FixedPointError),
-    /// The plan has a block that the training result does not have.
-    #[error(
-        "local training has no result for {0}; the plan is for another task than this hospital's task file"
-    )]
-    MissingBlock(BlockKind),
-    /// A block has another number of values than the plan says.
-    #[error(
-        "{what} has {got} values for {kind}, the plan has {expected}; the plan is for another task than this hospital's task file"
-    )]
-    Length {
-        /// The training result, or the model that the round starts from.
-        what: &'static str,
-        /// The block.
-        kind: BlockKind,
-        /// Its values there.
-        got: usize,
-        /// Its values in the plan.
-        expected: u64,
-    },
-    /// The permit is for another round than the plan.
-    #[error(
-        "the privacy ledger was charged for {charged}, the contribution is to {round}; this is a fault of the program"
-    )]
-    Permit {
-        /// The round of the charge.
-        charged: Round,
-        /// The round of the plan.
-        round: Round,
-    },
-}
 
 /// What a hospital's data yields in a round, before anything of it may leave.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +56,6 @@ pub fn prepare<'a>(
     let local = work.trained;
     check_lengths(plan, global, work)?;
     let mut integers = Vec::with_capacity(plan.settings.blocks.len());
-    let mut sketches = MemberSketches::new();
     let mut clipped = 0;
     for block in &plan.settings.blocks {
         let kind = block.shape.kind;
@@ -113,16 +72,10 @@ pub fn prepare<'a>(
         }
         let quantised = block.scale.quantise(kind, &update)?;
         clipped += usize::from(quantised.clipped);
-        if let BlockKind::Expert { layer, expert } = kind {
-            // `None` for an expert that no token used: its sketch is 0 before noise, and as long as others.
-            let region = find_region(local, layer, expert);
-            let sketched = region_sketch(plan, local, kind, region)?;
-            let noised = noised_sketch(&plan.settings, block, (region, sketched), &update, random);
-            sketches.insert(block.shape.id, noised);
-        }
         // Noise on integers, after the clip: the last bits of a noised float could tell noise from signal.
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
+    let sketches = sketches::announced(&plan.settings, local, random)?;
     Ok((Contribution { integers: PerBlock::in_table_order(integers), sketches }, clipped))
 }
 
@@ -161,39 +114,15 @@ fn released_values<'a>(
     update.map(Cow::Borrowed).ok_or(PrepareError::MissingBlock(kind))
 }
 
-/// The sketch of an expert's region, clipped and before noise.
-fn region_sketch(
-    plan: &RoundPlan,
-    local: &LocalResult,
-    kind: BlockKind,
-    region: Option<&ExpertRegion>,
-) -> Result<Vec<i16>, PrepareError> {
-    let sketching = &plan.settings.sketch;
-    if plan.settings.training.private.is_none() {
-        let mean_hidden = region.map_or(&[][..], |region| &region.mean_hidden);
-        return Ok(sketch(sketching, SketchSubject::Region, mean_hidden, region_clip(sketching)));
-    }
-    // PRIV-11
-    let average = local.by_record.as_ref().and_then(|averages| averages.region(kind));
-    let average = average.ok_or(PrepareError::MissingBlock(kind))?;
-    // Clipped once more: the trainer is not trusted with the bound that the ledger charged.
-    Ok(sketch::clipped(average, region_clip(sketching)))
-}
-
 /// How a trainer must average over records in rounds with private training (`PRIV-11`), if its routers read hidden states of
 /// this width. None if training is not private.
 pub fn averaging(settings: &RoundSettings, width: usize) -> Option<Averaging> {
     let private = settings.training.private?;
     Some(Averaging {
-        projection: sketch::projection(&settings.sketch, SketchSubject::Region, width),
+        projection: sketch::projection(&region_plan(settings), SketchSubject::Region, width),
         clip: region_clip(&settings.sketch),
         minimum_records: private.minimum_records as usize,
     })
-}
-
-/// The L2 norm that sketches of regions are clipped to.
-fn region_clip(plan: &SketchPlan) -> f64 {
-    f64::from(plan.region_clip_milli) / 1000.0
 }
 
 /// `omega`, by which a member scales its router update: how well its routing agrees with the published distribution. It is 1
@@ -219,47 +148,6 @@ fn consistency_weight(
     Ok(consistency::weight(distribution, published, margins))
 }
 
-fn find_region(local: &LocalResult, layer: u16, expert: u16) -> Option<&ExpertRegion> {
-    local.regions.iter().find(|region| region.layer == layer && region.expert == expert)
-}
-
-/// An expert's sketch with noise on every coordinate and on the count of tokens, also if the member routed no token to the
-/// expert: otherwise zeros would show that. The count is cut at the largest one that scoring uses, so that one member changes
-/// it by no more than the ledger charges (`PRIV-04`).
-fn noised_sketch(
-    settings: &RoundSettings,
-    block: &PlannedBlock,
-    (region, sketched): (Option<&ExpertRegion>, Vec<i16>),
-    update: &[f32],
-    random: &mut impl CryptoRng,
-) -> ExpertSketch {
-    let plan = &settings.sketch;
-    let most = settings.scoring.largest_count();
-    // Cut before noise, so that the cut bounds the sensitivity. The clamp after noise is post-processing.
-    let tokens = region.map_or(0, |region| u32::try_from(region.tokens).unwrap_or(most).min(most));
-    let tokens =
-        (i64::from(tokens) + sample(u32::from(plan.count_noise), random)).clamp(0, i64::from(u32::MAX));
-    ExpertSketch {
-        region: noised_coordinates(sketched, plan, random),
-        update: noised_coordinates(
-            sketch(plan, SketchSubject::Update(block.shape.id), update, block.scale.clip()),
-            plan,
-            random,
-        ),
-        tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
-    }
-}
-
-/// A sketch with noise on each coordinate. Clamping to what an `i16` holds comes after the noise and needs nothing of the
-/// hospital's data, so it costs no privacy.
-fn noised_coordinates(mut sketch: Vec<i16>, plan: &SketchPlan, random: &mut impl CryptoRng) -> Vec<i16> {
-    for value in &mut sketch {
-        let sum = i64::from(*value) + sample(u32::from(plan.noise_steps), random);
-        *value = sum.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16;
-    }
-    sketch
-}
-
 /// A block's integers with discrete Gaussian noise of `sigma` steps on each.
 fn noised(mut integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Vec<i32> {
     if sigma == 0 {
@@ -277,7 +165,7 @@ fn noised(mut integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Ve
 mod tests {
     use cloister_cluster::plan::{model, template};
     use cloister_params::block::BlockShape;
-    use cloister_params::id::Digest;
+    use cloister_params::id::{Digest, Round};
     use cloister_updates::BlockVectors;
 
     use super::*;

@@ -20,7 +20,7 @@ use crate::progress::RunProgress;
 use crate::results::MeasuredRound;
 use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
-use crate::strategy::{MemberUpdates, Strategy};
+use crate::strategy::{MemberUpdates, RunScoring, Strategy};
 use crate::totals::total_statistics;
 
 /// The members of a run and the model that they share.
@@ -132,7 +132,13 @@ impl Federation<'_> {
 
     /// The configured strategy, at its start.
     pub(crate) fn strategy(&self) -> Box<dyn Strategy> {
-        self.config.strategy.kind.settings().start(self.settings(false).scoring, self.seed)
+        self.config.strategy.kind.settings().start(&self.scoring(), self.seed)
+    }
+
+    /// How members are scored.
+    fn scoring(&self) -> RunScoring {
+        let RoundSettings { scoring, sketch, .. } = self.settings(false);
+        RunScoring { rule: scoring, sketch, withheld: self.config.scoring.withheld() }
     }
 
     /// The settings of a round behind masks.
@@ -219,6 +225,7 @@ impl Federation<'_> {
                 _ => moved(before, &strategy.step(shape, sum)),
             }
         });
+        strategy.close_round(&self.global, &next, &updates);
         self.global = next;
         Ok(chosen)
     }

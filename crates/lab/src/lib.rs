@@ -112,6 +112,7 @@ pub mod strategy;
 mod text_run;
 pub mod totals;
 mod training;
+mod withheld_scores;
 
 pub use config::Config;
 pub use environment::RunEnvironment;

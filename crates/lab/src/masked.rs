@@ -187,6 +187,8 @@ pub(crate) fn settings(
             count_noise: 4,
         },
         scoring: ScoringRule {
+            // Scores that members compute themselves exist in the clear alone.
+            sketches: config.scoring.sketches.sketches().unwrap_or_default(),
             threshold,
             spread_factor: (config.scoring.beta * 256.0) as u16,
             consensus_fraction: (config.scoring.consensus_fraction * 256.0) as u16,

@@ -9,7 +9,7 @@ use cloister_params::id::Digest;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
-    SharedCohort, SketchPlan, Threshold, TrainingPlan,
+    SharedCohort, SketchForm, SketchPlan, Threshold, TrainingPlan,
 };
 use cloister_privacy::release::{HONEST_NOISES, sketch_norm};
 
@@ -74,6 +74,7 @@ pub fn settings(
         cohort_floor: floor,
         sketch: sketches(&table, clips, target)?,
         scoring: ScoringRule {
+            sketches: SketchForm::Pairs,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,

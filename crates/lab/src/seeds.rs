@@ -49,6 +49,15 @@ pub(crate) enum Purpose {
         /// The number of the expert, from 0.
         expert: usize,
     },
+    /// The noise of a score that a member computes of itself.
+    ScoreNoise {
+        /// The member, from 0.
+        member: usize,
+        /// The group of experts, from 0.
+        group: usize,
+        /// The round.
+        round: usize,
+    },
     /// Keys, masks and everything else that the parties of an in-memory consortium draw while they train. Their sums do
     /// not depend on it.
     Consortium,
@@ -86,6 +95,7 @@ fn published(purpose: Purpose) -> Option<u64> {
         Purpose::HeadNoise { round } => (round as u64) << 48,
         Purpose::RandomCohort { block, round } => u64::from(block.0) << 32 ^ round as u64,
         Purpose::ChanceCohort { expert } => (expert as u64) << 32,
+        Purpose::ScoreNoise { .. } => return None,
         // No figure depends on these.
         Purpose::Consortium | Purpose::RestartedConsortium { .. } | Purpose::HeadConsortium { .. } => {
             return None;

@@ -8,7 +8,7 @@ use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score
 use cloister_alignment::score::ExpertSketch;
 use cloister_gate::prepare;
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::plan::{RoundSettings, SKETCH_CLIP_STEPS, SKETCH_COORDINATES};
+use cloister_params::plan::{RoundSettings, SKETCH_CLIP_STEPS};
 use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -24,6 +24,9 @@ use crate::strategy::MemberUpdates;
 
 /// Standard deviations of the noise on each coordinate, as shares of the sketch's clip.
 pub const NOISE: [f64; 6] = [0.0, 0.003, 0.01, 0.03, 0.1, 0.3];
+
+/// Coordinates of a sketch.
+pub const SIZES: [u16; 4] = [16, 32, 64, 128];
 
 /// How well cohorts from sketches of one size and noise agree with those from the vectors themselves.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -51,7 +54,7 @@ pub fn compare(
         updates.global.table().iter().filter(|shape| shape.kind.is_scored()).collect();
     let truth = cohorts(settings, &experts, &true_roles(&experts, updates));
     let mut rows = vec![chance(&truth, seed)];
-    for coordinates in SKETCH_COORDINATES {
+    for coordinates in SIZES {
         for noise in NOISE {
             // Everything else stays, projections included: a size's sketch has another length, not another
             // seed.
@@ -119,8 +122,8 @@ fn sketched_roles(
 /// A sketch in place of its vector. Scores compare directions, so its unit does not matter.
 fn sketched_role(sketch: &ExpertSketch) -> TrainedExpert {
     TrainedExpert {
-        region: floats(&sketch.region),
-        update: floats(&sketch.update),
+        region: floats(sketch.region()),
+        update: floats(sketch.update()),
         tokens: f64::from(sketch.tokens),
     }
 }
@@ -200,7 +203,7 @@ pub fn plot(rows: &[Degradation]) -> String {
     };
     let title = "Overlap of cohorts from sketches with cohorts from the vectors, by size of sketch";
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
-    for (coordinates, colour) in SKETCH_COORDINATES.iter().zip(COLOURS) {
+    for (coordinates, colour) in SIZES.iter().zip(COLOURS) {
         let size_rows = rows.iter().filter(|row| row.coordinates == *coordinates);
         let overlaps: Vec<(usize, f64)> = size_rows.map(|row| row.overlap).enumerate().collect();
         frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
@@ -239,8 +242,7 @@ mod tests {
     #[test]
     fn the_plot_has_a_line_for_each_size() {
         let row = |coordinates, noise| Degradation { coordinates, noise, judged_alike: 0.5, overlap: 0.5 };
-        let rows: Vec<Degradation> =
-            SKETCH_COORDINATES.iter().flat_map(|c| NOISE.map(|noise| row(*c, noise))).collect();
+        let rows: Vec<Degradation> = SIZES.iter().flat_map(|c| NOISE.map(|noise| row(*c, noise))).collect();
         let svg = plot(&rows);
         assert_eq!(svg.matches("<polyline").count(), 4);
         assert!(svg.ends_with("</svg>\n"));

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::consistency;
 use cloister_alignment::reference::{
-    ExpertScores, Gate, TrainedExpert, common_direction, majority, mean, score,
+    ExpertScores, Gate, TrainedExpert, common_direction, majority, mean, score, score_signs,
 };
+use cloister_alignment::score::ExpertSketch;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
     BlockVectors, Device, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer,
@@ -19,7 +21,7 @@ use cloister_lab::masked::{Masked, MaskedRound, training_settings};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::per_block::PerBlock;
-use cloister_params::plan::{RoundPlan, RoundSettings};
+use cloister_params::plan::{RoundPlan, RoundSettings, ScoringRule, SketchForm, SketchValues};
 use cloister_protocol::model::Model;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRng, TestRunner};
@@ -32,11 +34,11 @@ const FLOOR: usize = 5;
 /// By how much integer rounding can move a consensus, as `crates/alignment/tests/reference.rs` derives it.
 const ROUNDING: f64 = 8.0 * 8.0 / 16384.0;
 
-fn config() -> Config {
+fn config(form: SketchForm) -> Config {
     let text = "dataset = \"random\"\n[data]\ntrain = [\"none\"]\n[partition]\nmembers = 8\n[scoring]\n\
                 coordinates = 16\nconsensus_fraction = 0.4\nshared_cohort = \"Majority\"\n[head]\nkind = \"none\"\n\
                 [strategy]\nname = \"FedAlignMoE\"";
-    Config::parse(text, "the test", &[]).expect("a configuration")
+    Config::parse(text, "the test", &[format!("scoring.sketches={form:?}")]).expect("a configuration")
 }
 
 fn model() -> ModelConfig {
@@ -49,12 +51,17 @@ struct Both {
     settings: RoundSettings,
     global: BlockVectors,
     results: Vec<LocalResult>,
-    sketches: Vec<BTreeMap<BlockId, TrainedExpert>>,
+    sketches: Vec<MemberSketches>,
     masked: MaskedRound,
 }
 
-fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, seed: u64) -> Both {
-    let settings = training_settings(&config(), &block_table(model), false, seed);
+fn run(
+    model: &ModelConfig,
+    global: BlockVectors,
+    results: Vec<LocalResult>,
+    (form, seed): (SketchForm, u64),
+) -> Both {
+    let settings = training_settings(&config(form), &block_table(model), false, seed);
     let plan = RoundPlan {
         epoch: Digest::default(),
         round: Round::FIRST,
@@ -76,32 +83,45 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
             prepare(&plan, &start, result, permit, &mut random).expect("finite updates").0
         })
         .collect();
-    let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
-    let sketches = contributions
-        .iter()
-        .map(|contribution| {
-            let role = |sketch: &cloister_alignment::score::ExpertSketch| TrainedExpert {
-                region: floats(&sketch.region),
-                update: floats(&sketch.update),
-                tokens: f64::from(sketch.tokens),
-            };
-            contribution.sketches.iter().map(|(block, sketch)| (*block, role(sketch))).collect()
-        })
-        .collect();
+    let sketches = contributions.iter().map(|contribution| contribution.sketches.clone()).collect();
     let mut masked =
         Masked::new(MEMBERS, settings.clone(), global.values().to_vec(), seed).expect("a valid plan");
     let masked = masked.round(contributions).expect("nobody is lost");
     Both { settings, global, results, sketches, masked }
 }
 
+/// A sketch in place of what it was made from.
+fn role(sketch: &ExpertSketch) -> TrainedExpert {
+    TrainedExpert {
+        region: sketch.region().iter().map(|value| f64::from(*value)).collect(),
+        update: sketch.update().iter().map(|value| f64::from(*value)).collect(),
+        tokens: f64::from(sketch.tokens),
+    }
+}
+
+/// A sketch's signs; `None` for too few tokens.
+fn signs(sketch: &ExpertSketch, rule: &ScoringRule) -> Option<Vec<f64>> {
+    let SketchValues::Signs(bits) = &sketch.values else { panic!("the plan has signs") };
+    let signs = (0..8 * bits.len()).map(|at| f64::from(2 * (bits[at / 8] >> (at % 8) & 1)) - 1.0).collect();
+    (sketch.tokens >= rule.minimum_tokens).then_some(signs)
+}
+
 impl Both {
     /// The reference's scores of an expert; `None` if rounding could turn one of its decisions.
     fn scores(&self, block: BlockId) -> Option<ExpertScores> {
-        let common =
-            common_direction(self.sketches.iter().flat_map(BTreeMap::values), &self.settings.scoring);
-        let roles: Vec<TrainedExpert> =
-            self.sketches.iter().map(|sketches| sketches[&block].clone()).collect();
-        let scores = score(&roles, &common, &self.settings.scoring, Gate::Both);
+        let rule = &self.settings.scoring;
+        let announced = self.sketches.iter().map(|sketches| &sketches[&block]);
+        let scores = match rule.sketches {
+            SketchForm::Pairs => {
+                let layer: Vec<TrainedExpert> =
+                    self.sketches.iter().flat_map(BTreeMap::values).map(role).collect();
+                let common = common_direction(layer.iter(), rule);
+                score(&announced.map(role).collect::<Vec<_>>(), &common, rule, Gate::Both)
+            }
+            SketchForm::Signs => {
+                score_signs(&announced.map(|sketch| signs(sketch, rule)).collect::<Vec<_>>(), rule)
+            }
+        };
         (scores.margin >= ROUNDING).then_some(scores)
     }
 
@@ -218,13 +238,24 @@ fn random_results(model: &ModelConfig, seed: u64) -> Vec<LocalResult> {
 /// ALIGN-07, ALIGN-09, ALIGN-11, ALIGN-12, ROUND-21: over random inputs.
 #[test]
 fn secure_and_plain_agree_over_random_updates() {
+    agree_over_random_updates(SketchForm::Pairs);
+}
+
+/// ALIGN-07, ALIGN-09, ALIGN-15, ROUND-21: the same by signs.
+#[test]
+fn secure_and_plain_agree_over_random_updates_by_signs() {
+    agree_over_random_updates(SketchForm::Signs);
+}
+
+fn agree_over_random_updates(form: SketchForm) {
     let cases = Cases { cases: 12, ..Cases::default() };
     let rng = TestRng::deterministic_rng(cases.rng_algorithm);
     let mut runner = TestRunner::new_with_rng(cases, rng);
     let clear = std::cell::Cell::new(0);
     let outcome = runner.run(&any::<u32>(), |seed| {
         let model = model();
-        let both = run(&model, initial_blocks(&model), random_results(&model, seed.into()), seed.into());
+        let results = random_results(&model, seed.into());
+        let both = run(&model, initial_blocks(&model), results, (form, seed.into()));
         clear.set(clear.get() + both.compare());
         Ok(())
     });
@@ -236,6 +267,16 @@ fn secure_and_plain_agree_over_random_updates() {
 /// ALIGN-07, ALIGN-11, ALIGN-12, ROUND-21: over a real training, three rounds of it.
 #[test]
 fn secure_and_plain_agree_over_a_real_training() {
+    agree_over_a_real_training(SketchForm::Pairs);
+}
+
+/// ALIGN-07, ALIGN-15, ROUND-21: the same by signs.
+#[test]
+fn secure_and_plain_agree_over_a_real_training_by_signs() {
+    agree_over_a_real_training(SketchForm::Signs);
+}
+
+fn agree_over_a_real_training(form: SketchForm) {
     let Some(folder) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
         return;
@@ -258,7 +299,7 @@ fn secure_and_plain_agree_over_a_real_training() {
             trainer.train(&settings, &mut |_| ()).expect("training succeeds")
         };
         let results = trainers.iter_mut().enumerate().map(train).collect();
-        let both = run(&model, global, results, round);
+        let both = run(&model, global, results, (form, round));
         clear += both.compare();
         global = block_vectors(&model, both.masked.model.into_values()).expect("the blocks fit");
     }

@@ -3,7 +3,7 @@
 use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::score::ExpertSketch;
 use cloister_params::per_block::PerBlock;
-use cloister_params::plan::{PlannedBlock, RoundSettings};
+use cloister_params::plan::{PlannedBlock, RoundSettings, SketchValues};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::round::RoundContext;
@@ -25,13 +25,12 @@ const NOISE_REACH: u32 = 12;
 impl Contribution {
     /// What every member contributes to a rehearsal: zeros, without noise (`ROUND-39`). It depends on the plan alone.
     pub fn zeros(settings: &RoundSettings) -> Self {
-        let coordinates = usize::from(settings.sketch.coordinates);
-        let sketch =
-            || ExpertSketch { region: vec![0; coordinates], update: vec![0; coordinates], tokens: 0 };
+        let (form, size) = (settings.scoring.sketches, settings.sketch.coordinates);
+        let sketch = ExpertSketch { values: SketchValues::zeros(form, size), tokens: 0 };
         let scored = settings.blocks.iter().filter(|block| block.shape.kind.is_scored());
         Self {
             integers: PerBlock::from_table(&settings.blocks, |block| vec![0; block.shape.length as usize]),
-            sketches: scored.map(|block| (block.shape.id, sketch())).collect(),
+            sketches: scored.map(|block| (block.shape.id, sketch.clone())).collect(),
         }
     }
 
@@ -62,8 +61,13 @@ impl Zeroize for Contribution {
             integers.zeroize();
         }
         for sketch in self.sketches.values_mut() {
-            sketch.region.zeroize();
-            sketch.update.zeroize();
+            match &mut sketch.values {
+                SketchValues::Projections { region, update } => {
+                    region.zeroize();
+                    update.zeroize();
+                }
+                SketchValues::Signs(bits) => bits.zeroize(),
+            }
             sketch.tokens.zeroize();
         }
     }

@@ -155,8 +155,11 @@ fn recipient_key(plan: &CheckedPlan, custodian: PartyId) -> Element {
 fn announced_sketches(contribution: &Contribution) -> Vec<AnnouncedSketch> {
     let mut announced = Vec::new();
     for (block, sketch) in &contribution.sketches {
-        let (region, update) = (sketch.region.clone(), sketch.update.clone());
-        announced.push(AnnouncedSketch { block: *block, region, update, tokens: sketch.tokens });
+        announced.push(AnnouncedSketch {
+            block: *block,
+            values: sketch.values.clone(),
+            tokens: sketch.tokens,
+        });
     }
     announced
 }
@@ -239,11 +242,10 @@ pub fn check_announcement(
     if !body.sketches.iter().map(|sketch| sketch.block).eq(scored.map(|block| block.shape.id)) {
         return Err(Misbehaviour::Announcement("one sketch for each expert block, ascending"));
     }
-    let coordinates = usize::from(round.plan().settings.sketch.coordinates);
-    for sketch in &body.sketches {
-        if sketch.region.len() != coordinates || sketch.update.len() != coordinates {
-            return Err(Misbehaviour::Announcement("sketches of the plan's size"));
-        }
+    let settings = &round.plan().settings;
+    let (form, size) = (settings.scoring.sketches, settings.sketch.coordinates);
+    if !body.sketches.iter().all(|sketch| sketch.values.fits(form, size)) {
+        return Err(Misbehaviour::Announcement("sketches of the plan's form and size"));
     }
     Ok(())
 }

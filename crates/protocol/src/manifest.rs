@@ -70,8 +70,8 @@ pub fn write(round: &RoundContext, announcements: &Announcements) -> Manifest {
 fn member_sketches(announcement: &Announcement) -> MemberSketches {
     let mut sketches = MemberSketches::new();
     for announced in &announcement.sketches {
-        let (region, update) = (announced.region.clone(), announced.update.clone());
-        sketches.insert(announced.block, ExpertSketch { region, update, tokens: announced.tokens });
+        let values = announced.values.clone();
+        sketches.insert(announced.block, ExpertSketch { values, tokens: announced.tokens });
     }
     sketches
 }

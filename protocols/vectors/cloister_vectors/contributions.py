@@ -5,6 +5,7 @@ from math import isqrt
 from .late import SKETCHED_LENGTH
 from .planning import CLIP_STEPS
 from .samples import integers
+from .sketching import signs
 
 # For each expert block, the members whose expert has drifted into another role.
 DRIFTED = {0: {6}, 1: {1}, 2: {1, 2, 3, 4, 5, 6}}
@@ -30,17 +31,16 @@ def _vector(role, member, label, coordinates):
     return [a + b for a, b in zip(shared, own)]
 
 
-def sketch(member, block, coordinates):
+def sketch(member, block, coordinates, form):
     """The announced sketch of one expert block."""
     drifted = member in DRIFTED[block]
     role = f"block {block} drifted at {member}" if drifted else f"block {block}"
     few = (member, block) == TOO_FEW_TOKENS
-    return {
-        "block": block,
-        "region": _vector(role, member, "region", coordinates),
-        "update": _vector(role, member, "update", coordinates),
-        "tokens": 2 if few else 30 + member,
-    }
+    update = _vector(role, member, "update", coordinates)
+    values = {"Projections": {"region": _vector(role, member, "region", coordinates), "update": update}}
+    if form == "Signs":
+        values = {"Signs": signs(update, _vector(role, member, "region", coordinates // 2))}
+    return {"block": block, "values": values, "tokens": 2 if few else 30 + member}
 
 
 class Contribution:
@@ -50,7 +50,13 @@ class Contribution:
         blocks = settings["blocks"]
         self.integers = [block_integers(member, planned) for planned in blocks]
         experts = [row["shape"]["id"] for row in blocks if "Expert" in row["shape"]["kind"]]
-        self.sketches = [sketch(member, block, settings["sketch"]["coordinates"]) for block in experts]
+        size, form = settings["sketch"]["coordinates"], settings["scoring"]["sketches"]
+        self.sketches = [sketch(member, block, size, form) for block in experts]
 
     def to_json(self):
-        return {"integers": self.integers, "sketches": self.sketches}
+        return {"integers": self.integers, "sketches": [listed(sketch) for sketch in self.sketches]}
+
+
+def listed(sketch):
+    """A sketch as JSON has it: signs as a list of bytes."""
+    return sketch | {"values": {form: list(value) if form == "Signs" else value for form, value in sketch["values"].items()}}

@@ -200,6 +200,40 @@ def sketches():
     return {"seed": key.hex(), "cases": cases}
 
 
+def signs():
+    """ALIGN-14: directions, signs, and regions that are centred before and after their projection."""
+    key, directions = seed("projection"), []
+    for coordinates in (8, 16, 64, 128, 256):
+        for block, vector in [
+            (None, [1.0]), (3, singles("update", 70, 1.0)), (3, singles("update", 70, 1e-20)),
+            (None, singles("region", 40, 1e10)), (None, []), (0, [0.0, 0.0]), (7, [1.0, float("inf")]),
+        ]:
+            nonce = 0 if block is None else 1 + block
+            directions.append({
+                "coordinates": coordinates, "block": block, "vector": hex32(vector),
+                "direction": sketching.direction(key, nonce, coordinates, vector),
+            })
+    cases = []
+    for number, size in enumerate((16, 32, 64, 256)):
+        update, region = integers(f"signs {number}", size, -5, 5), integers(f"turned {number}", size // 2, -2, 2)
+        cases.append({"update": update, "region": region, "signs": sketching.signs(update, region).hex()})
+    centred = []
+    for number, count in enumerate((3, 1, 0)):
+        counted = [integers(f"counted {number} {at}", 8, -9000, 9000) for at in range(count)]
+        region = integers(f"centred {number}", 8, -9000, 9000)
+        centred.append({"region": region, "counted": counted, "centred": sketching.centred(region, counted)})
+    means = []
+    for number, (lengths, counted) in enumerate([
+        ([6, 6, 6, 6], [True, True, False, True]), ([5, 0, 5], [True, True, True]), ([4, 4], [False, False]), ([], []),
+    ]):
+        regions = [singles(f"hidden {number} {at}", length, 2.0) for at, length in enumerate(lengths)]
+        means.append({
+            "regions": [hex32(region) for region in regions], "counted": counted,
+            "centred": [hex32(region) for region in sketching.centred_means(regions, counted)],
+        })
+    return {"seed": key.hex(), "directions": directions, "cases": cases, "centred": centred, "means": means}
+
+
 def late_sketches():
     """LATE-02 without a round around it, and LATE-04."""
     cases = []

@@ -32,6 +32,10 @@ def least_evaluation_noise(scale):
     return max(1, -(-scale["clip_steps"] // 64))
 
 
+# PLAN-03: the sizes of each form of sketches.
+SKETCH_SIZES = {"Pairs": (16, 32, 64, 128), "Signs": (16, 32, 64, 128, 256)}
+
+
 def projection_seed(task):
     """PLAN-15: the seed of sketches follows from the task."""
     return digest("projection", task)
@@ -46,7 +50,7 @@ def settings():
             "region_clip_milli": 12500, "count_noise": 5,
         },
         "scoring": {
-            "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
+            "sketches": "Pairs", "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
             "minimum_tokens": 5, "slack": 0, "fallback": "Everyone", "shared_cohort": "Everyone",
         },
         "late_sketches": "Off",
@@ -77,7 +81,7 @@ def check_blocks(blocks, members):
 def check_sizes(chosen):
     """PLAN-03, PLAN-07 and PLAN-15."""
     require(chosen["ring"] in (16, 24, 32), "ring")
-    require(chosen["sketch"]["coordinates"] in (16, 32, 64, 128), "sketch")
+    require(chosen["sketch"]["coordinates"] in SKETCH_SIZES[chosen["scoring"]["sketches"]], "sketch")
     require(chosen["sketch"]["seed"] == projection_seed(chosen["task"]), "projection")
     require(1 <= chosen["max_weight"] <= 15, "weight")
     require(1 <= chosen["training"]["local_epochs"] <= 1000, "local-epochs")

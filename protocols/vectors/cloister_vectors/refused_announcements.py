@@ -39,7 +39,9 @@ def broken_announcements(refusals):
     body = decode(ANNOUNCEMENT, first.announcements[DEALER]["body"])
     other = decode(ANNOUNCEMENT, first.announcements[1]["body"])
     rows, sketches = body["dealings"], body["sketches"]
-    sized = lambda **fields: [sketches[0] | fields, *sketches[1:]]
+    vectors = sketches[0]["values"]["Projections"]
+    valued = lambda values: [sketches[0] | {"values": values}, *sketches[1:]]
+    sized = lambda **fields: valued({"Projections": vectors | fields})
     yield "mismatch", "another epoch", body | {"epoch": seed("another epoch")}
     yield "mismatch", "another round", body | {"round": 2}
     yield "mismatch", "another plan", body | {"plan": seed("another plan")}
@@ -55,8 +57,9 @@ def broken_announcements(refusals):
     yield "announcement", "a closed block that the plan does not have", body | {"closed": [len(first.settings["blocks"])]}
     yield "announcement", "a sketch too few", body | {"sketches": sketches[1:]}
     yield "announcement", "sketches not ascending", body | {"sketches": sketches[::-1]}
-    yield "announcement", "a short region", body | {"sketches": sized(region=sketches[0]["region"][:-1])}
-    yield "announcement", "a long update", body | {"sketches": sized(update=[*sketches[0]["update"], 0])}
+    yield "announcement", "a short region", body | {"sketches": sized(region=vectors["region"][:-1])}
+    yield "announcement", "a long update", body | {"sketches": sized(update=[*vectors["update"], 0])}
+    yield "announcement", "signs in place of projections", body | {"sketches": valued({"Signs": bytes(2)})}
 
 
 def add_announcements(refusals):

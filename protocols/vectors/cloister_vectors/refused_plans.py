@@ -63,6 +63,7 @@ def broken_settings(chosen):
         ("projection", "the task's digest as seed of sketches", seeded(chosen["task"])),
         ("projection", "another task's seed of sketches", seeded(projection_seed(seed("no task")))),
         ("sketch", "20 coordinates", sketch(20)), ("sketch", "256 coordinates", sketch(256)),
+        ("sketch", "512 signs", sketch(512) | {"scoring": chosen["scoring"] | {"sketches": "Signs"}}),
         ("weight", "no weight", chosen | {"max_weight": 0}), ("weight", "16", chosen | {"max_weight": 16}),
         ("ring-wrap", "one step too many", reach(limit + 1)), ("ring-wrap", "16 bits", chosen | {"ring": 16}),
         ("ring-wrap", "the largest clip", reach(2**32 - 1)),
@@ -204,7 +205,7 @@ def changed_settings(chosen):
     """Settings that differ from those of an aborted round in more than the deadlines: what differs, settings."""
     for section, fields in {
         "sketch": {"noise_steps": 4, "coordinates": 32, "region_clip_milli": 12_501, "count_noise": 6},
-        "scoring": {"spread_factor": 201, "minimum_tokens": 6, "slack": 1, "threshold": "MedianDeviation"},
+        "scoring": {"spread_factor": 201, "minimum_tokens": 6, "slack": 1, "threshold": "MedianDeviation", "sketches": "Signs"},
         "training": {"local_epochs": 2, "learning_rate_micro": 999, "private": None},
     }.items():
         for name, value in fields.items():

@@ -20,7 +20,7 @@ class RehearsalRound(RoundOne):
         made.integers = [[0] * len(values) for values in made.integers]
         for sketch in made.sketches:
             zeros = [0] * self.settings["sketch"]["coordinates"]
-            sketch |= {"region": zeros, "update": zeros, "tokens": 0}
+            sketch |= {"values": {"Projections": {"region": zeros, "update": zeros}}, "tokens": 0}
         return made
 
     def applied(self, block):

@@ -17,7 +17,9 @@ PLANNED_BLOCK = Structure(shape=BLOCK_SHAPE, scale=SCALE, noise_steps=U32)
 SKETCH_PLAN = Structure(
     seed=DIGEST, coordinates=U16, noise_steps=U16, region_clip_milli=U32, count_noise=U16
 )
+SKETCH_VALUES = Variants(Projections=Structure(region=Many(I16), update=Many(I16)), Signs=Bytes())
 SCORING_RULE = Structure(
+    sketches=Variants(Pairs=None, Signs=None),
     threshold=Variants(MeanDeviation=None, MedianDeviation=None),
     spread_factor=U16,
     consensus_fraction=U16,
@@ -75,7 +77,7 @@ ANNOUNCEMENT = Structure(
     has_budget=Truth(),
     closed=Many(BLOCK),
     dealings=Many(Structure(custodian=PARTY, recipient=KEY, letter=DIGEST)),
-    sketches=Many(Structure(block=BLOCK, region=Many(I16), update=Many(I16), tokens=U32)),
+    sketches=Many(Structure(block=BLOCK, values=SKETCH_VALUES, tokens=U32)),
 )
 COHORT_MEMBERS = Many(Structure(member=PARTY, weight=U8))
 MANIFEST = Structure(

@@ -26,9 +26,14 @@ def mean(values):
     return sum(values) // len(values) if values else 0
 
 
+def vectors(sketch):
+    """The projections of a sketch."""
+    return sketch["values"]["Projections"]
+
+
 def common_direction(sketches, minimum_tokens, coordinates):
     """ALIGN-03, over all sketches of a layer."""
-    counted = [sketch["region"] for sketch in sketches if sketch["tokens"] >= minimum_tokens]
+    counted = [vectors(sketch)["region"] for sketch in sketches if sketch["tokens"] >= minimum_tokens]
     return [mean([region[j] for region in counted]) for j in range(coordinates)]
 
 
@@ -47,8 +52,8 @@ def score(sketches, common, rule):
     """ALIGN-02 to ALIGN-06 for one expert: agreements, threshold, and each member's consensus or none."""
     units = []
     for sketch in sketches:
-        region = unit([a - b for a, b in zip(sketch["region"], common)])
-        update = unit(sketch["update"])
+        region = unit([a - b for a, b in zip(vectors(sketch)["region"], common)])
+        update = unit(vectors(sketch)["update"])
         enough = sketch["tokens"] >= rule["minimum_tokens"]
         units.append((region, update) if region and update and enough else None)
     scored = [at for at, pair in enumerate(units) if pair]
@@ -60,6 +65,21 @@ def score(sketches, common, rule):
     for i in scored:
         consensus[i] = sum(gate(i, j) for j in scored if i != j)
     return {"agreements": agreements, "threshold": tau, "consensus": consensus}
+
+
+def sign_score(sketches, rule, size):
+    """ALIGN-15: each member's consensus by signs, from pairs of members, or none."""
+    values = []
+    for sketch in sketches:
+        bits = sketch["values"]["Signs"]
+        plus = [bits[at // 8] >> (at % 8) & 1 for at in range(size)]
+        values.append([2 * bit - 1 for bit in plus] if sketch["tokens"] >= rule["minimum_tokens"] else None)
+    consensus = []
+    for at, one in enumerate(values):
+        others = [other for place, other in enumerate(values) if place != at and other is not None]
+        agreed = sum(a * b for other in others for a, b in zip(one, other)) if one else 0
+        consensus.append(max(0, agreed) * UNIT // size if one else None)
+    return consensus
 
 
 def is_aligned(consensus, median, fraction):
@@ -82,6 +102,8 @@ def layer_directions(settings, announced):
         if "Expert" in kind:
             blocks_of.setdefault(kind["Expert"]["layer"], []).append(planned["shape"]["id"])
     rule, size = settings["scoring"], settings["sketch"]["coordinates"]
+    if rule["sketches"] == "Signs":
+        return {}
     every = lambda blocks: [own[block] for own in announced.values() for block in blocks if block in own]
     return {
         layer: common_direction(every(blocks), rule["minimum_tokens"], size) for layer, blocks in blocks_of.items()
@@ -112,7 +134,10 @@ class Chooser:
         """ALIGN-07: who is aligned, and everyone's consensus."""
         everyone, rule = sorted(self.announced), self.settings["scoring"]
         sketches = [self.announced[member][shape["id"]] for member in everyone]
-        scores = score(sketches, self.commons[shape["kind"]["Expert"]["layer"]], rule)["consensus"]
+        if rule["sketches"] == "Signs":
+            scores = sign_score(sketches, rule, self.settings["sketch"]["coordinates"])
+        else:
+            scores = score(sketches, self.commons[shape["kind"]["Expert"]["layer"]], rule)["consensus"]
         median = lower_median([value for value in scores if value is not None])
         fraction = rule["consensus_fraction"]
         return [m for m, value in zip(everyone, scores) if is_aligned(value, median, fraction)], scores

@@ -2,8 +2,8 @@
 
 from itertools import product
 
-from . import scoring
-from .contributions import Contribution
+from . import scoring, sketching
+from .contributions import Contribution, listed
 from .crypto_files import bad
 from .floors import floors as floors_of
 from .planning import settings
@@ -11,7 +11,7 @@ from .roster import the_roster
 from .samples import integers
 
 RULE = {
-    "threshold": "MeanDeviation", "spread_factor": 256, "consensus_fraction": 128,
+    "sketches": "Pairs", "threshold": "MeanDeviation", "spread_factor": 256, "consensus_fraction": 128,
     "minimum_tokens": 5, "slack": 0, "fallback": "Everyone", "shared_cohort": "Everyone",
 }
 
@@ -38,15 +38,17 @@ def made_up(label, members, coordinates, spread):
             integers(f"{label} {what} {at}", coordinates, -spread, spread),
         )
     ]
-    return [
-        {"region": around("region", at), "update": around("update", at), "tokens": 4 + at}
-        for at in range(members)
-    ]
+    return [projections(around("region", at), around("update", at), 4 + at) for at in range(members)]
+
+
+def projections(region, update, tokens):
+    """An announced sketch of pairs."""
+    return {"values": {"Projections": {"region": region, "update": update}}, "tokens": tokens}
 
 
 def experts():
     """Inputs of scoring: alike, unlike, edges of integer rounding, and sketches that do not count."""
-    pair = lambda region, update: {"region": region, "update": update, "tokens": 9}
+    pair = lambda region, update: projections(region, update, 9)
     opposed = [pair([1000, 0], [7, 0]), pair([1000, 1], [7, 1]), pair([-1000, 0], [-7, 0])]
     zero_update, zero_region = pair([3, 4], [0, 0]), pair([1, 1], [5, 5])
     return [
@@ -67,7 +69,23 @@ def scores():
             cases.append({"input": 0, "rule": rule} | scoring.score(sketches, common, rule))
             cases[-1]["input"] = experts().index((sketches, common))
     inputs = [{"sketches": sketches, "common": common} for sketches, common in experts()]
-    return {"inputs": inputs, "cases": cases, "commons": commons()}
+    return {"inputs": inputs, "cases": cases, "commons": commons(), "signs": sign_scores()}
+
+
+def sign_scores():
+    """ALIGN-15: members that agree, that differ, that have too few tokens, and nobody."""
+    cases = []
+    for number, (members, size, spread) in enumerate([(7, 64, 200), (8, 256, 3000), (9, 16, 900), (1, 128, 9), (0, 32, 9)]):
+        sketches = []
+        for sketch in made_up(f"signs {number}", members, size, spread):
+            vectors = scoring.vectors(sketch)
+            bits = sketching.signs(vectors["update"], vectors["region"][:size // 2])
+            sketches.append({"values": {"Signs": list(bits)}, "tokens": sketch["tokens"]})
+        opposed = [{"values": {"Signs": [255 - bit for bit in sketches[0]["values"]["Signs"]]}, "tokens": 9}] if sketches else []
+        for listed_sketches in (sketches, sketches + opposed):
+            consensus = scoring.sign_score(listed_sketches, RULE, size)
+            cases.append({"sketches": listed_sketches, "minimum_tokens": 5, "size": size, "consensus": consensus})
+    return cases
 
 
 def commons():
@@ -82,7 +100,11 @@ def commons():
 def cohorts():
     """ALIGN-07 to ALIGN-10 for the roster and block table of the round's vectors."""
     roster, cases = the_roster(), []
-    contributions = {m: Contribution(m, settings()).sketches for m in roster.members}
+    by_signs = settings() | {"scoring": settings()["scoring"] | {"sketches": "Signs"}}
+    forms = {"Pairs": settings(), "Signs": by_signs}
+    contributions = {
+        form: {m: Contribution(m, chosen).sketches for m in roster.members} for form, chosen in forms.items()
+    }
     for floor, max_weight, announced, changes in [
         (4, 3, [1, 2, 3, 4, 5, 6], {}),
         (4, 15, [1, 2, 3, 4, 5], {}),
@@ -105,14 +127,23 @@ def cohorts():
         (4, 2, [1, 2, 3, 4, 6], {"shared_cohort": "Majority", "consensus_fraction": 256}),
         (4, 3, [1, 2, 3, 4, 5, 6], {"shared_cohort": "Majority", "minimum_tokens": 34}),
         (4, 3, [], {"shared_cohort": "Majority"}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"sketches": "Signs"}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"sketches": "Signs", "consensus_fraction": 256}),
+        (5, 2, [1, 2, 3, 4, 6], {"sketches": "Signs", "fallback": "Skip"}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"sketches": "Signs", "minimum_tokens": 34, "shared_cohort": "Majority"}),
+        (4, 3, [], {"sketches": "Signs", "shared_cohort": "Majority"}),
     ]:
         chosen = settings() | {"cohort_floor": floor, "max_weight": max_weight}
         chosen["scoring"] = chosen["scoring"] | changes
-        sketches = {m: {s["block"]: s for s in contributions[m]} for m in announced}
+        made = contributions[chosen["scoring"]["sketches"]]
+        sketches = {m: {s["block"]: s for s in made[m]} for m in announced}
         result = scoring.choose(chosen, roster.organisation_of, roster.weight_of, sketches)
         cases.append({
             "cohort_floor": floor, "max_weight": max_weight, "scoring": chosen["scoring"],
             "announced": announced, "cohorts": result,
         })
-    listed = {str(m): sketches for m, sketches in contributions.items()}
-    return {"sketches": listed, "cases": cases}
+    lists = {
+        form: {str(m): [listed(sketch) for sketch in sketches] for m, sketches in made.items()}
+        for form, made in contributions.items()
+    }
+    return {"sketches": lists["Pairs"], "signs": lists["Signs"], "cases": cases}

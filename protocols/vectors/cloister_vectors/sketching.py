@@ -15,7 +15,7 @@ def stream(seed, nonce, length):
     return Cipher(algorithms.ChaCha20(seed, position), None).encryptor().update(bytes(length))
 
 
-def signs(seed, nonce, inputs, coordinates):
+def projection(seed, nonce, inputs, coordinates):
     """For each input coordinate the signs of the projection, +1 or -1."""
     words = -(-coordinates // 64)
     data = stream(seed, nonce, 8 * words * inputs)
@@ -27,13 +27,65 @@ def signs(seed, nonce, inputs, coordinates):
     return rows
 
 
-def sketch(seed, nonce, coordinates, vector, clip):
-    """The rounded sketch before its noise; all zero for a vector that is not finite."""
+def direction(seed, nonce, coordinates, vector):
+    """ALIGN-14: the projection at norm 8192, whatever the vector's length; zeros for a vector without a direction."""
+    rows = projection(seed, nonce, len(vector), coordinates)
+    projected = [total / math.sqrt(coordinates) for total in column_sums(vector, rows, coordinates)]
+    length = norm(projected)
+    if length == 0 or not math.isfinite(length):
+        return [0] * coordinates
+    scale = CLIP_STEPS / length
+    return [round(value * scale) for value in projected]
+
+
+def column_sums(vector, rows, coordinates):
+    """The sum of each coordinate, in the order of the inputs."""
     sums = [0.0] * coordinates
-    for value, row in zip(vector, signs(seed, nonce, len(vector), coordinates)):
+    for value, row in zip(vector, rows):
         for j, sign in enumerate(row):
             sums[j] += sign * value
-    projected = [total / math.sqrt(coordinates) for total in sums]
+    return sums
+
+
+def centred_means(regions, counted):
+    """ALIGN-14: hidden states less the mean of those that are counted, in double precision; empty ones stay empty."""
+    kept = [region for region, is_counted in zip(regions, counted) if is_counted and region]
+    share = 1.0 / max(1, len(kept))
+    length = max((len(region) for region in regions), default=0)
+    means = []
+    for at in range(length):
+        total = 0.0
+        for region in kept:
+            total += region[at]
+        means.append(total * share)
+    return [[value - mean for value, mean in zip(region, means)] for region in regions]
+
+
+def pack_signs(values):
+    """One bit for each value, 1 where it is at least 0: bit `j mod 8` of byte `j // 8`."""
+    return bytes(
+        sum(1 << at for at in range(8) if values[start + at] >= 0) for start in range(0, len(values), 8)
+    )
+
+
+def signs(update, region):
+    """ALIGN-14: the signs of a projected update; those of its second half are turned where the region's are minus."""
+    half = len(update) - len(region)
+    plus = [value >= 0 for value in update]
+    turned = plus[:half] + [one == (other >= 0) for one, other in zip(plus[half:], region)]
+    return pack_signs([1 if is_plus else -1 for is_plus in turned])
+
+
+def centred(region, counted):
+    """ALIGN-14: a region less the mean of those that are counted, times their number."""
+    total = [sum(values) for values in zip(*counted)] or [0] * len(region)
+    return [value * max(1, len(counted)) - common for value, common in zip(region, total)]
+
+
+def sketch(seed, nonce, coordinates, vector, clip):
+    """The rounded sketch before its noise; all zero for a vector that is not finite."""
+    rows = projection(seed, nonce, len(vector), coordinates)
+    projected = [total / math.sqrt(coordinates) for total in column_sums(vector, rows, coordinates)]
     length = norm(projected)
     if not math.isfinite(length):
         return [0] * coordinates

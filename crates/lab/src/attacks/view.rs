@@ -225,7 +225,7 @@ impl Observer<'_> {
         let count = f32::from(SKETCH_CLIP_STEPS) / self.settings[0].scoring.largest_count() as f32;
         let mut seen = Vec::new();
         for sketch in contribution.sketches.values() {
-            seen.extend(sketch.region.iter().chain(&sketch.update).map(|value| f32::from(*value)));
+            seen.extend(sketch.region().iter().chain(sketch.update()).map(|value| f32::from(*value)));
             seen.push(sketch.tokens as f32 * count);
         }
         seen

@@ -213,10 +213,10 @@ impl AuditPlan {
         let sketches = contribution.sketches.values();
         match released {
             Released::RegionSketch => {
-                sketches.flat_map(|sketch| sketch.region.iter().map(|value| i64::from(*value))).collect()
+                sketches.flat_map(|sketch| sketch.region().iter().map(|value| i64::from(*value))).collect()
             }
             Released::UpdateSketch => {
-                sketches.flat_map(|sketch| sketch.update.iter().map(|value| i64::from(*value))).collect()
+                sketches.flat_map(|sketch| sketch.update().iter().map(|value| i64::from(*value))).collect()
             }
             Released::TokenCount => sketches.map(|sketch| i64::from(sketch.tokens)).collect(),
             _ => {

@@ -8,7 +8,7 @@
 
 use cloister_gate::prepare;
 use cloister_params::fixed::CohortTotal;
-use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings};
+use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings, SketchValues};
 use cloister_privacy::release::Released;
 use cloister_protocol::contribution::Contribution;
 use rand_chacha::ChaCha20Rng;
@@ -107,10 +107,15 @@ impl<'a> AuditedRounds<'a> {
             copy_last(&mut contribution.integers[block], &known.integers[block]);
         }
         let sketches = contribution.sketches.values_mut().zip(known.sketches.values());
-        match (released, sketches.last()) {
-            (Released::RegionSketch, Some((sketch, known))) => copy_last(&mut sketch.region, &known.region),
-            (Released::UpdateSketch, Some((sketch, known))) => copy_last(&mut sketch.update, &known.update),
-            (Released::TokenCount, Some((sketch, known))) => sketch.tokens = known.tokens,
+        let Some((sketch, known)) = sketches.last() else { return };
+        match (released, &mut sketch.values) {
+            (Released::RegionSketch, SketchValues::Projections { region, .. }) => {
+                copy_last(region, known.region());
+            }
+            (Released::UpdateSketch, SketchValues::Projections { update, .. }) => {
+                copy_last(update, known.update());
+            }
+            (Released::TokenCount, _) => sketch.tokens = known.tokens,
             _ => {}
         }
     }

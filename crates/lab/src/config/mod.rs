@@ -6,13 +6,15 @@ mod strategy;
 
 use std::path::PathBuf;
 
-use cloister_params::plan::{SKETCH_COORDINATES, SharedCohort};
+use cloister_params::plan::SharedCohort;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 use crate::strategy::RunConditions;
 pub use crate::training::{MemberTrainingConfig, PrivateTrainingConfig};
-pub use sections::{BaseModelConfig, HeadConfig, HeadKind, HeadNoise, ModelPrecision, ScoringConfig};
+pub use sections::{
+    AnnouncedForm, BaseModelConfig, HeadConfig, HeadKind, HeadNoise, ModelPrecision, ScoringConfig,
+};
 pub use strategy::StrategyConfig;
 
 /// A run: every setting has a default but the files of the data.
@@ -285,9 +287,7 @@ impl Config {
         if !(clip > 0.0 && clip <= 64.0) {
             return Err(format!("`strategy.expert_clip` is above 0 and at most 64, not {clip}"));
         }
-        if !SKETCH_COORDINATES.contains(&self.scoring.coordinates) {
-            return Err(format!("`scoring.coordinates` must be one of {SKETCH_COORDINATES:?}"));
-        }
+        self.check_scoring()?;
         strategy.check(self.conditions())?;
         let follows_majority = self.scoring.shared_cohort == SharedCohort::Majority;
         if follows_majority && !strategy.has_cohorts_for_the_head(self.conditions()) {
@@ -298,6 +298,32 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// Sizes, groups and noise fit the form of what is announced.
+    fn check_scoring(&self) -> Result<(), String> {
+        let scoring = &self.scoring;
+        let sizes = scoring.sketches.sketches().unwrap_or_default().sizes();
+        if !sizes.contains(&scoring.coordinates) {
+            return Err(format!("`scoring.coordinates` must be one of {sizes:?}"));
+        }
+        let is_withheld = scoring.sketches == AnnouncedForm::Withheld;
+        if is_withheld && self.secure {
+            return Err("`scoring.sketches = \"Withheld\"` exists in the clear alone; set `secure = false`"
+                .to_owned());
+        }
+        if !is_withheld && (scoring.groups.is_some() || scoring.score_noise.is_some()) {
+            return Err(
+                "`scoring.groups` and `scoring.score_noise` are for `scoring.sketches = \"Withheld\"`"
+                    .to_owned(),
+            );
+        }
+        match scoring.score_noise {
+            Some(noise) if !(0.0..=16.0).contains(&noise) => {
+                Err(format!("`scoring.score_noise` must lie between 0 and 16, not {noise}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The conditions that a strategy has to be compatible with.

@@ -6,8 +6,10 @@ use cloister_experts::Precision;
 use cloister_experts::classifier::config::HIDDEN;
 use cloister_experts::families::ExpertTraining;
 use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::{SharedCohort, Threshold};
+use cloister_params::plan::{SharedCohort, SketchForm, Threshold};
 use serde::{Deserialize, Serialize};
+
+use crate::withheld_scores::WithheldScores;
 
 /// Which head is fitted from sums.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -137,6 +139,15 @@ impl Default for BaseModelConfig {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScoringConfig {
+    /// What members announce of their experts.
+    #[serde(skip_serializing_if = "is_pairs")]
+    pub sketches: AnnouncedForm,
+    /// Groups of experts, each of which has one score if sketches are withheld; 0 for as many as there are experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<usize>,
+    /// Standard deviation of the noise on each of these scores, which are between −1 and 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score_noise: Option<f64>,
     /// Coordinates of a sketch.
     pub coordinates: u16,
     /// Noise on each of them, in steps; the clip is 8192 steps.
@@ -154,14 +165,53 @@ pub struct ScoringConfig {
     pub shared_cohort: SharedCohort,
 }
 
+/// What members announce of their experts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AnnouncedForm {
+    /// Projections, which are compared pair by pair.
+    Pairs,
+    /// Signs of projections.
+    Signs,
+    /// No sketch: members score themselves, and announce one number for each group of experts. In the clear alone.
+    Withheld,
+}
+
+impl AnnouncedForm {
+    /// The form of sketches behind masks; `None` for none.
+    pub(crate) fn sketches(self) -> Option<SketchForm> {
+        match self {
+            Self::Pairs => Some(SketchForm::Pairs),
+            Self::Signs => Some(SketchForm::Signs),
+            Self::Withheld => None,
+        }
+    }
+}
+
+/// The default is not written, so that the digests of runs from before this setting do not change.
+fn is_pairs(form: &AnnouncedForm) -> bool {
+    *form == AnnouncedForm::Pairs
+}
+
 /// The default is not written, so that the digests of runs from before this setting do not change.
 fn is_everyone(cohort: &SharedCohort) -> bool {
     *cohort == SharedCohort::Everyone
 }
 
+impl ScoringConfig {
+    /// How members score themselves, if no sketch leaves them: with 8 groups and no noise, unless a file says otherwise.
+    pub(crate) fn withheld(&self) -> Option<WithheldScores> {
+        let scores =
+            WithheldScores { groups: self.groups.unwrap_or(8), noise: self.score_noise.unwrap_or(0.0) };
+        (self.sketches == AnnouncedForm::Withheld).then_some(scores)
+    }
+}
+
 impl Default for ScoringConfig {
     fn default() -> Self {
         Self {
+            sketches: AnnouncedForm::Pairs,
+            groups: None,
+            score_noise: None,
             coordinates: 64,
             noise_steps: 80,
             threshold: Threshold::MeanDeviation,

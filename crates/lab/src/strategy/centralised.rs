@@ -1,10 +1,9 @@
 //! All texts in one place: the upper bound that federated strategies are compared with.
 
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
 use super::fedavg::MeanByTexts;
-use super::{RunConditions, Strategy, StrategySettings, clear_only};
+use super::{RunConditions, RunScoring, Strategy, StrategySettings, clear_only};
 
 /// One member with every text. It has no settings of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -13,7 +12,7 @@ pub struct Centralised {}
 
 impl StrategySettings for Centralised {
     /// The mean over one member is its update.
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTexts)
     }
 

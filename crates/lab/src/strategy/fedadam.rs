@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use cloister_params::block::BlockShape;
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
-use super::{MemberUpdates, Strategy, StrategyMemory, StrategySettings};
+use super::{MemberUpdates, RunScoring, Strategy, StrategyMemory, StrategySettings};
 
 /// FedAvg with Adam at the server (Reddi et al. 2021, with their decay rates and `tau`).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -23,7 +22,7 @@ impl Default for FedAdam {
 }
 
 impl StrategySettings for FedAdam {
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(ServerAdam::new(self.server_learning_rate))
     }
 }

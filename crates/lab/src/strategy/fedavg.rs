@@ -1,10 +1,9 @@
 //! FedAvg: the mean of the updates by texts.
 
 use cloister_params::block::BlockShape;
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
-use super::{MemberUpdates, Strategy, StrategySettings};
+use super::{MemberUpdates, RunScoring, Strategy, StrategySettings};
 
 /// The mean of the updates, by texts (McMahan et al. 2017). It has no settings of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -12,7 +11,7 @@ use super::{MemberUpdates, Strategy, StrategySettings};
 pub struct FedAvg {}
 
 impl StrategySettings for FedAvg {
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTexts)
     }
 }

@@ -1,10 +1,9 @@
 //! FedMoE: experts by the tokens that each member routed to them.
 
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
-use super::{MemberUpdates, RunConditions, Strategy, StrategySettings, clear_only};
+use super::{MemberUpdates, RunConditions, RunScoring, Strategy, StrategySettings, clear_only};
 
 /// Experts by tokens, everything else by texts (as in FedMoE, arXiv 2408.11304). It has no settings of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -12,7 +11,7 @@ use super::{MemberUpdates, RunConditions, Strategy, StrategySettings, clear_only
 pub struct FedMoE {}
 
 impl StrategySettings for FedMoE {
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTokens)
     }
 

@@ -1,11 +1,10 @@
 //! FedProx: FedAvg whose local training is pulled towards the common model.
 
 use cloister_experts::LocalTraining;
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
 use super::fedavg::MeanByTexts;
-use super::{Strategy, StrategySettings, local_training};
+use super::{RunScoring, Strategy, StrategySettings, local_training};
 use crate::training::MemberTrainingConfig;
 
 /// FedAvg with a proximal term (Li et al. 2020).
@@ -23,7 +22,7 @@ impl Default for FedProx {
 }
 
 impl StrategySettings for FedProx {
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTexts)
     }
     fn training(&self, config: &MemberTrainingConfig) -> LocalTraining {

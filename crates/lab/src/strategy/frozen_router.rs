@@ -1,11 +1,10 @@
 //! FedAvg whose routers stay at their initial values: what the routers' training adds.
 
 use cloister_experts::{Frozen, LocalTraining};
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
 use super::fedavg::MeanByTexts;
-use super::{Strategy, StrategySettings, local_training};
+use super::{RunScoring, Strategy, StrategySettings, local_training};
 use crate::training::MemberTrainingConfig;
 
 /// FedAvg without training of the routers. It has no settings of its own.
@@ -14,7 +13,7 @@ use crate::training::MemberTrainingConfig;
 pub struct FrozenRouter {}
 
 impl StrategySettings for FrozenRouter {
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTexts)
     }
     fn training(&self, config: &MemberTrainingConfig) -> LocalTraining {

@@ -2,11 +2,12 @@
 
 use cloister_experts::BlockVectors;
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
 use super::personal_routers::added;
-use super::{MemberUpdates, RunConditions, Strategy, StrategyMemory, StrategySettings, clear_only};
+use super::{
+    MemberUpdates, RunConditions, RunScoring, Strategy, StrategyMemory, StrategySettings, clear_only,
+};
 
 /// Members train without each other. It has no settings of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -14,7 +15,7 @@ use super::{MemberUpdates, RunConditions, Strategy, StrategyMemory, StrategySett
 pub struct LocalOnly {}
 
 impl StrategySettings for LocalOnly {
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(LocalModels::default())
     }
 

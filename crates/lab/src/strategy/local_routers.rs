@@ -1,10 +1,9 @@
 //! FedAvg of everything but the routers, which stay with their members.
 
-use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
 use super::personal_routers::PersonalRouters;
-use super::{Strategy, StrategySettings};
+use super::{RunScoring, Strategy, StrategySettings};
 
 /// Members' routers enter no sum (as in FLEx, arXiv 2506.00965). It has no settings of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -12,7 +11,7 @@ use super::{Strategy, StrategySettings};
 pub struct LocalRouters {}
 
 impl StrategySettings for LocalRouters {
-    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, _scoring: &RunScoring, _seed: u64) -> Box<dyn Strategy> {
         Box::new(PersonalRouters::with_personal_part(1.0))
     }
 }

@@ -11,9 +11,10 @@ use std::fmt::Debug;
 use cloister_alignment::reference::TrainedExpert;
 use cloister_experts::{BlockVectors, Frozen, LocalResult, LocalTraining};
 use cloister_params::block::BlockShape;
-use cloister_params::plan::ScoringRule;
+use cloister_params::plan::{ScoringRule, SketchPlan};
 
 use crate::training::MemberTrainingConfig;
+use crate::withheld_scores::WithheldScores;
 
 mod centralised;
 mod fedadam;
@@ -59,6 +60,17 @@ pub use fedadam::FedAdam;
 pub use fedalign::{CohortRule, ConsistencyOf, FedAlignMoE, RouterRule, Signal};
 pub use fedprox::FedProx;
 
+/// How the members of a run are scored.
+#[derive(Clone, Copy, Debug)]
+pub struct RunScoring {
+    /// The rule of the run's plans.
+    pub rule: ScoringRule,
+    /// How its sketches are made.
+    pub sketch: SketchPlan,
+    /// How members score themselves, if no sketch leaves them.
+    pub withheld: Option<WithheldScores>,
+}
+
 /// What a strategy has to be compatible with ([`StrategySettings::check`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunConditions {
@@ -72,8 +84,9 @@ pub struct RunConditions {
 
 /// The settings of a strategy. Their serde names are the keys of `[strategy]` in configuration files.
 pub trait StrategySettings: Debug {
-    /// The strategy at work, for all rounds of a run with this seed. `rule` is the scoring rule of the run's plans.
-    fn start(&self, rule: ScoringRule, seed: u64) -> Box<dyn Strategy>;
+    /// The strategy at work, for all rounds of a run with this seed. `scoring` says how members are
+    /// scored.
+    fn start(&self, scoring: &RunScoring, seed: u64) -> Box<dyn Strategy>;
 
     /// Whether it trains at all.
     fn trains(&self) -> bool {
@@ -205,6 +218,9 @@ pub trait Strategy {
     fn step(&mut self, _block: &BlockShape, sum: Vec<f64>) -> Vec<f64> {
         sum
     }
+
+    /// Called when a round's model is formed, with the models before and after it.
+    fn close_round(&mut self, _before: &BlockVectors, _after: &BlockVectors, _updates: &MemberUpdates<'_>) {}
 
     /// The consensus of each member on a block ([`ExpertScores::consensus`]); empty for blocks that are not scored.
     ///

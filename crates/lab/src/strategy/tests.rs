@@ -2,7 +2,7 @@
 
 use cloister_experts::{ExpertRegion, ModelConfig, block_table, initial_blocks};
 use cloister_params::block::BlockKind;
-use cloister_params::plan::SharedCohort;
+use cloister_params::plan::{RoundSettings, ScoringRule, SharedCohort};
 
 use super::personal_routers::PersonalRouters;
 use super::*;
@@ -47,7 +47,9 @@ fn results() -> Vec<LocalResult> {
 
 /// The strategy of these settings, before its first round.
 fn started(settings: &dyn StrategySettings, shared_cohort: SharedCohort) -> Box<dyn Strategy> {
-    settings.start(ScoringRule { shared_cohort, ..rule() }, 0)
+    let RoundSettings { scoring, sketch, .. } = rounds();
+    let rule = ScoringRule { shared_cohort, ..scoring };
+    settings.start(&RunScoring { rule, sketch, withheld: None }, 0)
 }
 
 fn shares(settings: &dyn StrategySettings, kind: BlockKind) -> Vec<f64> {
@@ -63,10 +65,10 @@ fn shares_with(shared_cohort: SharedCohort, settings: &dyn StrategySettings, kin
     started(settings, shared_cohort).shares(block, &updates)
 }
 
-fn rule() -> ScoringRule {
+fn rounds() -> RoundSettings {
     let text = "dataset = \"x\"\n[data]\ntrain = [\"x\"]";
     let config = Config::parse(text, "the test", &[]).expect("a configuration");
-    training_settings(&config, &block_table(&model()), false, 0).scoring
+    training_settings(&config, &block_table(&model()), false, 0)
 }
 
 const EXPERT: BlockKind = BlockKind::Expert { layer: 0, expert: 1 };

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, ROUTING_NOISE_STEPS, STEP_LOG2};
+use super::{MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, ROUTING_NOISE_STEPS, STEP_LOG2, SketchForm};
 use crate::consortium::MAX_WEIGHT;
 use crate::id::{BlockId, Digest};
 
@@ -148,11 +148,13 @@ pub enum PlanError {
         /// The ring's width.
         bits: u8,
     },
-    /// A sketch size that is not supported.
-    #[error("sketches of {got} coordinates are planned; 16, 32, 64 and 128 are possible")]
+    /// A sketch size that the plan's form of sketches does not have.
+    #[error("sketches of {got} coordinates are planned; {form:?} can have {:?}", form.sizes())]
     Sketch {
         /// The plan's size.
         got: u16,
+        /// The plan's form of sketches.
+        form: SketchForm,
     },
     /// A receiving key of a party that is not a custodian, or keys out of order.
     #[error(

@@ -25,11 +25,13 @@ use rules::{
 mod error;
 mod rules;
 mod scoring;
+mod sketch;
 
 pub use crate::planned_block::PlannedBlock;
 pub use error::PlanError;
 pub use rules::ring_reach;
 pub use scoring::{Fallback, ScoringRule, SharedCohort, Threshold};
+pub use sketch::{SKETCH_CLIP_STEPS, SketchForm, SketchPlan, SketchValues};
 
 /// The most blocks of a plan. Qwen3-30B, for example, has 6,144 experts; with this limit an announcement fits
 /// into one message.
@@ -39,8 +41,6 @@ pub const MAX_BLOCKS: usize = 8_192;
 pub const MAX_BLOCKS_TIMES_MEMBERS: usize = 1 << 17;
 /// The longest block, in coordinates.
 pub const MAX_BLOCK_LENGTH: u64 = 1 << 32;
-/// The sketch sizes that a plan may choose.
-pub const SKETCH_COORDINATES: [u16; 4] = [16, 32, 64, 128];
 /// The least noise of each member, in quantisation steps, if a plan has weights above 1 (`PLAN-08`). At a
 /// coarse scale without noise, weights would act as digits that separate the members of one sum.
 pub const NOISE_STEPS_FOR_WEIGHTS: u32 = 16;
@@ -55,32 +55,6 @@ pub const LEAST_ROUTER_CLIP_STEPS: u32 = 4;
 /// largest step moves a parameter by less than 2⁶³, far from the end of 32-bit floats; with the least one, a
 /// whole ring is a change of 2⁻³³.
 pub const STEP_LOG2: RangeInclusive<i8> = -64..=32;
-
-/// How members make the sketches that they announce of their experts.
-///
-/// # Leakage
-/// The coordinator, the custodians and the auditors see each member's sketches and counts. Their noise is the
-/// member's own, and all that protects them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SketchPlan {
-    /// Seed of the Rademacher projections. It follows from the task (`PLAN-15`) and is the same in every
-    /// round: with another one in each round, a coordinator would collect further projections of one member's
-    /// update.
-    pub seed: Digest,
-    /// Coordinates of a sketch: 16, 32, 64 or 128.
-    pub coordinates: u16,
-    /// Standard deviation of the noise on each coordinate, in sketch steps (the clip is
-    /// [`SKETCH_CLIP_STEPS`]); 0 is no noise.
-    pub noise_steps: u16,
-    /// L2 clip of a region sketch, in thousandths of the unit of hidden states; at least 1 (`PLAN-03`).
-    pub region_clip_milli: u32,
-    /// Standard deviation of the noise on each expert's token count, in tokens. At least
-    /// [`ScoringRule::least_count_noise`] (`PLAN-17`).
-    pub count_noise: u16,
-}
-
-/// The norm, in integer steps, of a sketch whose L2 norm is at the clip.
-pub const SKETCH_CLIP_STEPS: u16 = 8192;
 
 /// Whether members send late sketches of their uploads, and what happens to a sum for which some are missing.
 ///

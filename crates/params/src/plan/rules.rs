@@ -3,7 +3,7 @@
 use super::{
     CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LEAST_ROUTER_CLIP_STEPS, LateSketchMode, MAX_BLOCK_LENGTH,
     MAX_BLOCKS, MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock, ROUTING_NOISE_STEPS,
-    RoundPlan, RoundSettings, SKETCH_COORDINATES, STEP_LOG2, TrainingPlan,
+    RoundPlan, RoundSettings, STEP_LOG2, TrainingPlan,
 };
 use crate::block::{BlockKind, EVALUATION_LENGTH};
 use crate::consortium::{Consortium, MAX_WEIGHT, Role};
@@ -55,8 +55,9 @@ pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     if !settings.ring.is_supported() {
         return Err(PlanError::Ring { got: settings.ring.bits() });
     }
-    if !SKETCH_COORDINATES.contains(&settings.sketch.coordinates) {
-        return Err(PlanError::Sketch { got: settings.sketch.coordinates });
+    let (form, got) = (settings.scoring.sketches, settings.sketch.coordinates);
+    if !form.sizes().contains(&got) {
+        return Err(PlanError::Sketch { got, form });
     }
     if !(1..=MAX_WEIGHT).contains(&settings.max_weight) {
         return Err(PlanError::Weight { got: settings.max_weight });

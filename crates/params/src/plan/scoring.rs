@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SketchForm;
+
 /// How the centre and the spread of the region agreements are measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Threshold {
@@ -34,7 +36,10 @@ pub enum SharedCohort {
 /// is integer arithmetic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScoringRule {
-    /// How the centre and the spread of the agreements are measured.
+    /// What members announce of their experts, and how they are compared. By default pairs.
+    #[serde(default)]
+    pub sketches: SketchForm,
+    /// How the centre and the spread of the agreements of pairs are measured. Signs have no threshold.
     pub threshold: Threshold,
     /// `beta`: how many spreads below the centre the threshold lies, in 256ths.
     pub spread_factor: u16,

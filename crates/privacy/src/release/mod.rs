@@ -20,7 +20,8 @@ use cloister_params::floors::HONEST_COMPANIONS;
 use cloister_params::late::is_sketched;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
-    LateSketchMode, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS, SketchPlan,
+    LateSketchMode, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS, SketchForm,
+    SketchPlan,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,12 @@ pub enum Released {
     PrivateStep,
     /// The sum of counts of held-out records. Everybody sees it.
     EvaluationSum,
+    /// One member's noised projection of an expert's region, of which only the signs of products with
+    /// [`UpdateSigns`](Self::UpdateSigns) leave. Coordinator, custodians and auditors see them.
+    RegionSigns,
+    /// One member's noised projection of an expert's update, of which only signs leave. Coordinator, custodians and
+    /// auditors see them.
+    UpdateSigns,
 }
 
 impl Released {
@@ -76,13 +83,21 @@ impl Released {
             | Self::SharedSum
             | Self::RoutingHistogram
             | Self::EvaluationSum => true,
-            Self::RegionSketch | Self::UpdateSketch | Self::TokenCount | Self::PrivateStep => false,
+            Self::RegionSketch
+            | Self::UpdateSketch
+            | Self::RegionSigns
+            | Self::UpdateSigns
+            | Self::TokenCount
+            | Self::PrivateStep => false,
         }
     }
 
     /// Whether it is computed from trained parameters alone, without looking at records again.
     fn follows_from_parameters(self) -> bool {
-        matches!(self, Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::UpdateSketch)
+        matches!(
+            self,
+            Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::UpdateSketch | Self::UpdateSigns
+        )
     }
 
     /// The kind in words, in the plural, for tables.
@@ -94,6 +109,8 @@ impl Released {
             Self::RoutingHistogram => "sums of routing distributions",
             Self::RegionSketch => "this member's sketches of regions",
             Self::UpdateSketch => "this member's sketches of updates",
+            Self::RegionSigns => "signs of this member's noised regions",
+            Self::UpdateSigns => "signs of this member's noised updates",
             Self::TokenCount => "this member's token counts",
             Self::PrivateStep => "steps of private training",
             Self::EvaluationSum => "sums of counts of held-out records",
@@ -268,18 +285,29 @@ impl NoisedVector {
             parties: 1,
         };
         // A record's part and the average of the others are each within the sketch's clip.
-        let region_sensitivity = 2.0 * f64::from(SKETCH_CLIP_STEPS);
+        let region_sensitivity = Some(2.0 * f64::from(SKETCH_CLIP_STEPS));
+        let (form, size) = (settings.scoring.sketches, settings.sketch.coordinates);
+        // PRIV-16: signs are post-processing of noised projections, which are charged whole.
+        let (region, update) = match form {
+            SketchForm::Pairs => (Released::RegionSketch, Released::UpdateSketch),
+            SketchForm::Signs => (Released::RegionSigns, Released::UpdateSigns),
+        };
+        let region_size = form.region_coordinates(size);
         [
-            Self::projected(&settings.sketch, Released::RegionSketch, Some(region_sensitivity)),
+            Self::projected(&settings.sketch, (region, region_size), region_sensitivity),
             // No average over records: an update follows from training, which covers it if it is private.
-            Self::projected(&settings.sketch, Released::UpdateSketch, None),
+            Self::projected(&settings.sketch, (update, size), None),
             count,
         ]
     }
 
-    /// A sketch of an expert's region or update.
-    fn projected(plan: &SketchPlan, released: Released, change_of_average: Option<f64>) -> Self {
-        let coordinates = u64::from(plan.coordinates);
+    /// A projection of an expert's region or update to so many coordinates.
+    fn projected(
+        plan: &SketchPlan,
+        (released, coordinates): (Released, u16),
+        change_of_average: Option<f64>,
+    ) -> Self {
+        let coordinates = u64::from(coordinates);
         let norm = sketch_norm(coordinates);
         Self {
             released,

@@ -2,7 +2,8 @@ use cloister_params::block::BlockShape;
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::plan::{
-    Deadlines, Fallback, PrivateTrainingPlan, ScoringRule, SharedCohort, SketchPlan, Threshold, TrainingPlan,
+    Deadlines, Fallback, PrivateTrainingPlan, ScoringRule, SharedCohort, SketchForm, SketchPlan, Threshold,
+    TrainingPlan,
 };
 
 use super::*;
@@ -33,6 +34,7 @@ fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
             count_noise: 30,
         },
         scoring: ScoringRule {
+            sketches: SketchForm::Pairs,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
@@ -111,6 +113,29 @@ fn sensitivities_are_clips_whatever_is_rounded_and_noise_is_that_of_honest_membe
     );
     assert_eq!(record_sensitivity(Released::TokenCount), 60.0, "counts are between 0 and 60");
     assert_eq!(record_sensitivity(Released::RegionSketch), 2.0 * 8196.0);
+}
+
+/// PRIV-16: signs follow from noised projections, of which the region's has half as many coordinates.
+#[test]
+fn signs_are_charged_as_the_noised_projections_that_they_follow_from() {
+    let mut settings = settings(1000, 1);
+    settings.scoring.sketches = SketchForm::Signs;
+    for unit in [PrivacyUnit::Member, PrivacyUnit::Record] {
+        let all = releases(&settings, unit).expect("charged");
+        let factor = if unit == PrivacyUnit::Record { 2.0 } else { 1.0 };
+        let (region, update) = (one(&all, Released::RegionSigns), one(&all, Released::UpdateSigns));
+        assert_eq!((region.count, region.coordinates, update.count, update.coordinates), (2, 32, 2, 64));
+        assert_eq!(update.sensitivity, factor * 8196.0);
+        assert_eq!(region.sensitivity, factor * (8192.0 + 32f64.sqrt() / 2.0));
+        assert!(
+            !all.iter().any(|release| {
+                matches!(release.released, Released::RegionSketch | Released::UpdateSketch)
+            })
+        );
+    }
+    settings.sketch.noise_steps = 0;
+    let bare = releases(&settings, PrivacyUnit::Member).expect("charged");
+    assert_eq!(one(&bare, Released::UpdateSigns).mechanism, Mechanism::Unbounded, "signs alone hide nothing");
 }
 
 /// PRIV-15

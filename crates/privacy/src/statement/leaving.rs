@@ -82,6 +82,13 @@ fn described(released: Released) -> (&'static str, ReadableAs) {
             ("short summaries of the notes that each expert sees", ReadableAs::ThisHospitals)
         }
         Released::UpdateSketch => ("short summaries of each expert's change", ReadableAs::ThisHospitals),
+        Released::RegionSigns => (
+            "one bit for each number of a short summary of the notes that each expert sees",
+            ReadableAs::ThisHospitals,
+        ),
+        Released::UpdateSigns => {
+            ("one bit for each number of a short summary of each expert's change", ReadableAs::ThisHospitals)
+        }
         Released::TokenCount => ("how many tokens each expert sees", ReadableAs::ThisHospitals),
         Released::PrivateStep => {
             ("changes to the model from private training", ReadableAs::SumAndThisHospitals)

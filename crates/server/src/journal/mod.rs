@@ -27,10 +27,10 @@ use thiserror::Error;
 const NAME: &str = "journal";
 
 /// The first record of a journal. The first version has none, and begins with what the others have second.
-const FORMAT: &str = "cloister/coordinator-journal/v3";
-/// The format before, in which round settings do not say whether the round is a rehearsal. Between two rounds it has the same
-/// records.
-const FORMAT_BEFORE: &[u8] = b"cloister/coordinator-journal/v2";
+const FORMAT: &str = "cloister/coordinator-journal/v4";
+/// The formats before: in the second, round settings do not say whether the round is a rehearsal, and in the third they do not
+/// say what members announce of their experts. Between two rounds all have the same records.
+const FORMATS_BEFORE: [&[u8]; 2] = [b"cloister/coordinator-journal/v2", b"cloister/coordinator-journal/v3"];
 const ANY_FORMAT: &[u8] = b"cloister/coordinator-journal/";
 
 /// A journal that cannot be used.
@@ -281,7 +281,7 @@ fn read_content(path: &Path, bytes: &[u8]) -> Result<JournalContent, RoundJourna
 /// The records after that of the format, which this program reads.
 fn without_format<'a>(path: &Path, records: &'a [&'a [u8]]) -> Result<&'a [&'a [u8]], RoundJournalError> {
     match records {
-        [first, rest @ ..] if *first == FORMAT.as_bytes() || *first == FORMAT_BEFORE => Ok(rest),
+        [first, rest @ ..] if *first == FORMAT.as_bytes() || FORMATS_BEFORE.contains(first) => Ok(rest),
         // FILE-01
         [first, ..] if first.starts_with(ANY_FORMAT) => {
             let got = String::from_utf8_lossy(first).into_owned();

@@ -207,11 +207,11 @@ fn a_journal_of_the_first_version_is_read_and_one_of_a_later_version_is_named() 
     let content = content.expect("a journal");
     assert_eq!((content.beginning, content.inputs), (beginning(), vec![input(1), input(2)]));
     drop(journal);
-    let later = [&record(b"cloister/coordinator-journal/v4"), &bytes[format..]].concat();
+    let later = [&record(b"cloister/coordinator-journal/v5"), &bytes[format..]].concat();
     fs::write(&path, &later).expect("writable");
     let said = RoundJournal::open(&folder, EPOCH, None).expect_err("a later version's").to_string();
     assert!(
-        said.contains("cloister/coordinator-journal/v4") && said.contains("install that version"),
+        said.contains("cloister/coordinator-journal/v5") && said.contains("install that version"),
         "{said}"
     );
     assert_eq!(fs::read(&path).expect("it is there"), later, "the file is as it was");
@@ -236,7 +236,8 @@ fn a_round_of_an_earlier_version_is_left_to_that_version() {
     let (settings, time) = (template(2, 4, 1), Time(1));
     let round = Input::StartRound(Box::new(settings)).encode(time);
     let started = record(&round[..round.len() - 1]);
-    for format in [&record(FORMAT_BEFORE)[..], &[]] {
+    let formats = FORMATS_BEFORE.map(record);
+    for format in [&formats[0][..], &formats[1], &[]] {
         let between = [format, records].concat();
         fs::write(&path, &between).expect("writable");
         let (journal, content) = RoundJournal::open(&folder, EPOCH, None).expect("between two rounds");

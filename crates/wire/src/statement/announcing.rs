@@ -1,6 +1,7 @@
 //! What a member says once it has trained: its keys, what it dealt to custodians, and its sketches.
 
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::SketchValues;
 use serde::{Deserialize, Serialize};
 
 use super::Body;
@@ -60,10 +61,8 @@ pub struct Dealing {
 pub struct AnnouncedSketch {
     /// The expert block.
     pub block: BlockId,
-    /// Sketch of the region.
-    pub region: Vec<i16>,
-    /// Sketch of the update.
-    pub update: Vec<i16>,
+    /// The sketch, in the plan's form.
+    pub values: SketchValues,
     /// Noised count of the tokens routed to the expert.
     pub tokens: u32,
 }

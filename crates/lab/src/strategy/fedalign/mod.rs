@@ -1,26 +1,37 @@
 //! FedAlign-MoE and its ablations.
 
 mod cohorts;
+mod region;
 mod settings;
+mod signs;
+mod withheld;
 
 use cloister_alignment::consistency;
-use cloister_alignment::reference::{ExpertScores, TrainedExpert, common_direction, majority, score};
+use cloister_alignment::reference::{
+    ExpertScores, TrainedExpert, common_direction, majority, score, score_signs,
+};
 use cloister_experts::{BlockVectors, LocalResult, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::plan::{ScoringRule, SharedCohort};
+use cloister_params::plan::{ScoringRule, SharedCohort, SketchForm, SketchPlan};
 
 use super::personal_routers::PersonalRouters;
-use super::{MemberUpdates, RunConditions, Strategy, StrategyMemory, StrategySettings, local_training};
+use super::{
+    MemberUpdates, RunConditions, RunScoring, Strategy, StrategyMemory, StrategySettings, local_training,
+};
 use crate::training::MemberTrainingConfig;
 pub use cohorts::CohortRule;
 use cohorts::{ScoredExpert, shares_of_cohort};
 pub use settings::{ConsistencyOf, FedAlignMoE, RouterRule, Signal};
+use signs::signs_of;
+use withheld::SelfScores;
 
 impl StrategySettings for FedAlignMoE {
-    fn start(&self, rule: ScoringRule, seed: u64) -> Box<dyn Strategy> {
+    fn start(&self, scoring: &RunScoring, seed: u64) -> Box<dyn Strategy> {
         let is_local = self.routers == RouterRule::Local;
         let local_routers = is_local.then(|| PersonalRouters::with_personal_part(1.0));
-        Box::new(Alignment { settings: self.clone(), rule, seed, local_routers })
+        let RunScoring { rule, sketch, withheld } = *scoring;
+        let withheld = withheld.map(|config| SelfScores::new(config, rule, seed));
+        Box::new(Alignment { settings: self.clone(), rule, sketch, withheld, seed, local_routers })
     }
 
     fn scores_members(&self) -> bool {
@@ -67,6 +78,10 @@ impl StrategySettings for FedAlignMoE {
 struct Alignment {
     settings: FedAlignMoE,
     rule: ScoringRule,
+    /// How signs are made.
+    sketch: SketchPlan,
+    /// What members score themselves against, if no sketch leaves them.
+    withheld: Option<SelfScores>,
     /// The seed of the run, which random cohorts follow.
     seed: u64,
     /// Routers that stay with their members, if the gate is local.
@@ -74,8 +89,35 @@ struct Alignment {
 }
 
 impl Alignment {
-    /// The scores of one expert's members. All experts of its layer have one common direction.
-    fn scores(&self, roles: &[TrainedExpert], layer: u16, updates: &MemberUpdates<'_>) -> ExpertScores {
+    /// The scores of one expert's members, as the plan's form of sketches has them.
+    fn scores(
+        &self,
+        block: &BlockShape,
+        roles: &[TrainedExpert],
+        layer: u16,
+        updates: &MemberUpdates<'_>,
+    ) -> ExpertScores {
+        if let Some(withheld) = &self.withheld {
+            return withheld.scores(block, updates);
+        }
+        match self.rule.sketches {
+            SketchForm::Pairs => self.scores_of_pairs(roles, layer, updates),
+            SketchForm::Signs => {
+                let members = updates.results.iter();
+                let signs: Vec<Option<Vec<f64>>> =
+                    members.map(|result| signs_of(block, result, &self.rule, &self.sketch)).collect();
+                score_signs(&signs, &self.rule)
+            }
+        }
+    }
+
+    /// Scores by pairs. All experts of a layer have one common direction.
+    fn scores_of_pairs(
+        &self,
+        roles: &[TrainedExpert],
+        layer: u16,
+        updates: &MemberUpdates<'_>,
+    ) -> ExpertScores {
         let mut layer_experts: Vec<TrainedExpert> = Vec::new();
         for shape in updates.global.table() {
             match shape.kind {
@@ -95,7 +137,7 @@ impl Alignment {
     fn scores_of(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Option<ExpertScores> {
         match block.kind {
             BlockKind::Expert { layer, expert } => {
-                Some(self.scores(&updates.roles(block, layer, expert), layer, updates))
+                Some(self.scores(block, &updates.roles(block, layer, expert), layer, updates))
             }
             _ => None,
         }
@@ -109,7 +151,7 @@ impl Alignment {
         updates: &MemberUpdates<'_>,
     ) -> Vec<f64> {
         let roles = updates.roles(block, layer, expert);
-        let scores = self.scores(&roles, layer, updates);
+        let scores = self.scores(block, &roles, layer, updates);
         let scored = ScoredExpert { block: block.id, roles: &roles, scores, updates, seed: self.seed };
         self.settings.cohorts.shares(&scored)
     }
@@ -166,12 +208,24 @@ impl Strategy for Alignment {
     }
 
     fn memory(&self) -> StrategyMemory {
-        self.local_routers.as_ref().map_or_else(StrategyMemory::new, PersonalRouters::memory)
+        let mut memory =
+            self.local_routers.as_ref().map_or_else(StrategyMemory::new, PersonalRouters::memory);
+        memory.extend(self.withheld.iter().flat_map(SelfScores::memory));
+        memory
     }
 
-    fn recall(&mut self, memory: StrategyMemory) {
+    fn recall(&mut self, mut memory: StrategyMemory) {
+        if let Some(withheld) = &mut self.withheld {
+            withheld.recall(&mut memory);
+        }
         if let Some(routers) = &mut self.local_routers {
             routers.recall(memory);
+        }
+    }
+
+    fn close_round(&mut self, before: &BlockVectors, after: &BlockVectors, updates: &MemberUpdates<'_>) {
+        if let Some(withheld) = &mut self.withheld {
+            withheld.close_round(before, after, updates);
         }
     }
 

@@ -60,6 +60,7 @@ fn plan() -> RoundPlan {
             count_noise: 1,
         },
         scoring: ScoringRule {
+            sketches: SketchForm::Pairs,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
@@ -158,10 +159,18 @@ proptest! {
     }
 }
 
+fn sized(form: SketchForm, size: u16) -> Result<(), PlanError> {
+    check(|plan| (plan.settings.scoring.sketches, plan.settings.sketch.coordinates) = (form, size))
+}
+
 /// PLAN-03
 #[test]
 fn sketches_of_another_size_are_refused() {
-    assert_eq!(check(|plan| plan.settings.sketch.coordinates = 65), Err(PlanError::Sketch { got: 65 }));
+    let (pairs, signs) = (SketchForm::Pairs, SketchForm::Signs);
+    assert_eq!(sized(pairs, 65), Err(PlanError::Sketch { got: 65, form: pairs }));
+    assert_eq!(sized(pairs, 256), Err(PlanError::Sketch { got: 256, form: pairs }));
+    assert_eq!(sized(signs, 512), Err(PlanError::Sketch { got: 512, form: signs }));
+    assert_eq!((sized(pairs, 128), sized(signs, 256)), (Ok(()), Ok(())), "control");
 }
 
 /// PLAN-04
