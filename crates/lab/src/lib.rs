@@ -81,6 +81,7 @@
 pub mod accounts;
 pub mod attacks;
 pub mod audit;
+mod centred_region;
 mod chart;
 mod checkpoint;
 mod cohort_record;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::ridge::{Ridge, dot};
-use super::view::{Observer, Sent, View, Whose};
+use super::view::{Observed, Observer, Sent, View, Whose};
 use super::world::AttackedData;
 use crate::error::LabError;
 
@@ -40,7 +40,7 @@ pub struct WordsFound {
     pub by_frequency: f64,
 }
 
-/// Ranks the candidates of each training; the right one has the training's number.
+/// Ranks the candidates of each training by the angle, or scores by the distance; the right one has the training's number.
 pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], candidates: &[Sent]) -> Ranking {
     let directions = observer.imagine(view.source, candidates);
     let lengths: Vec<f64> =
@@ -50,11 +50,15 @@ pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], cand
     let seen = observer.observe(view, trainings, Whose::Members);
     let (mut first, mut above) = (0.0, 0.0);
     for (right, observed) in seen.iter().enumerate() {
-        let alike: Vec<f64> = directions
+        let mut alike: Vec<f64> = directions
             .iter()
             .zip(&lengths)
             .map(|(direction, length)| dot(observed, direction) / length)
             .collect();
+        // Scores have a scale, and a few numbers say more by their distance than by their angle.
+        if matches!(view.source, Observed::Scores(_) | Observed::SteeredScores(_)) {
+            alike = directions.iter().map(|direction| -squared_distance(observed, direction)).collect();
+        }
         // Strictly lower: candidates that tie with the right one count against the attacker.
         let beaten = alike.iter().filter(|other| **other < alike[right]).count();
         let others = directions.len() - 1;
@@ -62,6 +66,10 @@ pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], cand
         above += beaten as f64 / others as f64;
     }
     Ranking { first: first / seen.len() as f64, above: above / seen.len() as f64 }
+}
+
+fn squared_distance(one: &[f32], other: &[f32]) -> f64 {
+    one.iter().zip(other).map(|(a, b)| f64::from(a - b).powi(2)).sum()
 }
 
 /// The attack on words, with the words that it looks for.

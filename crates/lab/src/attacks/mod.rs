@@ -10,6 +10,7 @@
 //! # Leakage
 //! The attacks read texts of public data. Nothing here is for patients' data.
 
+mod announced;
 mod figure;
 pub mod inversion;
 pub mod membership;
@@ -31,6 +32,7 @@ use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::error::LabError;
+use announced::Reference;
 use inversion::{Ranking, WordGuesser, WordsFound, rank};
 use membership::{Membership, Trainings};
 use property::{ClassMix, Mixes};
@@ -185,6 +187,8 @@ struct TrainedAttack<'a> {
     trainings: Trainings,
     mixes: Mixes,
     vocabulary: WordGuesser,
+    /// What an honest round published, and what corrupt members make of it.
+    references: [Reference; 2],
 }
 
 impl<'a> TrainedAttack<'a> {
@@ -219,6 +223,7 @@ impl<'a> TrainedAttack<'a> {
         let mixes = Mixes::run(world, &pool, (sizes.mixes, MEMBER_TEXTS), seed)?;
         progress(AttackProgress::Trained { done: sizes.trainings(), all: sizes.trainings() });
         let vocabulary = WordGuesser::from_texts(world);
+        let references = [world.published(), mixes.steered()];
         Ok(Self {
             world,
             seed,
@@ -231,12 +236,17 @@ impl<'a> TrainedAttack<'a> {
             trainings,
             mixes,
             vocabulary,
+            references,
         })
     }
 
     fn row(&self, data: &str, view: View) -> Result<AttackResult, LabError> {
-        let observer =
-            Observer { settings: self.world.settings(), companions: &self.companions, seed: self.seed };
+        let observer = Observer {
+            settings: self.world.settings(),
+            companions: &self.companions,
+            references: self.references.each_ref(),
+            seed: self.seed,
+        };
         let known = (self.known.as_slice(), self.known_texts.as_slice());
         let attacked = (self.alone.as_slice(), self.candidates.as_slice());
         Ok(AttackResult {

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
+use super::announced::{Reference, TrainedExperts};
 use super::ridge::Ridge;
 use super::view::{Observer, Sent, View, Whose};
 use super::world::AttackedData;
@@ -52,6 +53,14 @@ impl Mixes {
             sent.push(world.send(&drawn, FIRST_NUMBER + member as u64)?);
         }
         Ok(Self { shares, sent })
+    }
+
+    /// What corrupt members publish, so that scores show the mix of classes: it follows from the attacker's own half.
+    pub(crate) fn steered(&self) -> Reference {
+        let half = self.sent.len() / 2;
+        let experts: Vec<TrainedExperts> =
+            self.sent[..half].iter().map(|sent| sent.experts.clone()).collect();
+        Reference::steered(&experts, &self.shares[..half])
     }
 
     /// Learns from the first half of the members, and guesses the mixes of the others.

@@ -112,7 +112,7 @@ impl AttackReport {
     /// A table for people, in per cent.
     pub fn to_table(&self) -> String {
         let mut table = format!(
-            "{:<10} {:<22} {:<19} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} {:>6}\n",
+            "{:<10} {:<22} {:<20} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} {:>6}\n",
             "data",
             "protection",
             "seen",
@@ -129,7 +129,7 @@ impl AttackReport {
             let percent = |value: Mean| format!("{:.1}", 100.0 * value.mean);
             let _ = writeln!(
                 table,
-                "{:<10} {:<22} {:<19} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} {:>6.1}",
+                "{:<10} {:<22} {:<20} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8} {:>6.1}",
                 row.data,
                 row.view.protection.in_words(),
                 row.view.in_words(),

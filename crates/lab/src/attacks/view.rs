@@ -8,6 +8,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
+use super::announced::{GROUPS, Reference, SIGNS, TrainedExperts, score_noise};
+
 /// What stands between a member and the coordinator.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +34,12 @@ pub enum Observed {
     Histograms,
     /// One member's own sketches of regions and updates, and token counts.
     Sketches,
+    /// One member's sign sketches of this size, and token counts.
+    Signs(u16),
+    /// One member's scores of itself, a number for each of so many groups of experts.
+    Scores(usize),
+    /// The same, where corrupt members have chosen what members score themselves against.
+    SteeredScores(usize),
 }
 
 /// A place where the coordinator looks.
@@ -57,6 +65,10 @@ impl View {
             all.extend([4, 8, 16].map(|members| Self { protection, source: Observed::Updates, members }));
             all.push(Self { protection, source: Observed::Histograms, members: 8 });
             all.push(Self { protection, source: Observed::Sketches, members: 1 });
+            all.extend(SIGNS.map(|size| Self { protection, source: Observed::Signs(size), members: 1 }));
+            for scores in [Observed::Scores, Observed::SteeredScores] {
+                all.extend(GROUPS.map(|groups| Self { protection, source: scores(groups), members: 1 }));
+            }
         }
         all
     }
@@ -70,11 +82,23 @@ impl View {
             (Observed::Histograms, 1) => "own histogram".to_owned(),
             (Observed::Histograms, _) => format!("sum of {members} histograms"),
             (Observed::Sketches, _) => "own sketches".to_owned(),
+            (Observed::Signs(size), _) => format!("own {size} signs"),
+            (Observed::Scores(groups), _) => format!("own {groups} scores"),
+            (Observed::SteeredScores(groups), _) => format!("own {groups} steered scores"),
         }
     }
 }
 
 impl Protection {
+    /// The place of its noise among none, slight and covering.
+    fn strength(self) -> usize {
+        match self {
+            Self::None | Self::Masks => 0,
+            Self::MasksAndSlightNoise => 1,
+            Self::MasksAndNoise => 2,
+        }
+    }
+
     fn is_noised(self) -> bool {
         matches!(self, Self::MasksAndSlightNoise | Self::MasksAndNoise)
     }
@@ -99,6 +123,10 @@ pub(crate) struct Sent {
     pub(crate) bare: Contribution,
     pub(crate) slight: Contribution,
     pub(crate) noised: Contribution,
+    /// By signs: for each strength of noise and each size.
+    pub(crate) signs: Vec<Vec<Vec<f32>>>,
+    /// What scores are computed from.
+    pub(crate) experts: TrainedExperts,
 }
 
 impl Sent {
@@ -127,6 +155,8 @@ pub(crate) struct Observer<'a> {
     pub(crate) settings: [&'a RoundSettings; 3],
     /// Members that others are summed with: the attacker draws from the first half, those under attack from the other.
     pub(crate) companions: &'a [Sent],
+    /// What an honest round published, and what corrupt members make of it.
+    pub(crate) references: [&'a Reference; 2],
     pub(crate) seed: u64,
 }
 
@@ -150,9 +180,9 @@ impl Observer<'_> {
         let mean = self.mean(view.source, companions);
         let mut all = Vec::with_capacity(trainings.len());
         for training in trainings {
-            let mut seen = self.vector(view.source, training.under(view.protection));
+            let mut seen = self.vector(view.source, training, view.protection);
             for companion in draw(companions, view.members - 1, &mut random) {
-                add(&mut seen, &self.vector(view.source, &companion.bare), 1.0);
+                add(&mut seen, &self.vector(view.source, companion, Protection::Masks), 1.0);
                 add(&mut seen, &mean, -1.0);
             }
             // The attacked member's own noise is in its contribution already.
@@ -166,9 +196,14 @@ impl Observer<'_> {
 
     fn mean(&self, source: Observed, companions: &[Sent]) -> Vec<f32> {
         let mut mean =
-            vec![0.0; companions.first().map_or(0, |first| self.vector(source, &first.bare).len())];
+            vec![
+                0.0;
+                companions.first().map_or(0, |first| self.vector(source, first, Protection::Masks).len())
+            ];
         let share = 1.0 / companions.len() as f32;
-        companions.iter().for_each(|sent| add(&mut mean, &self.vector(source, &sent.bare), share));
+        companions
+            .iter()
+            .for_each(|sent| add(&mut mean, &self.vector(source, sent, Protection::Masks), share));
         mean
     }
 
@@ -205,13 +240,28 @@ impl Observer<'_> {
 
     /// The observation of each training alone and without noise, which an attacker can compute by itself.
     pub(crate) fn imagine(&self, source: Observed, trainings: &[Sent]) -> Vec<Vec<f32>> {
-        trainings.iter().map(|training| self.vector(source, &training.bare)).collect()
+        trainings.iter().map(|training| self.vector(source, training, Protection::Masks)).collect()
     }
 
-    fn vector(&self, source: Observed, contribution: &Contribution) -> Vec<f32> {
-        if source == Observed::Sketches {
-            return self.sketches(contribution);
+    /// What one training shows, with its member's noise.
+    fn vector(&self, source: Observed, sent: &Sent, protection: Protection) -> Vec<f32> {
+        let (contribution, strength) = (sent.under(protection), protection.strength());
+        let [published, steered] = self.references;
+        match source {
+            Observed::Updates | Observed::Histograms => self.integers(source, contribution),
+            Observed::Sketches => self.sketches(contribution),
+            Observed::Signs(size) => {
+                let place = SIGNS.iter().position(|known| *known == size).unwrap_or_default();
+                sent.signs[strength][place].clone()
+            }
+            Observed::Scores(groups) => sent.experts.scores(published, groups, score_noise(groups)[strength]),
+            Observed::SteeredScores(groups) => {
+                sent.experts.scores(steered, groups, score_noise(groups)[strength])
+            }
         }
+    }
+
+    fn integers(&self, source: Observed, contribution: &Contribution) -> Vec<f32> {
         let mut vector = Vec::new();
         for block in self.blocks(source, self.settings[0]) {
             vector.extend(contribution.integers[block.shape.id].iter().map(|value| *value as f32));

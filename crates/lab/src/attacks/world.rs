@@ -16,6 +16,7 @@ use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::announced::{Reference, TrainedExperts, by_signs, sign_vector};
 use super::view::Sent;
 use crate::accounts::Permits;
 use crate::error::LabError;
@@ -51,6 +52,10 @@ pub(crate) struct AttackedData {
     bare: RoundSettings,
     slight: RoundSettings,
     noised: RoundSettings,
+    /// By signs: the settings of each size, for each strength of noise.
+    by_signs: [[RoundSettings; 3]; 3],
+    /// What the training beforehand published.
+    published: Option<Reference>,
     /// In a cell, because a contribution is charged while the world is shared by all attacks.
     permits: RefCell<Permits>,
     seed: u64,
@@ -65,23 +70,40 @@ impl AttackedData {
         let chosen: Vec<Note> = order.iter().take(texts + EARLIER).map(|&note| all[note].clone()).collect();
         let config = ModelConfig {
             moe_layers: 1,
-            experts: 4,
+            experts: 8,
             rank: 2,
             max_tokens: MAX_TOKENS,
             ..ModelConfig::new(classes.clone())
         };
         let bare = settings(&config, MEMBERS, CLIPS, None)?;
         let (slight, noised) = (noised_settings(&config, SLIGHT)?, noised_settings(&config, COVERING)?);
+        let by_signs = [&bare, &slight, &noised].map(by_signs);
+        let published = None;
         let encoder = Encoder::open(minilm, config.clone(), 1, Device::Cpu)?;
         let features = encoder.features(&chosen)?;
         let notes = chosen[..chosen.len().saturating_sub(EARLIER)].to_vec();
         let labels = features.labels()[..notes.len()].to_vec();
         let permits = RefCell::new(Permits::counting(PrivacyUnit::Member)?);
         let start = initial_blocks(&config);
-        let mut world =
-            Self { encoder, features, notes, labels, classes, start, bare, slight, noised, permits, seed };
+        let mut world = Self {
+            encoder,
+            features,
+            notes,
+            labels,
+            classes,
+            start,
+            bare,
+            slight,
+            noised,
+            by_signs,
+            published,
+            permits,
+            seed,
+        };
         let earlier: Vec<usize> = (world.notes.len()..world.features.notes()).collect();
         let first = world.train(&earlier, seed)?;
+        let experts = TrainedExperts::new(world.start.table(), &first, &world.bare.scoring, 0);
+        world.published = Some(Reference::published(&[experts]));
         world.start = world.start.map(|shape, before| {
             let change = first.updates.get(shape.kind).unwrap_or_default();
             before.iter().zip(change).map(|(before, change)| before + change).collect()
@@ -104,7 +126,27 @@ impl AttackedData {
             bare: self.prepared(&result, &self.bare, &mut random)?,
             slight: self.prepared(&result, &self.slight, &mut random)?,
             noised: self.prepared(&result, &self.noised, &mut random)?,
+            signs: self.signs(&result, &mut random)?,
+            experts: TrainedExperts::new(self.start.table(), &result, &self.bare.scoring, number),
         })
+    }
+
+    /// What the member would announce by signs, for each strength of noise and each size.
+    fn signs(&self, result: &LocalResult, random: &mut ChaCha20Rng) -> Result<Vec<Vec<Vec<f32>>>, LabError> {
+        let mut all = Vec::with_capacity(self.by_signs.len());
+        for sizes in &self.by_signs {
+            let mut of_strength = Vec::with_capacity(sizes.len());
+            for settings in sizes {
+                of_strength.push(sign_vector(&self.prepared(result, settings, random)?, &settings.scoring));
+            }
+            all.push(of_strength);
+        }
+        Ok(all)
+    }
+
+    /// What the last round published before the attacked one.
+    pub(crate) fn published(&self) -> Reference {
+        self.published.clone().unwrap_or_else(|| Reference::published(&[]))
     }
 
     /// The contribution that a member would make to a first round with these settings.

@@ -1,7 +1,6 @@
 //! FedAlign-MoE and its ablations.
 
 mod cohorts;
-mod region;
 mod settings;
 mod signs;
 mod withheld;

@@ -6,7 +6,7 @@ use cloister_experts::LocalResult;
 use cloister_params::block::BlockShape;
 use cloister_params::plan::{ScoringRule, SketchForm, SketchPlan};
 
-use super::region::centred_region;
+use crate::centred_region::centred_region;
 
 /// A member's signs of an expert, 1 or −1; `None` for a member with too few tokens.
 pub(super) fn signs_of(

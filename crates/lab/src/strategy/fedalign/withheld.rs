@@ -10,7 +10,7 @@ use cloister_privacy::discrete_gaussian::sample;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::region::centred_region;
+use crate::centred_region::centred_region;
 use crate::seeds::{Purpose, seed_for};
 use crate::strategy::{MemberUpdates, StrategyMemory};
 use crate::withheld_scores::WithheldScores;

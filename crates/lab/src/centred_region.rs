@@ -6,7 +6,7 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::plan::ScoringRule;
 
 /// A member's region of an expert less the mean of its regions in the layer; `None` with too few tokens.
-pub(super) fn centred_region(
+pub(crate) fn centred_region(
     shape: &BlockShape,
     result: &LocalResult,
     rule: &ScoringRule,
