@@ -154,8 +154,12 @@ mod tests {
         fn python(&self, prints: &Path) -> OsString {
             let path = self.0.join("python");
             fs::create_dir_all(&self.0).expect("a folder");
-            fs::write(&path, format!("#!/bin/sh\necho {}\n", prints.display())).expect("a file");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("this user's file");
+            let script = format!("#!/bin/sh\necho {}\n", prints.display());
+            // Another process writes it: one that another test starts meanwhile would have this one's file open too, and a
+            // file that is open for writing cannot be executed.
+            let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+            let written = Command::new("sh").args(["-c", write]).arg(&path).arg(script).status();
+            assert!(written.expect("it starts").success());
             path.into()
         }
 

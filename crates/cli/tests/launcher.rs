@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,7 +34,7 @@ impl Installed {
         fs::create_dir_all(folder.join("bin")).unwrap();
         fs::create_dir_all(folder.join("lib/cloister")).unwrap();
         // A copy: the program looks beside its file, and a link would lead elsewhere.
-        fs::copy(launcher, folder.join("bin/cloister")).unwrap();
+        write_by(Command::new("cp").arg(launcher).arg(folder.join("bin/cloister")));
         symlink(env!("CARGO_BIN_EXE_cloister"), folder.join("lib/cloister/cloister-training")).unwrap();
         Some(Self { folder, libtorch })
     }
@@ -52,10 +52,17 @@ impl Installed {
     /// A Python whose torch is this folder.
     fn python(&self, torch: &Path) -> PathBuf {
         let path = self.folder.join("python3");
-        fs::write(&path, format!("#!/bin/sh\necho {}\n", torch.display())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\necho {}\n", torch.display());
+        let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        write_by(Command::new("sh").args(["-c", write]).arg(&path).arg(script));
         path
     }
+}
+
+/// Writes a program by another process. While this process has a file open for writing, a process that another test starts
+/// at the same time has it open too, and the file cannot be executed until then ("text file busy").
+fn write_by(command: &mut Command) {
+    assert!(command.status().unwrap().success());
 }
 
 fn said(command: &mut Command) -> (Option<i32>, String) {

@@ -11,7 +11,7 @@ use cloister_protocol::contribution::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::world::COVERING;
+use super::strength::COVERING;
 use crate::centred_region::centred_region;
 
 /// Sizes of sign sketches that are attacked.
@@ -72,7 +72,7 @@ impl TrainedExperts {
             if let Some((update, region)) = expert {
                 let trained = ExpertDirections { update, region };
                 let (sum, count) = &mut scores[place * groups / self.experts.len()];
-                *sum += own_score(trained, reference.of(place));
+                *sum += own_score(trained, reference.directions(place));
                 *count += 1;
             }
         }
@@ -126,7 +126,7 @@ impl Reference {
         Self(sums)
     }
 
-    fn of(&self, place: usize) -> ExpertDirections<'_> {
+    fn directions(&self, place: usize) -> ExpertDirections<'_> {
         let (update, region) = &self.0[place];
         ExpertDirections { update, region }
     }

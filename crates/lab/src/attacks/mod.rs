@@ -18,6 +18,7 @@ pub mod property;
 mod report;
 mod ridge;
 mod roc;
+mod strength;
 mod view;
 mod world;
 

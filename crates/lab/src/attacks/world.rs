@@ -17,6 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::announced::{Reference, TrainedExperts, by_signs, sign_vector};
+use super::strength::{COVERING, SLIGHT};
 use super::view::Sent;
 use crate::accounts::Permits;
 use crate::error::LabError;
@@ -32,11 +33,6 @@ const EARLIER: usize = 64;
 const MEMBERS: usize = 16;
 /// Clips that a training of a few steps does not reach, so that clipping hides nothing from the attacker.
 const CLIPS: Clips = Clips { update_log2: 2, region_milli: 10_000 };
-
-/// `rho` of a round whose noise covers a whole member.
-pub(crate) const COVERING: f64 = 1.125;
-/// `rho` of a round whose noise leaves sketches useful for choosing cohorts.
-pub(crate) const SLIGHT: f64 = 4000.0;
 
 /// Texts with their features, and the model that members train.
 pub(crate) struct AttackedData {

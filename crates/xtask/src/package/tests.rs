@@ -31,9 +31,11 @@ impl Place {
         fs::create_dir_all(&folder).expect("a folder");
         for program in ["cloister", TRAINING_PROGRAM] {
             let path = folder.join(program);
-            fs::write(&path, PROGRAM).expect("a file");
-            // The mode in the packages must not be this one.
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("this user's file");
+            // The mode in the packages must not be this one. Another process writes the program: one that another test
+            // starts meanwhile would have this one's file open too, and a file that is open for writing cannot be executed.
+            let write = "printf %s \"$1\" > \"$0\" && chmod 700 \"$0\"";
+            let written = Command::new("sh").args(["-c", write]).arg(&path).arg(PROGRAM).status();
+            assert!(written.expect("it starts").success());
         }
         Self(folder)
     }
