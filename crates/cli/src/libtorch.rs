@@ -120,7 +120,6 @@ fn libraries(folder: &Path) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -138,7 +138,7 @@ impl Binomial {
 }
 
 /// The probability that a standard normal number is above `x`.
-fn above(x: f64) -> f64 {
+pub(super) fn above(x: f64) -> f64 {
     0.5 * erfc(x / std::f64::consts::SQRT_2)
 }
 

@@ -12,6 +12,7 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{PlannedBlock, RoundSettings};
 
+use super::DIRECTIONS;
 use super::fault::EXCESS;
 use crate::error::LabError;
 
@@ -48,7 +49,7 @@ impl Canary {
         let mut regions = Vec::new();
         for block in &settings.blocks {
             if let BlockKind::Expert { layer, expert } = block.shape.kind {
-                let mean_hidden = self.hidden(settings, length);
+                let mean_hidden = self.hidden(settings, length, expert);
                 regions.push(ExpertRegion { layer, expert, mean_hidden, tokens });
             }
         }
@@ -88,11 +89,12 @@ impl Canary {
         update
     }
 
-    /// A hidden state whose sketch is `length` clips long.
-    fn hidden(self, settings: &RoundSettings, length: f64) -> Vec<f32> {
+    /// A hidden state whose sketch is `length` clips long, another one for each expert: what all have in common is
+    /// subtracted from signs.
+    fn hidden(self, settings: &RoundSettings, length: f64, expert: u16) -> Vec<f32> {
         let mut hidden = vec![0.0; HIDDEN];
         let clip = f64::from(settings.sketch.region_clip_milli) / 1000.0;
-        hidden[self.number % HIDDEN] = (length * clip) as f32;
+        hidden[(self.number + DIRECTIONS * usize::from(expert)) % HIDDEN] = (length * clip) as f32;
         hidden
     }
 
@@ -107,9 +109,9 @@ impl Canary {
     ) -> Result<RecordAverages, LabError> {
         let length = f64::from(EXCESS);
         let experts = model.experts;
-        let mut records = vec![record(self.number + 1, experts, &self.hidden(settings, -length)); others];
+        let mut records = vec![record(self.number + 1, experts, &self.hidden(settings, -length, 0)); others];
         if self.included {
-            records.push(record(self.number, experts, &self.hidden(settings, length)));
+            records.push(record(self.number, experts, &self.hidden(settings, length, 0)));
         }
         Ok(planted_averages(averaging, &records)?)
     }

@@ -59,6 +59,10 @@ impl PlantedFault {
         Self::HalvedDivisor,
     ];
 
+    /// What can be wrong with signs. A bit shows no value without noise, and directions have no clip.
+    pub(crate) const SIGNS: [Self; 4] =
+        [Self::LessNoise, Self::SilentMember, Self::ReusedNoise, Self::SharedNoise];
+
     /// In words, for people.
     pub fn in_words(self) -> &'static str {
         match self {
@@ -82,7 +86,10 @@ impl PlantedFault {
     pub(crate) fn befalls(self, released: Released, private_training: bool) -> bool {
         match self {
             Self::NotClipped => match released {
-                Released::RegionSketch | Released::UpdateSketch => false,
+                Released::RegionSketch
+                | Released::UpdateSketch
+                | Released::RegionSigns
+                | Released::UpdateSigns => false,
                 Released::RoutingHistogram => !private_training,
                 _ => true,
             },
@@ -187,7 +194,7 @@ impl PlantedFault {
 pub(crate) fn change_noise(settings: &mut RoundSettings, released: Released, change: impl Fn(u32) -> u32) {
     let sketch = &mut settings.sketch;
     match released {
-        Released::RegionSketch | Released::UpdateSketch => {
+        Released::RegionSketch | Released::UpdateSketch | Released::RegionSigns | Released::UpdateSigns => {
             sketch.noise_steps = within_16_bits(change(sketch.noise_steps.into()));
         }
         Released::TokenCount => sketch.count_noise = within_16_bits(change(sketch.count_noise.into())),

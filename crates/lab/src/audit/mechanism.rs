@@ -13,6 +13,8 @@ use crate::error::LabError;
 pub enum AuditSubject {
     /// Everything that a round releases.
     Round,
+    /// Signs of noised regions and updates, which are products of both.
+    Signs,
     /// Releases of one kind.
     #[serde(untagged)]
     Release(Released),
@@ -23,6 +25,7 @@ impl AuditSubject {
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Round => "everything in a round",
+            Self::Signs => "signs of noised regions and updates",
             Self::Release(released) => released.in_words(),
         }
     }

@@ -20,6 +20,7 @@ mod noise;
 mod planned;
 mod report;
 mod rounds;
+mod signs;
 mod steps;
 
 use cloister_params::limits::PrivacyUnit;
@@ -36,10 +37,13 @@ pub use mechanism::{AuditSubject, AuditedMechanism, CanaryEvidence};
 pub use planned::AuditPlan;
 pub use report::{AuditCase, AuditReport, CanaryScores, Finding};
 pub use rounds::AuditedRounds;
+pub use signs::AuditedSigns;
 pub use steps::AuditedSteps;
 
 /// Members whose noise is counted, each of them a canary.
 const HONEST: usize = HONEST_NOISES as usize;
+/// Canaries with a direction of their own: a multiple of [`HONEST`], so that those of one round differ.
+const DIRECTIONS: usize = 10 * HONEST;
 /// `rho` of each kind of release in an audited round. Of all costs, at this one a bound from some thousand
 /// canaries tells the noise best from half of it.
 const RHO: f64 = 1.125;
@@ -75,8 +79,9 @@ pub fn audit(
         AuditPlan::new(PrivacyUnit::Record, false)?,
         AuditPlan::new(PrivacyUnit::Record, true)?,
     ];
-    // Each kind of release has a claim, and so has the whole round.
-    let claims: usize = plans.iter().map(|plan| plan.kinds().count() + 1).sum();
+    let by_signs = [AuditPlan::by_signs(PrivacyUnit::Member)?, AuditPlan::by_signs(PrivacyUnit::Record)?];
+    // Each kind of release has a claim, and so has the whole round, and all signs together.
+    let claims = plans.iter().map(|plan| plan.kinds().count() + 1).sum::<usize>() + by_signs.len();
     // Bonferroni: any single test of any run may err, and the promise is for all of them together.
     let tests = TESTS * claims as f64 * settings.seeds.len() as f64;
     let mut auditor =
@@ -86,6 +91,9 @@ pub fn audit(
             auditor.rounds(planned, seed)?;
         }
         auditor.steps(seed)?;
+        for planned in &by_signs {
+            auditor.signs(planned, seed)?;
+        }
     }
     Ok(AuditReport::new(settings, auditor.significance, auditor.findings))
 }
@@ -130,6 +138,15 @@ impl Auditor<'_> {
             PlantedFault::MECHANICAL.into_iter().filter(|fault| fault.befalls(Released::PrivateStep, true))
         {
             self.run(AuditCase { fault, ..case }, &AuditedSteps::new(fault)?)?;
+        }
+        Ok(())
+    }
+
+    fn signs(&mut self, planned: &AuditPlan, seed: u64) -> Result<(), LabError> {
+        let case = AuditCase { unit: planned.unit, private_training: false, fault: PlantedFault::None, seed };
+        self.sound(case, &AuditedSigns::new(planned, PlantedFault::None))?;
+        for fault in PlantedFault::SIGNS {
+            self.run(AuditCase { fault, ..case }, &AuditedSigns::new(planned, fault))?;
         }
         Ok(())
     }

@@ -97,6 +97,30 @@ impl Squares {
     }
 }
 
+/// How often bits agree with their likelier sign.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub(crate) struct Agreement {
+    bits: f64,
+    agreed: f64,
+    /// The sum of the probabilities of agreement, under the claimed noise.
+    expected: f64,
+}
+
+impl Agreement {
+    /// Counts one bit, which is plus with the probability `plus` if the noise is as claimed.
+    pub(crate) fn add(&mut self, is_plus: bool, plus: f64) {
+        self.bits += 1.0;
+        self.agreed += f64::from(u8::from(is_plus == (plus >= 0.5)));
+        self.expected += plus.max(1.0 - plus);
+    }
+
+    /// Whether noise of the claimed size would leave so many bits as they were with a probability of at most
+    /// `significance` (Hoeffding 1963, theorem 2).
+    fn is_large(self, significance: f64) -> bool {
+        self.agreed > self.expected + (self.bits * -significance.ln() / 2.0).sqrt()
+    }
+}
+
 /// All tests of the noise of one kind of release.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(crate) struct NoiseSeen {
@@ -107,6 +131,8 @@ pub(crate) struct NoiseSeen {
     /// Sizes of noise that is not cut. Noise cut at the end of its integers is smaller than claimed, and that
     /// is no fault.
     pub(crate) squares: Vec<Squares>,
+    /// Agreements of bits, of which the noise itself is not seen.
+    pub(crate) agreements: Vec<Agreement>,
 }
 
 impl NoiseSeen {
@@ -114,12 +140,15 @@ impl NoiseSeen {
     /// probability of at most
     /// `significance` in all.
     pub(crate) fn judge(&self, significance: f64) -> (bool, bool) {
-        let tests = self.comparisons.len() + self.constants.len() + self.squares.len();
+        let sizes = self.squares.len() + self.agreements.len();
+        let tests = self.comparisons.len() + self.constants.len() + sizes;
         // Bonferroni again, over the tests of this kind of release.
         let each = significance / tests.max(1) as f64;
         let repeats = self.comparisons.iter().any(|comparison| comparison.repeats(each))
             || self.constants.iter().any(|constant| constant.repeats(each));
-        (repeats, self.squares.iter().any(|squares| squares.are_small(each)))
+        let small = self.squares.iter().any(|squares| squares.are_small(each))
+            || self.agreements.iter().any(|agreement| agreement.is_large(each));
+        (repeats, small)
     }
 }
 
@@ -198,6 +227,17 @@ mod tests {
             "more noise than is said is no fault"
         );
         assert!(Squares::over_variance(&drawn, 1200.0).are_small(SIGNIFICANCE));
+    }
+
+    #[test]
+    fn bits_that_agree_too_often_are_seen_and_others_are_not() {
+        let agreement = |agreed: usize| {
+            let mut agreement = Agreement::default();
+            (0..10_000).for_each(|at| agreement.add(at < agreed, 0.53));
+            agreement
+        };
+        assert!(!agreement(5300).is_large(SIGNIFICANCE) && !agreement(5500).is_large(SIGNIFICANCE));
+        assert!(agreement(5600).is_large(SIGNIFICANCE), "noise of half the size");
     }
 
     #[test]

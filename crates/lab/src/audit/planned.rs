@@ -4,7 +4,7 @@ use cloister_experts::{BlockVectors, LocalResult, ModelConfig, initial_blocks};
 use cloister_gate::prepare;
 use cloister_params::block::BlockKind;
 use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings};
+use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings, SketchForm};
 use cloister_privacy::accountant::Account;
 use cloister_privacy::ledger::LedgerError;
 use cloister_privacy::release::{Release, Released, account, releases};
@@ -16,7 +16,7 @@ use rand_core::SeedableRng;
 use super::canary::Canary;
 use super::fault::{EXCESS, PlantedFault, change_noise};
 use super::mechanism::AuditSubject;
-use super::{HONEST, RHO};
+use super::{DIRECTIONS, HONEST, RHO};
 use crate::accounts::Permits;
 use crate::error::LabError;
 use crate::federation::plan;
@@ -24,8 +24,8 @@ use crate::noise::{Clips, settings};
 
 /// The honest members and a corrupt one.
 pub(crate) const MEMBERS: usize = HONEST + 1;
-/// Canaries with a direction of their own: a multiple of [`HONEST`], so that those of one round differ.
-const DIRECTIONS: usize = 10 * HONEST;
+/// What signs follow from.
+const SIGNS: [Released; 2] = [Released::RegionSigns, Released::UpdateSigns];
 /// The smallest number that averages over records divide by, as the plan promises it.
 const MINIMUM_RECORDS: u32 = 32;
 
@@ -59,10 +59,23 @@ impl AuditPlan {
     /// # Errors
     /// A plan whose charges cannot be computed; [`LabError::File`] for ledgers that cannot be written.
     pub fn new(unit: PrivacyUnit, private_training: bool) -> Result<Self, LabError> {
+        Self::in_form(unit, private_training, SketchForm::Pairs)
+    }
+
+    /// A plan for this unit whose members announce signs, without private training.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn by_signs(unit: PrivacyUnit) -> Result<Self, LabError> {
+        Self::in_form(unit, false, SketchForm::Signs)
+    }
+
+    fn in_form(unit: PrivacyUnit, private_training: bool, form: SketchForm) -> Result<Self, LabError> {
         let classes = vec!["one".to_owned(), "other".to_owned()];
         let model = ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) };
         let clips = Clips { update_log2: 0, region_milli: 1000 };
         let mut settings = settings(&model, MEMBERS, clips, None)?;
+        settings.scoring.sketches = form;
         settings.training.private = private_training.then_some(PrivateTrainingPlan {
             clipping_norm_milli: 1000,
             noise_multiplier_milli: 1000,
@@ -181,6 +194,7 @@ impl AuditPlan {
     pub(crate) fn claimed(&self, subject: AuditSubject) -> Account {
         account(self.releases.iter().filter(|release| match subject {
             AuditSubject::Round => true,
+            AuditSubject::Signs => SIGNS.contains(&release.released),
             AuditSubject::Release(released) => release.released == released,
         }))
     }
@@ -192,6 +206,12 @@ impl AuditPlan {
         let sigma = release.map_or(0.0, |release| f64::from(release.noise_per_member));
         let noises = release.map_or(0.0, |release| f64::from(release.honest_noises));
         (sigma * noises.sqrt(), sigma)
+    }
+
+    /// The sensitivity that is charged for all signs together.
+    pub(crate) fn sensitivity_of_signs(&self) -> f64 {
+        let squares = SIGNS.map(|released| squared_sensitivity(&self.releases, released));
+        squares.iter().sum::<f64>().sqrt()
     }
 
     /// The furthest that a canary moves releases of one kind before noise, divided by the sensitivity that is

@@ -111,7 +111,7 @@ impl AuditedSteps {
         Ok(NoiseSeen {
             comparisons: vec![Comparison::from_successive(&noise)],
             constants: vec![Constant::in_releases(&noise)],
-            squares: Vec::new(),
+            ..NoiseSeen::default()
         })
     }
 
