@@ -4,11 +4,12 @@
 //! [`cloister_alignment::reference`]), and as the noised sketches that a member would announce. The two sets
 //! of aligned members are compared.
 
-use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score};
+use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score, score_signs};
 use cloister_alignment::score::ExpertSketch;
+use cloister_alignment::signs::sign;
 use cloister_gate::prepare;
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::plan::{RoundSettings, SKETCH_CLIP_STEPS};
+use cloister_params::plan::{RoundSettings, SKETCH_CLIP_STEPS, ScoringRule, SketchForm, SketchValues};
 use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -25,12 +26,15 @@ use crate::strategy::MemberUpdates;
 /// Standard deviations of the noise on each coordinate, as shares of the sketch's clip.
 pub const NOISE: [f64; 6] = [0.0, 0.003, 0.01, 0.03, 0.1, 0.3];
 
-/// Coordinates of a sketch.
+/// Coordinates of a sketch of pairs, and of one of signs.
 pub const SIZES: [u16; 4] = [16, 32, 64, 128];
+const SIGN_SIZES: [u16; 3] = [64, 128, 256];
 
 /// How well cohorts from sketches of one size and noise agree with those from the vectors themselves.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Degradation {
+    /// What members announce.
+    pub form: SketchForm,
     /// Coordinates of a sketch; 0 for cohorts drawn at random, as large as the true ones.
     pub coordinates: u16,
     /// Noise on each coordinate, as a share of the clip.
@@ -54,16 +58,22 @@ pub fn compare(
         updates.global.table().iter().filter(|shape| shape.kind.is_scored()).collect();
     let truth = cohorts(settings, &experts, &true_roles(&experts, updates));
     let mut rows = vec![chance(&truth, seed)];
-    for coordinates in SIZES {
+    let pairs = SIZES.map(|size| (SketchForm::Pairs, size));
+    for (form, coordinates) in pairs.into_iter().chain(SIGN_SIZES.map(|size| (SketchForm::Signs, size))) {
         for noise in NOISE {
             // Everything else stays, projections included: a size's sketch has another length, not another
             // seed.
             let mut settings = settings.clone();
+            settings.scoring.sketches = form;
             settings.sketch.coordinates = coordinates;
             settings.sketch.noise_steps = (noise * f64::from(SKETCH_CLIP_STEPS)).round() as u16;
-            let roles = sketched_roles(&settings, &experts, updates, seed)?;
-            let (judged_alike, overlap) = agreement(&truth, &cohorts(&settings, &experts, &roles));
-            rows.push(Degradation { coordinates, noise, judged_alike, overlap });
+            let announced = announced(&settings, &experts, updates, seed)?;
+            let chosen = match form {
+                SketchForm::Pairs => cohorts(&settings, &experts, &sketched_roles(&announced)),
+                SketchForm::Signs => cohorts_by_signs(&settings, &announced),
+            };
+            let (judged_alike, overlap) = agreement(&truth, &chosen);
+            rows.push(Degradation { form, coordinates, noise, judged_alike, overlap });
         }
     }
     Ok(rows)
@@ -96,27 +106,50 @@ fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<T
     roles
 }
 
-/// What the members' noised sketches show of each expert.
-fn sketched_roles(
+/// The members' noised sketches of each expert.
+fn announced(
     settings: &RoundSettings,
     experts: &[&BlockShape],
     updates: &MemberUpdates<'_>,
     seed: u64,
-) -> Result<Vec<Vec<TrainedExpert>>, LabError> {
+) -> Result<Vec<Vec<ExpertSketch>>, LabError> {
     // The same draws for each size and amount of noise, so that rows differ in these alone.
     let mut random = ChaCha20Rng::seed_from_u64(seed_for(seed, Purpose::SketchNoise));
     let plan = plan(settings, updates.global, updates.round);
     let model = Model::new(updates.global.values().to_vec());
     let mut accounts = Accounts::open(updates.results.len())?;
-    let mut roles = vec![Vec::with_capacity(updates.results.len()); experts.len()];
+    let mut sketches = vec![Vec::with_capacity(updates.results.len()); experts.len()];
     for (member, result) in updates.results.iter().enumerate() {
         let permit = accounts.permit(member, &plan)?;
         let (contribution, _) = prepare(&plan, &model, result, permit, &mut random)?;
-        for (shape, members) in experts.iter().zip(&mut roles) {
-            members.extend(contribution.sketches.get(&shape.id).map(sketched_role));
+        for (shape, members) in experts.iter().zip(&mut sketches) {
+            members.extend(contribution.sketches.get(&shape.id).cloned());
         }
     }
-    Ok(roles)
+    Ok(sketches)
+}
+
+/// What projections show of each expert.
+fn sketched_roles(announced: &[Vec<ExpertSketch>]) -> Vec<Vec<TrainedExpert>> {
+    announced.iter().map(|members| members.iter().map(sketched_role).collect()).collect()
+}
+
+/// Who aligns on each expert by signs.
+fn cohorts_by_signs(settings: &RoundSettings, announced: &[Vec<ExpertSketch>]) -> Vec<Vec<bool>> {
+    let mut cohorts = Vec::with_capacity(announced.len());
+    for members in announced {
+        let signs: Vec<Option<Vec<f64>>> =
+            members.iter().map(|sketch| signs_of_sketch(sketch, &settings.scoring)).collect();
+        cohorts.push(score_signs(&signs, &settings.scoring).aligned);
+    }
+    cohorts
+}
+
+/// A sketch's signs, 1 or −1; `None` for too few tokens.
+fn signs_of_sketch(sketch: &ExpertSketch, rule: &ScoringRule) -> Option<Vec<f64>> {
+    let SketchValues::Signs(bits) = &sketch.values else { return None };
+    let is_counted = sketch.tokens >= rule.minimum_tokens;
+    is_counted.then(|| (0..8 * bits.len()).map(|at| sign(bits, at) as f64).collect())
 }
 
 /// A sketch in place of its vector. Scores compare directions, so its unit does not matter.
@@ -187,7 +220,7 @@ fn chance(truth: &[Vec<bool>], seed: u64) -> Degradation {
         drawn.push((0..members).map(|member| order[..count].contains(&member)).collect());
     }
     let (judged_alike, overlap) = agreement(truth, &drawn);
-    Degradation { coordinates: 0, noise: 0.0, judged_alike, overlap }
+    Degradation { form: SketchForm::Pairs, coordinates: 0, noise: 0.0, judged_alike, overlap }
 }
 
 const COLOURS: [&str; 4] = ["#9ecae1", "#6baed6", "#3182bd", "#08519c"];
@@ -204,7 +237,8 @@ pub fn plot(rows: &[Degradation]) -> String {
     let title = "Overlap of cohorts from sketches with cohorts from the vectors, by size of sketch";
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SIZES.iter().zip(COLOURS) {
-        let size_rows = rows.iter().filter(|row| row.coordinates == *coordinates);
+        let size_rows =
+            rows.iter().filter(|row| (row.form, row.coordinates) == (SketchForm::Pairs, *coordinates));
         let overlaps: Vec<(usize, f64)> = size_rows.map(|row| row.overlap).enumerate().collect();
         frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
         frame.label(
@@ -241,8 +275,12 @@ mod tests {
 
     #[test]
     fn the_plot_has_a_line_for_each_size() {
-        let row = |coordinates, noise| Degradation { coordinates, noise, judged_alike: 0.5, overlap: 0.5 };
-        let rows: Vec<Degradation> = SIZES.iter().flat_map(|c| NOISE.map(|noise| row(*c, noise))).collect();
+        let mut rows = Vec::new();
+        for coordinates in SIZES {
+            let form = SketchForm::Pairs;
+            let row = Degradation { form, coordinates, noise: 0.0, judged_alike: 0.5, overlap: 0.5 };
+            rows.extend(NOISE.map(|noise| Degradation { noise, ..row }));
+        }
         let svg = plot(&rows);
         assert_eq!(svg.matches("<polyline").count(), 4);
         assert!(svg.ends_with("</svg>\n"));

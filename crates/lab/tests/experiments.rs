@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
 use cloister_lab::config::HeadKind;
+use cloister_lab::sketching::Degradation;
 use cloister_lab::strategy::StrategyKind;
 use cloister_lab::{Config, LabError, Ladder, RunEnvironment, RunProgress, run, sketches};
+use cloister_params::plan::SketchForm;
 
 fn experiments() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
@@ -159,7 +161,8 @@ fn strategies_behind_masks_do_what_they_do_in_the_clear() {
         };
         let (plain, masked) = (losses(false), losses(true));
         assert_eq!(plain[0], masked[0], "{name:?}: nothing is summed before the first round's training");
-        let close = |round: usize| (plain[round] - masked[round]).abs() < 1e-4;
+        // Rounding grows from round to round, by up to 1.2e-4 where it was measured.
+        let close = |round: usize| (plain[round] - masked[round]).abs() < 4e-4;
         assert!(close(1) && close(2), "{name:?}: {plain:?} {masked:?}");
         assert!(
             seen.iter().all(|other| (other - masked[1]).abs() > 1e-3),
@@ -197,12 +200,14 @@ fn larger_sketches_without_noise_choose_better_than_chance() {
     let mut config = config(&["partition.seeds=[0]", "scoring.minimum_tokens=20"]);
     config.head.kind = HeadKind::None;
     let rows = sketches(&config, &folders, &mut |_| ()).expect("it runs");
-    assert_eq!(rows.len(), 1 + 4 * 6);
-    let overlap = |coordinates, noise: f64| {
-        rows.iter().find(|row| row.coordinates == coordinates && row.noise == noise).expect("a row").overlap
-    };
-    assert!(overlap(128, 0.0) > 0.6, "{rows:?}");
-    assert!(overlap(128, 0.0) > overlap(128, 0.3), "{rows:?}");
+    assert_eq!(rows.len(), 1 + (4 + 3) * 6);
+    for (form, size) in [(SketchForm::Pairs, 128), (SketchForm::Signs, 256)] {
+        let [quiet, loud] = [0.0, 0.3].map(|noise| {
+            let found = |row: &&Degradation| (row.form, row.coordinates, row.noise) == (form, size, noise);
+            rows.iter().find(found).expect("a row").overlap
+        });
+        assert!(quiet > 0.6 && quiet > loud, "{form:?}: {rows:?}");
+    }
 }
 
 /// Runs until a round was measured, and stops as if the process ended there.

@@ -196,10 +196,13 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
         output::line(serde_json::to_string(&rows).map_err(Failure::error)?)?;
         return Ok(());
     }
-    output::line("coordinates  noise  judged alike  overlap of cohorts")?;
+    output::line("form   coordinates  noise  judged alike  overlap of cohorts")?;
     for row in &rows {
-        let Degradation { coordinates, noise, judged_alike, overlap } = row;
-        output::line(format_args!("{coordinates:11}  {noise:5}  {judged_alike:12.3}  {overlap:18.3}"))?;
+        let Degradation { form, coordinates, noise, judged_alike, overlap } = row;
+        let form = format!("{form:?}");
+        output::line(format_args!(
+            "{form:5}  {coordinates:11}  {noise:5}  {judged_alike:12.3}  {overlap:18.3}"
+        ))?;
     }
     output::line("0 coordinates: cohorts drawn at random, as large as those chosen without sketches")?;
     Ok(())

@@ -99,14 +99,14 @@ impl Squares {
 
 /// How often bits agree with their likelier sign.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
-pub(crate) struct Agreement {
+pub(crate) struct BitAgreement {
     bits: f64,
     agreed: f64,
     /// The sum of the probabilities of agreement, under the claimed noise.
     expected: f64,
 }
 
-impl Agreement {
+impl BitAgreement {
     /// Counts one bit, which is plus with the probability `plus` if the noise is as claimed.
     pub(crate) fn add(&mut self, is_plus: bool, plus: f64) {
         self.bits += 1.0;
@@ -132,7 +132,7 @@ pub(crate) struct NoiseSeen {
     /// is no fault.
     pub(crate) squares: Vec<Squares>,
     /// Agreements of bits, of which the noise itself is not seen.
-    pub(crate) agreements: Vec<Agreement>,
+    pub(crate) agreements: Vec<BitAgreement>,
 }
 
 impl NoiseSeen {
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn bits_that_agree_too_often_are_seen_and_others_are_not() {
         let agreement = |agreed: usize| {
-            let mut agreement = Agreement::default();
+            let mut agreement = BitAgreement::default();
             (0..10_000).for_each(|at| agreement.add(at < agreed, 0.53));
             agreement
         };

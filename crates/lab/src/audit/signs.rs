@@ -21,7 +21,7 @@ use super::canary::Canary;
 use super::coins;
 use super::fault::PlantedFault;
 use super::mechanism::{AuditSubject, AuditedMechanism, CanaryEvidence};
-use super::noise::{Agreement, Comparison, NoiseSeen};
+use super::noise::{BitAgreement, Comparison, NoiseSeen};
 use super::planned::AuditPlan;
 use crate::accounts::Permits;
 use crate::error::LabError;
@@ -96,7 +96,7 @@ impl<'a> AuditedSigns<'a> {
 
     /// The log-likelihood ratio of a member's bits with the canary over without it, under the claimed noise. Adds the
     /// bits that agree with their likelier sign to `agreement`.
-    fn score(&self, canary: Canary, contribution: &Contribution, agreement: &mut Agreement) -> f64 {
+    fn score(&self, canary: Canary, contribution: &Contribution, agreement: &mut BitAgreement) -> f64 {
         let [absent, present] = [false, true].map(|included| {
             let planted = self.planned.planted(Canary { included, ..canary });
             directions(&self.planned.settings, &planted.result)
@@ -186,7 +186,7 @@ impl AuditedMechanism for AuditedSigns<'_> {
         let random = ChaCha20Rng::seed_from_u64(seed);
         let mut running = Running { permits: Permits::counting(self.planned.unit)?, random };
         let mut noise = self.compared(&mut running)?;
-        let (mut scores, mut agreement) = (Vec::new(), Agreement::default());
+        let (mut scores, mut agreement) = (Vec::new(), BitAgreement::default());
         let coins = coins(canaries.div_ceil(HONEST) * HONEST, seed);
         for (number, coins) in coins.chunks(HONEST).enumerate() {
             let mut canaries = Vec::with_capacity(HONEST);
