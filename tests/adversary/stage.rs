@@ -60,10 +60,10 @@ impl Stage {
         for member in (1..=SEVEN as u32).map(PartyId) {
             let mut contribution = stage.world.contribution(member, &parameters);
             let mut sketch = common.clone();
-            if member > PartyId(5) {
-                if let SketchValues::Projections { update, .. } = &mut sketch.values {
-                    update.iter_mut().for_each(|coordinate| *coordinate = -*coordinate);
-                }
+            if member > PartyId(5)
+                && let SketchValues::Projections { update, .. } = &mut sketch.values
+            {
+                update.iter_mut().for_each(|coordinate| *coordinate = -*coordinate);
             }
             contribution.sketches.insert(BlockId(0), sketch);
             stage.world.fixed_contributions.insert(member, contribution);
