@@ -207,7 +207,7 @@ impl Federation<'_> {
     }
 
     /// Updates by their shares, in floats. Routing distributions are averaged, not added.
-    fn sum_plain(
+    pub(crate) fn sum_plain(
         &mut self,
         strategy: &mut dyn Strategy,
         results: &[LocalResult],

@@ -17,11 +17,13 @@ use serde::Serialize;
 
 use crate::accounts::Accounts;
 use crate::chart::ChartFrame;
+use crate::config::AnnouncedForm;
 use crate::error::LabError;
 use crate::federation::plan;
 use crate::seeds::{Purpose, seed_for};
 use crate::shuffle::shuffled;
-use crate::strategy::MemberUpdates;
+use crate::strategy::{MemberUpdates, SelfScores};
+use crate::withheld_scores::WithheldScores;
 
 /// Standard deviations of the noise on each coordinate, as shares of the sketch's clip.
 pub const NOISE: [f64; 6] = [0.0, 0.003, 0.01, 0.03, 0.1, 0.3];
@@ -34,10 +36,10 @@ const SIGN_SIZES: [u16; 3] = [64, 128, 256];
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Degradation {
     /// What members announce.
-    pub form: SketchForm,
-    /// Coordinates of a sketch; 0 for cohorts drawn at random, as large as the true ones.
+    pub form: AnnouncedForm,
+    /// Coordinates of a sketch, or groups of experts with a score each; 0 for cohorts drawn at random, as large as the true ones.
     pub coordinates: u16,
-    /// Noise on each coordinate, as a share of the clip.
+    /// Noise on each coordinate, as a share of the clip, or on each score.
     pub noise: f64,
     /// Share of members for which both decide the same, mean over experts.
     pub judged_alike: f64,
@@ -45,13 +47,18 @@ pub struct Degradation {
     pub overlap: f64,
 }
 
+/// Numbers of groups of experts that have a score each, and standard deviations of the noise on a score.
+const GROUPS: [usize; 3] = [1, 4, 8];
+const SCORE_NOISE: [f64; 6] = [0.0, 0.01, 0.03, 0.1, 0.3, 1.0];
+
 /// Compares every size and noise over what members trained in one round.
 ///
 /// # Errors
 /// [`LabError::Prepare`] for updates that are not finite.
-pub fn compare(
+pub(crate) fn compare(
     settings: &RoundSettings,
     updates: &MemberUpdates<'_>,
+    published: &SelfScores,
     seed: u64,
 ) -> Result<Vec<Degradation>, LabError> {
     let experts: Vec<&BlockShape> =
@@ -72,7 +79,18 @@ pub fn compare(
                 SketchForm::Pairs => cohorts(&settings, &experts, &sketched_roles(&announced)),
                 SketchForm::Signs => cohorts_by_signs(&settings, &announced),
             };
+            let form = AnnouncedForm::from(form);
             let (judged_alike, overlap) = agreement(&truth, &chosen);
+            rows.push(Degradation { form, coordinates, noise, judged_alike, overlap });
+        }
+    }
+    for groups in GROUPS {
+        for noise in SCORE_NOISE {
+            let scores = published.with(WithheldScores { groups, noise });
+            let chosen: Vec<Vec<bool>> =
+                experts.iter().map(|shape| scores.scores(shape, updates).aligned).collect();
+            let (judged_alike, overlap) = agreement(&truth, &chosen);
+            let (form, coordinates) = (AnnouncedForm::Withheld, groups as u16);
             rows.push(Degradation { form, coordinates, noise, judged_alike, overlap });
         }
     }
@@ -220,7 +238,7 @@ fn chance(truth: &[Vec<bool>], seed: u64) -> Degradation {
         drawn.push((0..members).map(|member| order[..count].contains(&member)).collect());
     }
     let (judged_alike, overlap) = agreement(truth, &drawn);
-    Degradation { form: SketchForm::Pairs, coordinates: 0, noise: 0.0, judged_alike, overlap }
+    Degradation { form: AnnouncedForm::Pairs, coordinates: 0, noise: 0.0, judged_alike, overlap }
 }
 
 const COLOURS: [&str; 4] = ["#9ecae1", "#6baed6", "#3182bd", "#08519c"];
@@ -238,7 +256,7 @@ pub fn plot(rows: &[Degradation]) -> String {
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SIZES.iter().zip(COLOURS) {
         let size_rows =
-            rows.iter().filter(|row| (row.form, row.coordinates) == (SketchForm::Pairs, *coordinates));
+            rows.iter().filter(|row| (row.form, row.coordinates) == (AnnouncedForm::Pairs, *coordinates));
         let overlaps: Vec<(usize, f64)> = size_rows.map(|row| row.overlap).enumerate().collect();
         frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
         frame.label(
@@ -277,7 +295,7 @@ mod tests {
     fn the_plot_has_a_line_for_each_size() {
         let mut rows = Vec::new();
         for coordinates in SIZES {
-            let form = SketchForm::Pairs;
+            let form = AnnouncedForm::Pairs;
             let row = Degradation { form, coordinates, noise: 0.0, judged_alike: 0.5, overlap: 0.5 };
             rows.extend(NOISE.map(|noise| Degradation { noise, ..row }));
         }

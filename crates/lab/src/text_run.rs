@@ -22,8 +22,9 @@ use crate::results::{MeasuredRound, SeedOutcome};
 use crate::seeds::{Purpose, seed_for};
 use crate::sketching::{Degradation, compare};
 use crate::statistics::Statistics;
-use crate::strategy::MemberUpdates;
+use crate::strategy::{MemberUpdates, SelfScores};
 use crate::totals::total_statistics;
+use crate::withheld_scores::WithheldScores;
 
 /// What all seeds share: features of all texts.
 pub(crate) struct TextRun<'a> {
@@ -115,13 +116,20 @@ impl<'a> TextRun<'a> {
         let mut federation = self.federation(self.classifiers(hidden, &data)?, &data, seed)?;
         let mut strategy = federation.strategy();
         let last = self.config.strategy.training.num_rounds;
+        let settings = federation.settings(false);
+        let mut published = SelfScores::new(WithheldScores::default(), settings.scoring, seed);
         for round in 1..last {
-            federation.round(&mut *strategy, None, round, progress)?;
+            let before = federation.global.clone();
+            let results = federation.train(&mut *strategy, round, progress)?;
+            federation.sum_plain(&mut *strategy, &results, round)?;
+            let updates =
+                MemberUpdates { global: &before, sizes: &federation.sizes, results: &results, round };
+            published.close_round(&before, &federation.global, &updates);
         }
         let results = federation.train(&mut *strategy, last, progress)?;
         let Federation { global, sizes, .. } = &federation;
         let updates = MemberUpdates { global, sizes, results: &results, round: last };
-        compare(&federation.settings(false), &updates, seed)
+        compare(&settings, &updates, &published, seed)
     }
 
     fn seed_data(&self, seed: u64) -> Result<SeedData, LabError> {

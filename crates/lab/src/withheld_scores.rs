@@ -1,7 +1,7 @@
 //! Settings of scores that members compute themselves.
 
-/// How members score themselves.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// How members score themselves. By default each expert has a score, without noise.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct WithheldScores {
     /// Groups of experts; 0 for as many as there are experts.
     pub groups: usize,

@@ -196,15 +196,16 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
         output::line(serde_json::to_string(&rows).map_err(Failure::error)?)?;
         return Ok(());
     }
-    output::line("form   coordinates  noise  judged alike  overlap of cohorts")?;
+    output::line("form      coordinates  noise  judged alike  overlap of cohorts")?;
     for row in &rows {
         let Degradation { form, coordinates, noise, judged_alike, overlap } = row;
         let form = format!("{form:?}");
         output::line(format_args!(
-            "{form:5}  {coordinates:11}  {noise:5}  {judged_alike:12.3}  {overlap:18.3}"
+            "{form:8}  {coordinates:11}  {noise:5}  {judged_alike:12.3}  {overlap:18.3}"
         ))?;
     }
     output::line("0 coordinates: cohorts drawn at random, as large as those chosen without sketches")?;
+    output::line("Withheld: groups of experts in place of coordinates, and the noise on each score")?;
     Ok(())
 }
 

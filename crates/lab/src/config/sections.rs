@@ -176,6 +176,15 @@ pub enum AnnouncedForm {
     Withheld,
 }
 
+impl From<SketchForm> for AnnouncedForm {
+    fn from(form: SketchForm) -> Self {
+        match form {
+            SketchForm::Pairs => Self::Pairs,
+            SketchForm::Signs => Self::Signs,
+        }
+    }
+}
+
 impl AnnouncedForm {
     /// The form of sketches behind masks; `None` for none.
     pub(crate) fn sketches(self) -> Option<SketchForm> {

@@ -57,6 +57,7 @@ registry::strategies! {
 }
 
 pub use fedadam::FedAdam;
+pub(crate) use fedalign::SelfScores;
 pub use fedalign::{CohortRule, ConsistencyOf, FedAlignMoE, RouterRule, Signal};
 pub use fedprox::FedProx;
 

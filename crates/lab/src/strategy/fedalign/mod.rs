@@ -22,7 +22,7 @@ pub use cohorts::CohortRule;
 use cohorts::{ScoredExpert, shares_of_cohort};
 pub use settings::{ConsistencyOf, FedAlignMoE, RouterRule, Signal};
 use signs::signs_of;
-use withheld::SelfScores;
+pub(crate) use withheld::SelfScores;
 
 impl StrategySettings for FedAlignMoE {
     fn start(&self, scoring: &RunScoring, seed: u64) -> Box<dyn Strategy> {

@@ -20,7 +20,8 @@ const UPDATES: usize = usize::MAX;
 const REGIONS: usize = usize::MAX - 1;
 
 /// What the last round published of each expert: by block, its update, and the mean of its members' regions.
-pub(super) struct SelfScores {
+#[derive(Clone, Debug)]
+pub(crate) struct SelfScores {
     config: WithheldScores,
     rule: ScoringRule,
     seed: u64,
@@ -28,12 +29,17 @@ pub(super) struct SelfScores {
 }
 
 impl SelfScores {
-    pub(super) fn new(config: WithheldScores, rule: ScoringRule, seed: u64) -> Self {
+    pub(crate) fn new(config: WithheldScores, rule: ScoringRule, seed: u64) -> Self {
         Self { config, rule, seed, published: StrategyMemory::new() }
     }
 
+    /// The same with other groups and noise.
+    pub(crate) fn with(&self, config: WithheldScores) -> Self {
+        Self { config, ..self.clone() }
+    }
+
     /// The scores of the group of an expert. Before anything is published nobody has a score.
-    pub(super) fn scores(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> ExpertScores {
+    pub(crate) fn scores(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> ExpertScores {
         let experts: Vec<&BlockShape> =
             updates.global.table().iter().filter(|shape| shape.kind.is_scored()).collect();
         let groups = match self.config.groups {
@@ -82,7 +88,7 @@ impl SelfScores {
     }
 
     /// Keeps what the round published: each expert's update, and the mean region over everyone.
-    pub(super) fn close_round(
+    pub(crate) fn close_round(
         &mut self,
         before: &BlockVectors,
         after: &BlockVectors,
