@@ -65,6 +65,8 @@ mod run;
 mod server;
 mod service;
 #[cfg(feature = "training")]
+mod sketch_flag;
+#[cfg(feature = "training")]
 mod task;
 mod training_command;
 mod utc_time;

@@ -25,6 +25,8 @@ pub(crate) struct Agreement<'a> {
     pub(crate) training: TrainingPlan,
     /// Whether members prove by late sketches what they uploaded.
     pub(crate) late_sketches: LateSketchMode,
+    /// What hospitals announce of their experts.
+    pub(crate) sketches: SketchForm,
     /// Noise of each member on everything that is summed, in thousandths of its clip, for a budget that protects whole
     /// members. Without such a budget, none.
     pub(crate) noise_of_sums_milli: Option<u32>,
@@ -88,7 +90,11 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
         cohort_floor,
         sketch: SketchPlan {
             seed: projection_seed(task),
-            coordinates: 64,
+            // A sketch of 128 signs has 16 bytes.
+            coordinates: match agreement.sketches {
+                SketchForm::Pairs => 64,
+                SketchForm::Signs => 128,
+            },
             noise_steps: match protection {
                 Protection::SumsOnly => 80,
                 Protection::Records => PRIVATE_SKETCH_NOISE,
@@ -99,7 +105,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             count_noise: 4,
         },
         scoring: ScoringRule {
-            sketches: SketchForm::Pairs,
+            sketches: agreement.sketches,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
@@ -208,6 +214,7 @@ mod tests {
             table: &table,
             training,
             late_sketches,
+            sketches: SketchForm::Pairs,
             noise_of_sums_milli: None,
             held_out_records: 0,
         };

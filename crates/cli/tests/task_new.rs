@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cloister_experts::task::Task;
-use cloister_params::plan::RoundSettings;
+use cloister_params::plan::{RoundSettings, SketchForm};
 use cloister_params::policy::Policy;
 use serde_json::Value;
 use site::Site;
@@ -245,4 +245,19 @@ fn a_round_can_be_trained_with_the_settings() {
     assert!(output.status.success(), "{}", said(&output));
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
     assert!(answer["round"]["share_of_gradients_clipped"].as_f64().is_some(), "{answer}");
+}
+
+#[test]
+fn hospitals_announce_what_the_flag_says() {
+    let folder = scratch("sketches");
+    for (form, expected, size) in [("pairs", SketchForm::Pairs, 64), ("signs", SketchForm::Signs, 128)] {
+        let target = folder.join(form);
+        let output = classifier(&target, &["--no-privacy-budget", "--sketches", form]);
+        assert!(output.status.success(), "{}", said(&output));
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains(&format!("sketches   {form}: ")), "{told}");
+        let text = fs::read_to_string(target.join("settings.toml")).expect("it was written");
+        let settings = RoundSettings::parse(&text).expect("sound settings");
+        assert_eq!((settings.scoring.sketches, settings.sketch.coordinates), (expected, size));
+    }
 }

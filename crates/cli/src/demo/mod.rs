@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::create::{create_folder, write};
 use crate::failure::Failure;
 use crate::output;
+use crate::sketch_flag::SketchFlag;
 use processes::Processes;
 use result::{DemoResult, WrittenFile};
 use screen::{Screen, closing_table};
@@ -80,6 +81,9 @@ pub(crate) struct DemoArguments {
     /// Have each hospital prove by late sketches that it uploaded what it announced.
     #[arg(long)]
     late_sketches: bool,
+    /// What hospitals announce of their experts, so that cohorts can be chosen.
+    #[arg(long, value_enum, default_value_t = SketchFlag::Pairs)]
+    sketches: SketchFlag,
     /// Have each hospital train with DP-SGD, with noise of this many clipping norms on each step.
     #[arg(long, value_parser = noise_multiplier)]
     noise_multiplier: Option<f64>,

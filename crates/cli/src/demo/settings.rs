@@ -41,6 +41,7 @@ pub(super) fn settings(
         table,
         training,
         late_sketches,
+        sketches: arguments.sketches.into(),
         noise_of_sums_milli: None,
         held_out_records: 0,
     })

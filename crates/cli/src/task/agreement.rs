@@ -95,6 +95,7 @@ fn plan(
         table,
         training,
         late_sketches: LateSketchMode::Off,
+        sketches: request.model.trained.sketches.into(),
         noise_of_sums_milli,
         held_out_records: request.model.trained.held_out_records.unwrap_or(0),
     };

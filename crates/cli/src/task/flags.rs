@@ -12,6 +12,7 @@ use super::{AdapterFlags, BudgetRequest, Roster, usage};
 use crate::consortium::{TrustArguments, read_edition};
 use crate::failure::Failure;
 use crate::privacy::Unit;
+use crate::sketch_flag::SketchFlag;
 
 /// Flags of `cloister task new`. Whether there is a privacy budget must be said: neither is a default.
 #[derive(Debug, Args)]
@@ -113,6 +114,9 @@ pub(crate) struct TrainedFlags {
     /// Number of passes over a hospital's rows in a round. By default 1, and 2 for private training.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) local_epochs: Option<u16>,
+    /// What hospitals announce of their experts, so that cohorts can be chosen.
+    #[arg(long, value_enum, default_value_t = SketchFlag::Pairs)]
+    pub(super) sketches: SketchFlag,
     /// Evaluate the model in every round on the members' held-out records, and publish the noised sum of their counts. No
     /// hospital has more held-out records than this number; the fewer, the less noise.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]

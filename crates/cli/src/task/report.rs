@@ -9,6 +9,7 @@ use super::Request;
 use super::agreement::AgreedFiles;
 use crate::failure::Failure;
 use crate::privacy::rounds::Cost;
+use crate::sketch_flag::in_words;
 use crate::whole_number::whole;
 
 /// What was written, and what it costs.
@@ -21,6 +22,8 @@ pub(super) struct Report {
     numbers: usize,
     /// The fewest organisations of a cohort.
     cohort_floor: u16,
+    /// What hospitals announce of their experts, and what it tells.
+    sketches: &'static str,
     /// None if there is no privacy budget.
     privacy: Option<Privacy>,
     folder: String,
@@ -59,6 +62,7 @@ impl Report {
             blocks: files.settings.blocks.len(),
             numbers: files.numbers,
             cohort_floor: files.settings.cohort_floor,
+            sketches: in_words(files.settings.scoring.sketches),
             privacy,
             folder: request.target.display().to_string(),
             files: files.by_name().into_iter().map(|(name, _)| name).collect(),
@@ -101,6 +105,7 @@ impl fmt::Display for Report {
         let (blocks, numbers) = (whole(self.blocks), whole(self.numbers));
         writeln!(f, "blocks     {blocks}, {numbers} numbers that a hospital uploads a round")?;
         writeln!(f, "cohorts    at least {} organisations in each sum", self.cohort_floor)?;
+        writeln!(f, "sketches   {}", self.sketches)?;
         match &self.privacy {
             Some(privacy) => privacy.fmt(f)?,
             None => writeln!(f, "privacy    no budget: nothing is promised for a record or a member")?,
