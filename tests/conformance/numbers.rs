@@ -229,6 +229,8 @@ struct DirectionCase {
 struct SignCase {
     update: Vec<i64>,
     region: Vec<i64>,
+    /// What each 0 counts as.
+    coins: Vec<bool>,
     signs: Hex,
 }
 
@@ -255,7 +257,9 @@ pub(crate) fn sign_sketches(file: Signs) {
         assert_eq!(direction(&plan, subject(case.block), &case.vector.singles()), case.direction);
     }
     for case in file.cases {
-        assert_eq!(signs(&case.update, &case.region), case.signs.0);
+        let mut coins = case.coins.iter();
+        let bits = signs(&case.update, &case.region, || *coins.next().expect("a coin for each 0"));
+        assert_eq!((bits, coins.next()), (case.signs.0, None));
     }
     for case in file.centred {
         let counted: Vec<&[i64]> = case.counted.iter().map(Vec::as_slice).collect();

@@ -76,7 +76,7 @@ pub fn score_signs(signs: &[Option<Vec<f64>>], rule: &ScoringRule) -> ExpertScor
         consensus.push(known.as_ref().map(|known| {
             let alike =
                 others.filter_map(|(_, other)| Some(dot(known, other.as_ref()?) / known.len() as f64));
-            alike.sum::<f64>().max(0.0)
+            alike.map(|alike| alike.max(0.0)).sum()
         }));
     }
     align(consensus, rule)

@@ -1,4 +1,4 @@
-//! Sign sketches: one bit for each coordinate, and a consensus without pairs (`ALIGN-14`, `ALIGN-15`).
+//! Sign sketches: one bit for each coordinate (`ALIGN-14`, `ALIGN-15`).
 //!
 //! The first half of the coordinates are signs of the projected update. In the second half the sign of the
 //! projected update is multiplied by that of the projected region. Two members' products of signs have the mean
@@ -10,26 +10,34 @@ use cloister_params::plan::SketchValues;
 use crate::score::{Consensus, ExpertSketch, UNIT};
 
 /// The signs of a projected update and of a projected region, which has half as many coordinates (`ALIGN-14`).
-/// 0 counts as plus.
-pub fn signs(update: &[i64], region: &[i64]) -> Vec<u8> {
+/// `zero` says of each 0, in order, whether it counts as plus: a fair coin of the member, because members without an
+/// update would otherwise agree with one another.
+pub fn signs(update: &[i64], region: &[i64], mut zero: impl FnMut() -> bool) -> Vec<u8> {
     let mut bits = vec![0u8; update.len() / 8];
     let half = update.len() - region.len();
     for (at, value) in update.iter().enumerate() {
-        let is_other_side = at >= half && region[at - half] < 0;
-        if (*value >= 0) != is_other_side {
-            bits[at / 8] |= 1 << (at % 8);
+        let mut is_plus = counts_as_plus(*value, &mut zero);
+        if at >= half {
+            is_plus = is_plus == counts_as_plus(region[at - half], &mut zero);
         }
+        bits[at / 8] |= u8::from(is_plus) << (at % 8);
     }
     bits
 }
 
+fn counts_as_plus(value: i64, zero: &mut impl FnMut() -> bool) -> bool {
+    if value == 0 { zero() } else { value > 0 }
+}
+
 /// A member's region of an expert less the mean of `counted`, which are its regions of experts of the layer with enough
-/// tokens, times their number, so that nothing is rounded (`ALIGN-14`).
+/// tokens, times their number, so that nothing is rounded (`ALIGN-14`). Of fewer than two, nothing is subtracted.
 ///
 /// Hidden states have a large part in common, so that without this the signs of all members' regions would be alike.
 pub fn centred(region: &[i64], counted: &[&[i64]]) -> Vec<i64> {
-    let count = counted.len().max(1) as i64;
-    let mut difference: Vec<i64> = region.iter().map(|value| value * count).collect();
+    if counted.len() < 2 {
+        return region.to_vec();
+    }
+    let mut difference: Vec<i64> = region.iter().map(|value| value * counted.len() as i64).collect();
     for region in counted {
         difference.iter_mut().zip(*region).for_each(|(difference, value)| *difference -= value);
     }
@@ -37,16 +45,19 @@ pub fn centred(region: &[i64], counted: &[&[i64]]) -> Vec<i64> {
 }
 
 /// The same of vectors, before they are projected: each region less the mean of those that are `counted`. An empty
-/// region, of an expert that no token used, stays empty and is not counted.
+/// region, of an expert that no token used, stays empty and is not counted, and neither is one that is not finite.
 pub fn centred_means(regions: &[&[f32]], counted: &[bool]) -> Vec<Vec<f32>> {
     let mut sums = vec![0.0; regions.iter().map(|region| region.len()).max().unwrap_or(0)];
     let mut count = 0usize;
-    for (region, _) in regions.iter().zip(counted).filter(|(region, counted)| **counted && !region.is_empty())
+    for (region, _) in regions.iter().zip(counted).filter(|(region, counted)| **counted && is_finite(region))
     {
         count += 1;
         sums.iter_mut().zip(*region).for_each(|(sum, value)| *sum += f64::from(*value));
     }
-    let share = 1.0 / count.max(1) as f64;
+    if count < 2 {
+        return regions.iter().map(|region| region.to_vec()).collect();
+    }
+    let share = 1.0 / count as f64;
     let mut all = Vec::with_capacity(regions.len());
     for region in regions {
         all.push(
@@ -56,32 +67,40 @@ pub fn centred_means(regions: &[&[f32]], counted: &[bool]) -> Vec<Vec<f32>> {
     all
 }
 
-/// `c_i = max(0, <z_i, sum of all z> - m)` in units of 2⁻¹⁴ of `m`, over the members with enough tokens
+fn is_finite(region: &[f32]) -> bool {
+    !region.is_empty() && region.iter().all(|value| value.is_finite())
+}
+
+/// `c_i = sum over j of max(0, <z_i, z_j>)`, in units of 2⁻¹⁴ of `m`, over the other members with enough tokens
 /// (`ALIGN-15`). A sketch of pairs has no signs, and no consensus.
+///
+/// Disagreement counts as 0, as in the gate of pairs: otherwise one member could take away what another has by
+/// announcing the opposite of its bits.
 pub fn sign_consensus(sketches: &[&ExpertSketch], minimum_tokens: u32, size: u16) -> Consensus {
-    let mut bits: Vec<Option<&[u8]>> = Vec::with_capacity(sketches.len());
+    let mut members: Vec<Option<&[u8]>> = Vec::with_capacity(sketches.len());
     for sketch in sketches {
-        bits.push(match &sketch.values {
+        members.push(match &sketch.values {
             SketchValues::Signs(bits) if sketch.tokens >= minimum_tokens => Some(bits),
             _ => None,
         });
     }
-    let size = usize::from(size);
-    let mut sums = vec![0i64; size];
-    for member in bits.iter().flatten() {
-        for (at, sum) in sums.iter_mut().enumerate() {
-            *sum += sign(member, at);
-        }
-    }
-    let mut per_member = Vec::with_capacity(bits.len());
-    for member in bits {
-        per_member.push(member.map(|member| {
-            let product: i64 = sums.iter().enumerate().map(|(at, sum)| sign(member, at) * sum).sum();
-            // A member agrees with itself in all m coordinates, which says nothing. Sizes are powers of two.
-            ((product - size as i64).max(0) * UNIT / size as i64) as u32
+    let size = i64::from(size);
+    let mut per_member = Vec::with_capacity(members.len());
+    for (member, bits) in members.iter().enumerate() {
+        per_member.push(bits.map(|bits| {
+            let others = members.iter().enumerate().filter(|(other, _)| *other != member);
+            let products = others.filter_map(|(_, other)| Some(product(bits, (*other)?, size).max(0)));
+            // Sizes are powers of two, so that nothing is rounded.
+            (products.sum::<i64>() * UNIT / size) as u32
         }));
     }
     Consensus { per_member, threshold: 0 }
+}
+
+/// The scalar product of two sign sketches of this size.
+fn product(one: &[u8], other: &[u8], size: i64) -> i64 {
+    let differing: u32 = one.iter().zip(other).map(|(one, other)| (one ^ other).count_ones()).sum();
+    size - 2 * i64::from(differing)
 }
 
 /// Coordinate `at` of a sign sketch, 1 or −1; plus beyond its end.
@@ -110,8 +129,21 @@ mod tests {
     fn each_coordinate_has_a_bit_and_regions_turn_the_second_half() {
         let update = [1, -1, 0, 5, 5, -5, 5, -5, -1, -1, -1, -1, -1, -1, -1, -1];
         let region = [1, 1, 0, -1, -1, 1, 1, -1];
-        assert_eq!(signs(&update, &region), [0b0101_1101, 0b1001_1000]);
-        assert_eq!(signs(&update, &[7; 8]), [0b0101_1101, 0]);
+        assert_eq!(signs(&update, &region, || true), [0b0101_1101, 0b1001_1000]);
+        assert_eq!(signs(&update, &region, || false), [0b0101_1001, 0b1001_1100], "zeros are minus");
+        assert_eq!(signs(&update, &[7; 8], || true), [0b0101_1101, 0]);
+    }
+
+    /// ALIGN-14
+    #[test]
+    fn zeros_are_coins_in_the_order_of_coordinates() {
+        let mut coins = [true, false, false, true].into_iter();
+        let update = [0, 3, -3, 3, 3, 3, 3, 3, 3, 0, 3, 3, 3, 3, 3, 3];
+        let region = [5, 0, 0, 5, 5, 5, 5, 5];
+        let bits = signs(&update, &region, || coins.next().expect("four zeros"));
+        // The update's first and tenth coordinate, and the region's second and third: plus, minus, minus, plus.
+        assert_eq!(bits, [0b1111_1011, 0b1111_1111]);
+        assert_eq!(coins.next(), None);
     }
 
     /// ALIGN-14
@@ -120,11 +152,14 @@ mod tests {
         let regions: [&[i64]; 3] = [&[7, 1, 0], &[7, -2, 3], &[7, 1, 0]];
         let less_mean = regions.map(|region| centred(region, &regions));
         assert_eq!(less_mean, [[0, 3, -3], [0, -6, 6], [0, 3, -3]]);
-        assert_eq!(centred(regions[0], &[]), regions[0]);
+        assert_eq!(centred(regions[0], &regions[..1]), regions[0], "one region is no mean");
         let means: [&[f32]; 4] = [&[7.0, 1.0], &[7.0, -2.0], &[], &[9.0, 0.0]];
         let less_mean = centred_means(&means, &[true, true, true, false]);
         assert_eq!(less_mean, [vec![0.0, 1.5], vec![0.0, -1.5], vec![], vec![2.0, 0.5]]);
-        assert_eq!(centred_means(&means[2..3], &[true]), [Vec::<f32>::new()]);
+        assert_eq!(centred_means(&means, &[true, false, true, false]), means, "one region is no mean");
+        let broken: [&[f32]; 3] = [&[7.0, 1.0], &[f32::NAN, 1.0], &[5.0, 3.0]];
+        let less_mean = centred_means(&broken, &[true; 3]);
+        assert_eq!((&less_mean[0][..], &less_mean[2][..]), (&[1.0, -1.0][..], &[-1.0, 1.0][..]));
     }
 
     /// ALIGN-15
@@ -140,8 +175,9 @@ mod tests {
             announced(here, 4),
         ];
         let scored = sign_consensus(&all.iter().collect::<Vec<_>>(), 5, SIZE).per_member;
-        // Two others that agree, and one that does not.
-        assert_eq!(scored, [Some(UNIT as u32), Some(UNIT as u32), Some(UNIT as u32), Some(0), None]);
+        // Two others that agree; the one that does not takes nothing away.
+        let both = Some(2 * UNIT as u32);
+        assert_eq!(scored, [both, both, both, Some(0), None]);
     }
 
     fn vector(seed: usize) -> Vec<f32> {
@@ -171,7 +207,7 @@ mod tests {
         };
         let projected = direction(&plan, SketchSubject::Update(BlockId(3)), update);
         let halved = SketchPlan { coordinates: 128, ..plan };
-        signs(&widened(&projected), &widened(&direction(&halved, SketchSubject::Region, region)))
+        signs(&widened(&projected), &widened(&direction(&halved, SketchSubject::Region, region)), || true)
     }
 
     /// ALIGN-14: the mean of products of signs is the angular similarity of updates, times ½ of 1 and that of regions.
@@ -192,9 +228,9 @@ mod tests {
     }
 
     proptest! {
-        /// ALIGN-15: the sum over all members gives what pairs would.
+        /// ALIGN-15: by members' products, coordinate by coordinate.
         #[test]
-        fn consensus_is_the_sum_over_pairs(
+        fn consensus_is_the_sum_of_positive_products(
             members in prop::collection::vec((prop::collection::vec(any::<u8>(), 8), 3u32..8), 0..12)
         ) {
             let all: Vec<ExpertSketch> =
@@ -202,13 +238,27 @@ mod tests {
             let scored = sign_consensus(&all.iter().collect::<Vec<_>>(), 5, SIZE).per_member;
             for (at, (bits, tokens)) in members.iter().enumerate() {
                 let others = members.iter().enumerate().filter(|(other, (_, tokens))| *other != at && *tokens >= 5);
-                let differing = others.map(|(_, (other, _))| {
-                    bits.iter().zip(other).map(|(a, b)| i64::from((a ^ b).count_ones())).sum::<i64>()
+                let products = others.map(|(_, (other, _))| {
+                    (0..64).map(|place| sign(bits, place) * sign(other, place)).sum::<i64>()
                 });
-                let sum: i64 = differing.map(|differing| 64 - 2 * differing).sum();
-                let expected = (*tokens >= 5).then_some((sum.max(0) * UNIT / 64) as u32);
+                let sum: i64 = products.map(|product| product.max(0)).sum();
+                let expected = (*tokens >= 5).then_some((sum * UNIT / 64) as u32);
                 prop_assert_eq!(scored[at], expected);
             }
+        }
+
+        /// ALIGN-15: whatever one member announces, the others keep what they give one another.
+        #[test]
+        fn one_member_takes_no_consensus_away(
+            members in prop::collection::vec(prop::collection::vec(any::<u8>(), 8), 1..9),
+            liar in prop::collection::vec(any::<u8>(), 8),
+        ) {
+            let honest: Vec<ExpertSketch> = members.iter().map(|bits| announced(bits.clone(), 9)).collect();
+            let liar = announced(liar, 9);
+            let without = sign_consensus(&honest.iter().collect::<Vec<_>>(), 5, SIZE).per_member;
+            let all: Vec<&ExpertSketch> = honest.iter().chain([&liar]).collect();
+            let with = sign_consensus(&all, 5, SIZE).per_member;
+            prop_assert!(without.iter().zip(&with).all(|(without, with)| with >= without));
         }
     }
 }

@@ -254,8 +254,8 @@ fn hospitals_announce_what_the_flag_says() {
         let target = folder.join(form);
         let output = classifier(&target, &["--no-privacy-budget", "--sketches", form]);
         assert!(output.status.success(), "{}", said(&output));
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(told.contains(&format!("sketches   {form}: ")), "{told}");
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(stdout.contains(&format!("sketches   {form}: ")), "{stdout}");
         let text = fs::read_to_string(target.join("settings.toml")).expect("it was written");
         let settings = RoundSettings::parse(&text).expect("sound settings");
         assert_eq!((settings.scoring.sketches, settings.sketch.coordinates), (expected, size));

@@ -142,7 +142,7 @@ fn sketches(template: &RoundSettings, random: &mut impl Rng) -> BTreeMap<BlockId
             SketchForm::Pairs => SketchValues::Projections { region, update },
             // Of the region as many coordinates as signs are made of.
             SketchForm::Signs => {
-                SketchValues::Signs(signs(&widened(&update), &widened(&region[..coordinates / 2])))
+                SketchValues::Signs(signs(&widened(&update), &widened(&region[..coordinates / 2]), || true))
             }
         };
         sketches.insert(block.shape.id, ExpertSketch { values, tokens: 50 });

@@ -39,7 +39,7 @@ pub(crate) fn announced(
             SketchForm::Pairs => {
                 SketchValues::Projections { region: clamped(region), update: clamped(update) }
             }
-            SketchForm::Signs => SketchValues::Signs(signs(&update, &region)),
+            SketchForm::Signs => SketchValues::Signs(signs(&update, &region, || random.next_u32() & 1 == 1)),
         };
         sketches.insert(expert.block.shape.id, ExpertSketch { values, tokens: expert.tokens });
     }

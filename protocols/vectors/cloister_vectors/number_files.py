@@ -216,7 +216,9 @@ def signs():
     cases = []
     for number, size in enumerate((16, 32, 64, 256)):
         update, region = integers(f"signs {number}", size, -5, 5), integers(f"turned {number}", size // 2, -2, 2)
-        cases.append({"update": update, "region": region, "signs": sketching.signs(update, region).hex()})
+        coins = [value % 2 == 1 for value in integers(f"coins {number}", update.count(0) + region.count(0), 0, 1)]
+        made = sketching.signs(update, region, coins)
+        cases.append({"update": update, "region": region, "coins": coins, "signs": made.hex()})
     centred = []
     for number, count in enumerate((3, 1, 0)):
         counted = [integers(f"counted {number} {at}", 8, -9000, 9000) for at in range(count)]
@@ -224,7 +226,7 @@ def signs():
         centred.append({"region": region, "counted": counted, "centred": sketching.centred(region, counted)})
     means = []
     for number, (lengths, counted) in enumerate([
-        ([6, 6, 6, 6], [True, True, False, True]), ([5, 0, 5], [True, True, True]), ([4, 4], [False, False]), ([], []),
+        ([6, 6, 6], [False, True, False]), ([6, 6, 6, 6], [True, True, False, True]), ([5, 0, 5], [True, True, True]), ([4, 4], [False, False]), ([], []),
     ]):
         regions = [singles(f"hidden {number} {at}", length, 2.0) for at, length in enumerate(lengths)]
         means.append({

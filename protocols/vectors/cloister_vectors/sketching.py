@@ -1,6 +1,7 @@
 """Sketches: signs from ChaCha20 and the projection (ALIGN-01)."""
 
 import math
+from itertools import repeat
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
@@ -49,8 +50,11 @@ def column_sums(vector, rows, coordinates):
 
 def centred_means(regions, counted):
     """ALIGN-14: hidden states less the mean of those that are counted, in double precision; empty ones stay empty."""
-    kept = [region for region, is_counted in zip(regions, counted) if is_counted and region]
-    share = 1.0 / max(1, len(kept))
+    finite = lambda region: region and all(math.isfinite(value) for value in region)
+    kept = [region for region, is_counted in zip(regions, counted) if is_counted and finite(region)]
+    if len(kept) < 2:
+        return [list(region) for region in regions]
+    share = 1.0 / len(kept)
     length = max((len(region) for region in regions), default=0)
     means = []
     for at in range(length):
@@ -68,18 +72,23 @@ def pack_signs(values):
     )
 
 
-def signs(update, region):
-    """ALIGN-14: the signs of a projected update; those of its second half are turned where the region's are minus."""
-    half = len(update) - len(region)
-    plus = [value >= 0 for value in update]
-    turned = plus[:half] + [one == (other >= 0) for one, other in zip(plus[half:], region)]
-    return pack_signs([1 if is_plus else -1 for is_plus in turned])
+def signs(update, region, coins=repeat(True)):
+    """ALIGN-14: the signs of a projected update; those of its second half are turned where the region's are minus.
+    Each 0 takes the next coin, in the order of the coordinates, an update's before a region's."""
+    coins, half, values = iter(coins), len(update) - len(region), []
+    for at, value in enumerate(update):
+        sign = value or (1 if next(coins) else -1)
+        if at >= half:
+            sign *= region[at - half] or (1 if next(coins) else -1)
+        values.append(sign)
+    return pack_signs(values)
 
 
 def centred(region, counted):
-    """ALIGN-14: a region less the mean of those that are counted, times their number."""
-    total = [sum(values) for values in zip(*counted)] or [0] * len(region)
-    return [value * max(1, len(counted)) - common for value, common in zip(region, total)]
+    """ALIGN-14: a region less the mean of those that are counted, times their number; of fewer than two, the region."""
+    if len(counted) < 2:
+        return list(region)
+    return [value * len(counted) - sum(column) for value, column in zip(region, zip(*counted))]
 
 
 def sketch(seed, nonce, coordinates, vector, clip):

@@ -130,9 +130,9 @@ impl Directions {
     }
 }
 
-/// The probability that an integer with Gaussian noise, rounded, is at least 0.
+/// The probability that an integer with Gaussian noise counts as plus, where 0 is a coin.
 fn plus(value: i16, sigma: f64) -> f64 {
-    above(-(f64::from(value) + 0.5) / sigma)
+    above(-f64::from(value) / sigma)
 }
 
 fn likelihood(is_plus: bool, plus: f64) -> f64 {

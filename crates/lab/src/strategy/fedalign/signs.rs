@@ -19,6 +19,6 @@ pub(super) fn signs_of(
     let halved = SketchPlan { coordinates: SketchForm::Signs.region_coordinates(plan.coordinates), ..*plan };
     let region = direction(&halved, SketchSubject::Region, &region);
     let update = direction(plan, SketchSubject::Update(block.id), &result.updates[block.id]);
-    let bits = signs(&widened(&update), &widened(&region));
+    let bits = signs(&widened(&update), &widened(&region), || true);
     Some((0..usize::from(plan.coordinates)).map(|at| sign(&bits, at) as f64).collect())
 }
