@@ -74,9 +74,9 @@ pub fn score_signs(signs: &[Option<Vec<f64>>], rule: &ScoringRule) -> ExpertScor
     for (member, known) in signs.iter().enumerate() {
         let others = signs.iter().enumerate().filter(|(other, _)| *other != member);
         consensus.push(known.as_ref().map(|known| {
-            let alike =
-                others.filter_map(|(_, other)| Some(dot(known, other.as_ref()?) / known.len() as f64));
-            alike.map(|alike| alike.max(0.0)).sum()
+            let chance = (known.len() as f64).sqrt().floor();
+            let products = others.filter_map(|(_, other)| Some(dot(known, other.as_ref()?)));
+            products.map(|product| (product - chance).max(0.0) / known.len() as f64).sum()
         }));
     }
     align(consensus, rule)

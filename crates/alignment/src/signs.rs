@@ -71,11 +71,12 @@ fn is_finite(region: &[f32]) -> bool {
     !region.is_empty() && region.iter().all(|value| value.is_finite())
 }
 
-/// `c_i = sum over j of max(0, <z_i, z_j>)`, in units of 2⁻¹⁴ of `m`, over the other members with enough tokens
-/// (`ALIGN-15`). A sketch of pairs has no signs, and no consensus.
+/// `c_i = sum over j of max(0, <z_i, z_j> - isqrt(m))`, in units of 2⁻¹⁴ of `m`, over the other members with enough
+/// tokens (`ALIGN-15`). A sketch of pairs has no signs, and no consensus.
 ///
 /// Disagreement counts as 0, as in the gate of pairs: otherwise one member could take away what another has by
-/// announcing the opposite of its bits.
+/// announcing the opposite of its bits. An agreement of one standard deviation, which unrelated members have by chance,
+/// counts as 0 too: otherwise the positive halves of chance would add up.
 pub fn sign_consensus(sketches: &[&ExpertSketch], minimum_tokens: u32, size: u16) -> Consensus {
     let mut members: Vec<Option<&[u8]>> = Vec::with_capacity(sketches.len());
     for sketch in sketches {
@@ -89,9 +90,9 @@ pub fn sign_consensus(sketches: &[&ExpertSketch], minimum_tokens: u32, size: u16
     for (member, bits) in members.iter().enumerate() {
         per_member.push(bits.map(|bits| {
             let others = members.iter().enumerate().filter(|(other, _)| *other != member);
-            let products = others.filter_map(|(_, other)| Some(product(bits, (*other)?, size).max(0)));
+            let beyond = others.filter_map(|(_, other)| Some(product(bits, (*other)?, size) - size.isqrt()));
             // Sizes are powers of two, so that nothing is rounded.
-            (products.sum::<i64>() * UNIT / size) as u32
+            (beyond.map(|beyond| beyond.max(0)).sum::<i64>() * UNIT / size) as u32
         }));
     }
     Consensus { per_member, threshold: 0 }
@@ -176,7 +177,7 @@ mod tests {
         ];
         let scored = sign_consensus(&all.iter().collect::<Vec<_>>(), 5, SIZE).per_member;
         // Two others that agree; the one that does not takes nothing away.
-        let both = Some(2 * UNIT as u32);
+        let both = Some(2 * (64 - 8) * UNIT as u32 / 64);
         assert_eq!(scored, [both, both, both, Some(0), None]);
     }
 
@@ -241,7 +242,7 @@ mod tests {
                 let products = others.map(|(_, (other, _))| {
                     (0..64).map(|place| sign(bits, place) * sign(other, place)).sum::<i64>()
                 });
-                let sum: i64 = products.map(|product| product.max(0)).sum();
+                let sum: i64 = products.map(|product| (product - 8).max(0)).sum();
                 let expected = (*tokens >= 5).then_some((sum * UNIT / 64) as u32);
                 prop_assert_eq!(scored[at], expected);
             }

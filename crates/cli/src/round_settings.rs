@@ -90,10 +90,10 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
         cohort_floor,
         sketch: SketchPlan {
             seed: projection_seed(task),
-            // A sketch of 128 signs has 16 bytes.
+            // A sketch of 256 signs has 32 bytes.
             coordinates: match agreement.sketches {
                 SketchForm::Pairs => 64,
-                SketchForm::Signs => 128,
+                SketchForm::Signs => 256,
             },
             noise_steps: match protection {
                 Protection::SumsOnly => 80,

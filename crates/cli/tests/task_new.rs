@@ -250,7 +250,7 @@ fn a_round_can_be_trained_with_the_settings() {
 #[test]
 fn hospitals_announce_what_the_flag_says() {
     let folder = scratch("sketches");
-    for (form, expected, size) in [("pairs", SketchForm::Pairs, 64), ("signs", SketchForm::Signs, 128)] {
+    for (form, expected, size) in [("pairs", SketchForm::Pairs, 64), ("signs", SketchForm::Signs, 256)] {
         let target = folder.join(form);
         let output = classifier(&target, &["--no-privacy-budget", "--sketches", form]);
         assert!(output.status.success(), "{}", said(&output));

@@ -77,7 +77,8 @@ def sign_score(sketches, rule, size):
     consensus = []
     for at, one in enumerate(values):
         others = [other for place, other in enumerate(values) if place != at and other is not None]
-        agreed = sum(max(0, sum(a * b for a, b in zip(one, other))) for other in others) if one else 0
+        chance = isqrt(size)
+        agreed = sum(max(0, sum(a * b for a, b in zip(one, other)) - chance) for other in others) if one else 0
         consensus.append(agreed * UNIT // size if one else None)
     return consensus
 
