@@ -24,11 +24,15 @@ pub(crate) fn training(config: &MemberTrainingConfig, texts: usize) -> Option<Pr
 /// a larger share of the batches.
 pub(crate) fn epsilon(config: &MemberTrainingConfig, texts: usize) -> Option<f64> {
     let (round, private) = (training(config, texts)?, config.private?);
-    let PrivateTraining { noise_multiplier, sampling_probability, .. } = round;
     let mut account = Account::default();
-    let steps = round.steps as u64 * config.num_rounds as u64;
-    account.add(Mechanism::Gaussian { noise_multiplier, sampling_probability }, steps);
+    account.add(mechanism(&round), round.steps as u64 * config.num_rounds as u64);
     Some(account.epsilon(private.delta).epsilon)
+}
+
+/// The mechanism of one step, for the accountant.
+pub(crate) fn mechanism(training: &PrivateTraining) -> Mechanism {
+    let PrivateTraining { noise_multiplier, sampling_probability, .. } = *training;
+    Mechanism::Gaussian { noise_multiplier, sampling_probability }
 }
 
 #[cfg(test)]
