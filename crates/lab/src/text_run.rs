@@ -65,6 +65,20 @@ struct HeadSums {
     charges: Option<SeedCharges>,
 }
 
+/// The fewest texts that a member has in any seed of a configuration. It reads the texts and no model.
+///
+/// # Errors
+/// [`LabError`] for texts that cannot be read or divided.
+pub(crate) fn fewest_texts(config: &Config, files: &Files) -> Result<usize, LabError> {
+    let dataset = Dataset::read(config, files)?;
+    let mut fewest = usize::MAX;
+    for &seed in &config.partition.seeds {
+        let parts = member_texts(config, &dataset, &dataset.split(seed)?.train, seed)?;
+        fewest = parts.iter().map(Vec::len).fold(fewest, usize::min);
+    }
+    Ok(fewest)
+}
+
 /// Each member's texts; one member has them all where training is centralised.
 fn member_texts(
     config: &Config,
