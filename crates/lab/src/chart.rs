@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 /// Sizes in the units of the SVG's view box.
-const HEIGHT: f64 = 300.0;
-const MARGIN: f64 = 50.0;
+pub(crate) const HEIGHT: f64 = 300.0;
+pub(crate) const MARGIN: f64 = 50.0;
 const LEGEND_TOP: f64 = 24.0;
 const LEGEND_LINE: f64 = 12.0;
 
@@ -81,7 +81,8 @@ impl ChartFrame {
         MARGIN + at as f64 * (self.width - 2.0 * MARGIN) / steps
     }
 
-    fn y(&self, share: f64) -> f64 {
+    /// The height of a share in the picture, which grows downwards.
+    pub(crate) fn y(&self, share: f64) -> f64 {
         let (bottom, top) = self.range;
         HEIGHT - MARGIN - (share - bottom) / (top - bottom) * (HEIGHT - 2.0 * MARGIN)
     }

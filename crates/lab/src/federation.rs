@@ -9,12 +9,13 @@ use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use crate::charges::SeedCharges;
 use crate::checkpoint::{Checkpoints, SeedCheckpoint};
 use crate::cohort_record::CohortRecord;
 use crate::config::{Config, StrategyConfig};
 use crate::error::LabError;
 use crate::head::LinearHead;
-use crate::learners::{Learners, POOLED_NORM};
+use crate::learners::{Learners, ModelScore, POOLED_NORM};
 use crate::masked::{Masked, MaskedRound, training_settings};
 use crate::progress::RunProgress;
 use crate::results::MeasuredRound;
@@ -22,6 +23,7 @@ use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
 use crate::strategy::{MemberUpdates, RunScoring, Strategy};
 use crate::totals::total_statistics;
+use crate::trained::{SentBytes, TrainedRounds, mean_accuracy};
 
 /// The members of a run and the model that they share.
 pub(crate) struct Federation<'a> {
@@ -29,6 +31,8 @@ pub(crate) struct Federation<'a> {
     pub(crate) learners: Box<dyn Learners + 'a>,
     /// Texts of each member, divided by the mean over members.
     pub(crate) sizes: Vec<f64>,
+    /// Texts of each member.
+    pub(crate) texts: Vec<usize>,
     pub(crate) global: BlockVectors,
     pub(crate) seed: u64,
 }
@@ -40,6 +44,8 @@ pub(crate) struct RoundOutcome {
     pub(crate) loss: f64,
     /// Which members each block was summed over.
     pub(crate) chosen: CohortRecord,
+    /// What members sent; `None` in the clear.
+    pub(crate) bytes: Option<SentBytes>,
 }
 
 /// Each member's number of texts, divided by the mean over members.
@@ -55,8 +61,9 @@ impl Federation<'_> {
         before: MeasuredRound,
         checkpoints: &Checkpoints,
         progress: &mut dyn FnMut(RunProgress),
-    ) -> Result<Vec<MeasuredRound>, LabError> {
+    ) -> Result<TrainedRounds, LabError> {
         let mut strategy = self.strategy();
+        let mut scores = None;
         let mut rounds = match checkpoints.read() {
             Some(earlier) => self.restore(&mut *strategy, earlier)?,
             None => vec![self.with_head(before, &*strategy)?],
@@ -68,15 +75,36 @@ impl Federation<'_> {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
             // Before accuracy is measured: the head belongs to this round's model.
             self.estimate_head(round)?;
-            let accuracy = self.accuracy(&*strategy)?;
-            let RoundOutcome { loss, chosen } = trained;
-            let measured = MeasuredRound { round, loss: Some(loss), ..MeasuredRound::before(Some(accuracy)) };
+            let measured = self.scores(&*strategy)?;
+            let accuracy = mean_accuracy(&measured);
+            scores = Some(measured);
+            let RoundOutcome { loss, chosen, bytes } = trained;
+            let measured = MeasuredRound {
+                round,
+                loss: Some(loss),
+                masked_bytes: bytes.map(|bytes| bytes.masked),
+                announced_bytes: bytes.map(|bytes| bytes.announced),
+                ..MeasuredRound::before(Some(accuracy))
+            };
             let scores_members = self.config.strategy.kind.settings().scores_members();
             rounds.push(if scores_members { chosen.into_round(measured) } else { measured });
             checkpoints.write(&rounds, &self.global, &*strategy)?;
             progress(RunProgress::Measured(rounds[round].clone()));
         }
-        Ok(rounds)
+        let scores = match scores {
+            Some(scores) => scores,
+            // A checkpoint had all rounds.
+            None => self.scores(&*strategy)?,
+        };
+        Ok(TrainedRounds { rounds, scores })
+    }
+
+    /// What each member releases in all rounds behind masks; `None` in the clear.
+    pub(crate) fn charges(&self) -> Result<Option<SeedCharges>, LabError> {
+        if !self.config.secure {
+            return Ok(None);
+        }
+        SeedCharges::from_rounds(self.config, &self.settings(true), &self.texts).map(Some)
     }
 
     /// Restores a checkpoint, and returns its rounds.
@@ -99,7 +127,7 @@ impl Federation<'_> {
         if !self.estimate_head(0)? {
             return Ok(before);
         }
-        Ok(MeasuredRound { accuracy: Some(self.accuracy(strategy)?), ..before })
+        Ok(MeasuredRound { accuracy: Some(mean_accuracy(&self.scores(strategy)?)), ..before })
     }
 
     /// Replaces the model's head by linear discriminants, if the configuration asks for it after this round.
@@ -155,15 +183,15 @@ impl Federation<'_> {
         Masked::new(members, settings, model, seed_for(self.seed, Purpose::Consortium)).map(Some)
     }
 
-    /// Accuracy of the common model, or the mean of the members' own.
-    fn accuracy(&mut self, strategy: &dyn Strategy) -> Result<f64, LabError> {
+    /// How the common model classifies, or each member's.
+    fn scores(&mut self, strategy: &dyn Strategy) -> Result<Vec<ModelScore>, LabError> {
         // Without models of their own all members have the common one, and measuring it once is enough.
         let measured = if strategy.is_personal() { self.learners.members() } else { 1 };
-        let mut sum = 0.0;
+        let mut scores = Vec::with_capacity(measured);
         for member in 0..measured {
-            sum += self.learners.accuracy(member, &strategy.start(member, &self.global))?;
+            scores.push(self.learners.score(member, &strategy.start(member, &self.global))?);
         }
-        Ok(sum / measured as f64)
+        Ok(scores)
     }
 
     /// Trains every member and makes the next model of their updates.
@@ -176,11 +204,14 @@ impl Federation<'_> {
     ) -> Result<RoundOutcome, LabError> {
         let results = self.train(strategy, round, progress)?;
         let loss = results.iter().map(|result| result.loss_last).sum::<f64>() / results.len() as f64;
-        let chosen = match masked {
-            Some(masked) => self.sum_masked(strategy, masked, &results, round, progress)?,
-            None => self.sum_plain(strategy, &results, round)?,
+        let (chosen, bytes) = match masked {
+            Some(masked) => {
+                let (chosen, bytes) = self.sum_masked(strategy, masked, &results, round, progress)?;
+                (chosen, Some(bytes))
+            }
+            None => (self.sum_plain(strategy, &results, round)?, None),
         };
-        Ok(RoundOutcome { loss, chosen })
+        Ok(RoundOutcome { loss, chosen, bytes })
     }
 
     /// Trains every member, from the model that the strategy gives it.
@@ -239,7 +270,7 @@ impl Federation<'_> {
         results: &[LocalResult],
         round: usize,
         progress: &mut dyn FnMut(RunProgress),
-    ) -> Result<CohortRecord, LabError> {
+    ) -> Result<(CohortRecord, SentBytes), LabError> {
         masked.start_from(self.global.values());
         let plan = plan(masked.settings(), &self.global, round);
         let published = self.published(strategy);
@@ -275,7 +306,7 @@ impl Federation<'_> {
             chosen.note(shape.kind, is_in, consensus);
         }
         self.global = stepped(strategy, &self.global, &outcome);
-        Ok(chosen)
+        Ok((chosen, SentBytes { masked: outcome.masked_bytes, announced: outcome.announced_bytes }))
     }
 
     /// The model from which consistency weights are computed. Without published distributions all weights are

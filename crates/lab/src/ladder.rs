@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::chart::{ChartFrame, range};
-use crate::config::{Config, ROWS};
+use crate::config::{Config, ROWS, SWEEP};
 use crate::environment::RunEnvironment;
 use crate::error::LabError;
 use crate::progress::RunProgress;
@@ -32,12 +32,50 @@ pub struct RowResult {
     pub summary: RunSummary,
 }
 
+/// A row as a file has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RowTable {
-    name: String,
+pub(crate) struct RowTable {
+    pub(crate) name: String,
     #[serde(default)]
-    set: Vec<String>,
+    pub(crate) set: Vec<String>,
+    /// Whether a sweep sets its key in this row; a ladder does not ask.
+    #[serde(default = "RowTable::is_swept_by_default")]
+    pub(crate) swept: bool,
+}
+
+impl RowTable {
+    fn is_swept_by_default() -> bool {
+        true
+    }
+}
+
+/// The file of a ladder or of a sweep, before its rows are read as configurations.
+pub(crate) struct RowsFile {
+    /// What all rows have in common, as TOML.
+    pub(crate) base: String,
+    /// The table `[sweep]`, if there is one.
+    pub(crate) sweep: Option<toml::Value>,
+    /// The rows that are wanted, in the file's order.
+    pub(crate) rows: Vec<RowTable>,
+}
+
+impl RowsFile {
+    /// Reads all rows, or those that `only` names.
+    ///
+    /// # Errors
+    /// [`LabError::Config`], naming what is wrong.
+    pub(crate) fn parse(text: &str, place: &str, only: &[String]) -> Result<Self, LabError> {
+        let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
+        let rows = table.remove(ROWS).unwrap_or(toml::Value::Array(Vec::new()));
+        let sweep = table.remove(SWEEP);
+        let rows: Vec<RowTable> = rows.try_into().map_err(|error| LabError::config(place, error))?;
+        check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
+        // Parsed again for each row, so that every row is checked like a file of its own.
+        let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;
+        let wanted = rows.into_iter().filter(|row| only.is_empty() || only.contains(&row.name));
+        Ok(Self { base, sweep, rows: wanted.collect() })
+    }
 }
 
 impl Ladder {
@@ -46,14 +84,9 @@ impl Ladder {
     /// # Errors
     /// [`LabError::Config`], naming what is wrong.
     pub fn parse(text: &str, place: &str, settings: &[String], only: &[String]) -> Result<Self, LabError> {
-        let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
-        let rows = table.remove(ROWS).unwrap_or(toml::Value::Array(Vec::new()));
-        let rows: Vec<RowTable> = rows.try_into().map_err(|error| LabError::config(place, error))?;
-        check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
-        // Parsed again for each row, so that every row is checked like a file of its own.
-        let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;
-        let mut wanted = Vec::new();
-        for row in rows.into_iter().filter(|row| only.is_empty() || only.contains(&row.name)) {
+        let RowsFile { base, rows, .. } = RowsFile::parse(text, place, only)?;
+        let mut wanted = Vec::with_capacity(rows.len());
+        for row in rows {
             // Later settings win, and the command line must win over the row.
             let all = [&row.set[..], settings].concat();
             let config = Config::parse(&base, &format!("{place}, row {}", row.name), &all)?;
@@ -101,7 +134,7 @@ fn check(rows: &[RowTable], only: &[String]) -> Result<(), String> {
     }
     match only.iter().find(|name| !names.contains(&name.as_str())) {
         Some(name) => Err(format!("there is no row {name}; the rows are {}", names.join(", "))),
-        None if names.is_empty() => Err("a ladder needs tables `[[rows]]`".to_owned()),
+        None if names.is_empty() => Err("the file needs tables `[[rows]]`".to_owned()),
         None => Ok(()),
     }
 }
@@ -136,7 +169,8 @@ fn write(all: &[RowResult], environment: &RunEnvironment) -> Result<(), LabError
     write_json(&folder.join("manifest.json"), &manifests)
 }
 
-fn write_text(path: &Path, text: &str) -> Result<(), LabError> {
+/// Writes a file of results.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), LabError> {
     fs::write(path, text).map_err(LabError::file(path))
 }
 
@@ -157,8 +191,8 @@ fn to_csv(all: &[RowResult]) -> String {
 }
 
 /// Lines differ by colour first and by dash second, so thirty rows can be told apart.
-const COLOURS: [&str; 6] = ["#08519c", "#c33", "#31a354", "#e6850e", "#756bb1", "#555"];
-const DASHES: [&str; 5] = ["none", "6 3", "2 2", "8 3 2 3", "1 5"];
+pub(crate) const COLOURS: [&str; 6] = ["#08519c", "#c33", "#31a354", "#e6850e", "#756bb1", "#555"];
+pub(crate) const DASHES: [&str; 5] = ["none", "6 3", "2 2", "8 3 2 3", "1 5"];
 
 const ACCURACY: &str = "Accuracy after each round, mean over seeds";
 const CONSENSUS: &str = "Consensus of two members on an expert, mean over members, experts and seeds";

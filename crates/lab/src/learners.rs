@@ -39,8 +39,32 @@ pub(crate) trait Learners {
     /// there is no head.
     fn statistics(&mut self, member: usize, model: &BlockVectors) -> Result<Option<Statistics>, LabError>;
 
-    /// The share of the texts that nobody trained on that a member with this model classifies correctly.
-    fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError>;
+    /// How a member with this model classifies the texts that nobody trained on.
+    fn score(&mut self, member: usize, model: &BlockVectors) -> Result<ModelScore, LabError>;
+}
+
+/// How a model classifies the texts that nobody trained on.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct ModelScore {
+    /// The share of all texts that is classified correctly.
+    pub(crate) accuracy: f64,
+    /// The same for the texts of each class, of which `None` has no text; empty where classes are not told apart.
+    pub(crate) by_class: Vec<Option<f64>>,
+}
+
+impl ModelScore {
+    /// Accuracy on texts in a member's mix of labels, which is how many texts it has of each class. Classes without a
+    /// measured text are left out of the mix; `None` where no class is left.
+    pub(crate) fn by_mix(&self, mix: &[usize]) -> Option<f64> {
+        let (mut sum, mut texts) = (0.0, 0.0);
+        for (accuracy, count) in self.by_class.iter().zip(mix) {
+            if let Some(accuracy) = accuracy {
+                sum += accuracy * *count as f64;
+                texts += *count as f64;
+            }
+        }
+        (texts > 0.0).then_some(sum / texts)
+    }
 }
 
 /// Members whose models classify texts.
@@ -84,9 +108,27 @@ impl Learners for Classifiers<'_> {
         Ok(Some(Statistics::from_texts(&rows, &notes.labels(), self.classes, HIDDEN)))
     }
 
-    fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError> {
+    fn score(&mut self, member: usize, model: &BlockVectors) -> Result<ModelScore, LabError> {
         let trainer = &mut self.trainers[member];
         trainer.load(model)?;
-        Ok(trainer.evaluate(&self.test).overall.accuracy())
+        let evaluation = trainer.evaluate(&self.test);
+        let classes = evaluation.per_class.iter();
+        Ok(ModelScore {
+            accuracy: evaluation.overall.accuracy(),
+            by_class: classes.map(|class| (class.total > 0).then(|| class.accuracy())).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_weighs_the_classes_that_were_measured() {
+        let score = ModelScore { accuracy: 0.5, by_class: vec![Some(0.5), Some(1.0), None] };
+        assert_eq!(score.by_mix(&[3, 1, 9]), Some(0.625));
+        assert_eq!(score.by_mix(&[0, 0, 9]), None);
+        assert_eq!(ModelScore { accuracy: 0.5, by_class: Vec::new() }.by_mix(&[1]), None);
     }
 }

@@ -16,7 +16,8 @@ use cloister_params::plan::{
 };
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
-use cloister_wire::statement::CohortChoice;
+use cloister_wire::codec::encode;
+use cloister_wire::statement::{AnnouncedSketch, CohortChoice};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -49,6 +50,9 @@ pub struct MaskedRound {
     pub consensus: BTreeMap<BlockId, Vec<Option<f64>>>,
     /// Bytes of masked blocks that the coordinator received.
     pub masked_bytes: u64,
+    /// Bytes of all members' sketches and token counts, as announcements encode them. Keys and shares, which no
+    /// setting of the lab changes, are not counted.
+    pub announced_bytes: u64,
 }
 
 impl Masked {
@@ -95,6 +99,7 @@ impl Masked {
     /// [`LabError::NoSum`].
     pub fn round(&mut self, contributions: Vec<Contribution>) -> Result<MaskedRound, LabError> {
         self.rounds += 1;
+        let announced_bytes = contributions.iter().map(announced_bytes).sum();
         self.cluster.contributions = (1..).map(PartyId).zip(contributions).collect();
         let report = self.cluster.run_round().ok_or(LabError::NoSum { round: self.rounds })?;
         let aligned = report.cohorts.iter().filter(|cohort| cohort.choice == CohortChoice::Aligned);
@@ -111,6 +116,7 @@ impl Masked {
                 })
                 .collect(),
             masked_bytes: report.masked_bytes,
+            announced_bytes,
         })
     }
 }
@@ -123,6 +129,19 @@ fn cluster(members: usize, settings: &RoundSettings, model: &[Vec<f32>], seed: u
     // memory.
     cluster.keeps_received = false;
     cluster
+}
+
+/// Bytes of one member's sketches and token counts in its announcement.
+fn announced_bytes(contribution: &Contribution) -> u64 {
+    let mut announced = Vec::with_capacity(contribution.sketches.len());
+    for (block, sketch) in &contribution.sketches {
+        announced.push(AnnouncedSketch {
+            block: *block,
+            values: sketch.values.clone(),
+            tokens: sketch.tokens,
+        });
+    }
+    encode(&announced).len() as u64
 }
 
 fn cosines(consensus: &[Option<u32>]) -> Vec<Option<f64>> {

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::config::{Config, HeadKind, ModelPrecision};
 use crate::error::LabError;
-use crate::learners::Learners;
+use crate::learners::{Learners, ModelScore};
 use crate::statistics::Statistics;
 
 /// CPU threads of a job. Members train one after another, so the machine is not shared.
@@ -88,10 +88,11 @@ impl Learners for ProgramLearners {
         Ok(None)
     }
 
-    fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError> {
+    fn score(&mut self, member: usize, model: &BlockVectors) -> Result<ModelScore, LabError> {
         let everything = (0, 1);
         let (correct, total) = self.members[member].evaluate(model, everything)?;
-        Ok(correct as f64 / total as f64)
+        // A program answers how many texts it classified correctly, and not which.
+        Ok(ModelScore { accuracy: correct as f64 / total as f64, by_class: Vec::new() })
     }
 }
 

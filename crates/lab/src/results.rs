@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::{Config, Division};
+use crate::charges::SeedCharges;
+use crate::config::{Config, Division, HeadKind};
 use crate::error::LabError;
 use crate::private;
 
@@ -32,6 +33,13 @@ pub struct MeasuredRound {
     /// have one for it. Behind masks it is what the coordinator reads off noised sketches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consensus: Option<Vec<Option<f64>>>,
+    /// Bytes of masked blocks that all members uploaded; none in the clear, and of runs from before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked_bytes: Option<u64>,
+    /// Bytes of sketches and token counts that all members announced; none in the clear, and of runs from before this
+    /// field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_bytes: Option<u64>,
 }
 
 impl MeasuredRound {
@@ -45,6 +53,8 @@ impl MeasuredRound {
             left_out: None,
             head_without: None,
             consensus: None,
+            masked_bytes: None,
+            announced_bytes: None,
         }
     }
 }
@@ -64,6 +74,16 @@ pub struct SeedResult {
     /// ε of the head from sums, where it carries noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon_of_head: Option<f64>,
+    /// How many texts or questions accuracy was measured on; none in files from before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_on: Option<usize>,
+    /// Of each member, the accuracy of its model after the last round on the measured texts, weighted by the member's
+    /// mix of labels. None of runs without training, of questions, and in files from before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy_by_mix: Option<Vec<f64>>,
+    /// What members released behind masks in all rounds; none in the clear, and in files from before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charges: Option<SeedCharges>,
 }
 
 /// The outcome of one seed, before it is labelled with seed and digest.
@@ -73,10 +93,33 @@ pub(crate) struct SeedOutcome {
     pub(crate) rounds: Vec<MeasuredRound>,
     /// ε of the head from sums, where it carries noise.
     pub(crate) epsilon_of_head: Option<f64>,
+    /// How many texts or questions accuracy was measured on.
+    pub(crate) measured_on: usize,
+    /// Of each member, accuracy by its mix of labels after the last round.
+    pub(crate) accuracy_by_mix: Option<Vec<f64>>,
+    /// What members released behind masks.
+    pub(crate) charges: Option<SeedCharges>,
+}
+
+impl SeedOutcome {
+    /// The result of this seed, of the run with this digest.
+    pub(crate) fn labelled(self, seed: u64, run: &str) -> SeedResult {
+        SeedResult {
+            seed,
+            run: run.to_owned(),
+            labels: self.labels,
+            rounds: self.rounds,
+            epsilon_of_head: self.epsilon_of_head,
+            measured_on: Some(self.measured_on),
+            accuracy_by_mix: self.accuracy_by_mix,
+            charges: self.charges,
+        }
+    }
 }
 
 impl SeedResult {
-    fn last(&self) -> f64 {
+    /// Accuracy after the last round; 0 where nothing was measured.
+    pub(crate) fn last(&self) -> f64 {
         self.rounds.last().and_then(|round| round.accuracy).unwrap_or(0.0)
     }
 }
@@ -156,6 +199,7 @@ impl RunSummary {
             "secure": config.secure,
             "epsilon_of_head": self.epsilon_of_head(),
             "epsilon_of_training": self.epsilon_of_training(config),
+            "notes": self.notes_on_head(config),
         })
     }
 
@@ -173,10 +217,36 @@ impl RunSummary {
         self.measured.iter().filter_map(|seed| seed.epsilon_of_head).max_by(f64::total_cmp)
     }
 
+    /// What a reader has to know where training starts on top of a head from sums: a plain sentence, and another where
+    /// training changed no seed's accuracy. Empty where nothing is trained, or training starts without such a head.
+    pub fn notes_on_head(&self, config: &Config) -> Vec<String> {
+        let firsts = self.measured.iter().map(|seed| seed.rounds.first().and_then(|round| round.accuracy));
+        let Some(firsts) = firsts.collect::<Option<Vec<f64>>>() else {
+            return Vec::new();
+        };
+        let is_on_head = config.head.kind != HeadKind::None || config.strategy.training.head_every.is_some();
+        if !is_on_head || !config.strategy.trains() || firsts.is_empty() {
+            return Vec::new();
+        }
+        let before = 100.0 * mean(&firsts);
+        let mut notes = vec![format!(
+            "Training starts on top of a head that was fitted from sums; this head alone classifies {before:.2} % \
+             correctly."
+        )];
+        if self.measured.iter().zip(&firsts).all(|(seed, before)| seed.last() == *before) {
+            notes.push(
+                "Training changed nothing: in every seed, the accuracy after training equals that of the head \
+                 alone."
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
     /// A line for each seed and round.
     pub fn to_csv(&self) -> String {
         let mut lines =
-            vec!["seed,round,accuracy,loss,aligned_experts,left_out,head_without,consensus".to_owned()];
+            vec!["seed,round,accuracy,loss,aligned_experts,left_out,head_without,consensus,masked_bytes,announced_bytes".to_owned()];
         for seed in &self.measured {
             lines.extend(seed.rounds.iter().map(|round| round.to_csv(seed.seed)));
         }
@@ -201,6 +271,8 @@ impl MeasuredRound {
             spaced(self.left_out.as_deref()),
             spaced(self.head_without.as_deref()),
             consensus.join(" "),
+            whole(self.masked_bytes),
+            whole(self.announced_bytes),
         ];
         fields.join(",")
     }
@@ -208,6 +280,10 @@ impl MeasuredRound {
 
 fn number(value: Option<f64>) -> String {
     value.map_or(String::new(), |value| format!("{value:.4}"))
+}
+
+fn whole(value: Option<u64>) -> String {
+    value.map_or(String::new(), |value| value.to_string())
 }
 
 /// Numbers with spaces between them.
@@ -244,10 +320,19 @@ mod tests {
             left_out,
             head_without,
             consensus,
+            masked_bytes: Some(7),
             ..MeasuredRound::before(Some(accuracy))
         };
         let rounds = vec![MeasuredRound::before(None), after];
-        SeedResult { seed, run: "r".to_owned(), labels: vec![vec![1]], rounds, epsilon_of_head: None }
+        let outcome = SeedOutcome {
+            labels: vec![vec![1]],
+            rounds,
+            epsilon_of_head: None,
+            measured_on: 10,
+            accuracy_by_mix: None,
+            charges: None,
+        };
+        outcome.labelled(seed, "r")
     }
 
     #[test]
@@ -261,9 +346,32 @@ mod tests {
         let csv = summary.to_csv();
         assert_eq!(
             csv.lines().skip(1).take(2).collect::<Vec<_>>(),
-            ["0,0,,,,,,", "0,1,0.8000,,,0 3,2,0.400 -"]
+            ["0,0,,,,,,,,", "0,1,0.8000,,,0 3,2,0.400 -,7,"]
         );
         let consensus = summary.consensus_by_round();
         assert!(consensus.len() == 1 && consensus[0].0 == 1 && (consensus[0].1 - 0.425).abs() < 1e-12);
+    }
+    #[test]
+    fn training_on_top_of_a_head_is_named_and_so_is_training_that_changed_nothing() {
+        let text = "dataset = \"x\"\n[data]\ntrain = [\"a\"]\n[strategy]\nname = \"FedAvg\"\n";
+        let with = |settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+            Config::parse(text, "the test", &settings).expect("a configuration")
+        };
+        let starting = |seed, before, after| {
+            let mut result = measured(seed, after);
+            result.rounds[0].accuracy = Some(before);
+            result
+        };
+        let same = RunSummary::new(vec![starting(0, 0.7, 0.7), starting(1, 0.8, 0.8)]);
+        let notes = same.notes_on_head(&with(&[]));
+        assert!(
+            notes.len() == 2 && notes[0].contains("75.00 %") && notes[1].contains("nothing"),
+            "{notes:?}"
+        );
+        let better = RunSummary::new(vec![starting(0, 0.7, 0.7), starting(1, 0.8, 0.9)]);
+        assert_eq!(better.notes_on_head(&with(&[])).len(), 1);
+        assert!(same.notes_on_head(&with(&["strategy.name=Head"])).is_empty(), "nothing is trained");
+        assert!(same.notes_on_head(&with(&["head.kind=none"])).is_empty(), "there is no head from sums");
     }
 }

@@ -15,7 +15,7 @@ use crate::error::LabError;
 use crate::program;
 use crate::progress::RunProgress;
 use crate::questions::QuestionRun;
-use crate::results::{RunSummary, SeedOutcome, SeedResult, resume, write_json};
+use crate::results::{RunSummary, SeedOutcome, resume, write_json};
 use crate::sketching::{Degradation, mean};
 use crate::text_run::TextRun;
 
@@ -55,9 +55,7 @@ pub fn run(
             empty => empty.insert(PreparedRun::new(config, &files, environment, progress)?),
         };
         let checkpoints = Checkpoints::new(environment.out.join(format!("seed-{seed}.rounds")), &run);
-        let SeedOutcome { labels, rounds, epsilon_of_head } =
-            prepared.measure(seed, &checkpoints, progress)?;
-        let result = SeedResult { seed, run: run.clone(), labels, rounds, epsilon_of_head };
+        let result = prepared.measure(seed, &checkpoints, progress)?.labelled(seed, &run);
         // The result before the checkpoint goes: an interruption in between costs nothing.
         write_json(&path, &result)?;
         checkpoints.remove()?;

@@ -6,6 +6,7 @@ use cloister_experts::{
 };
 use cloister_trainer::TrainerProgram;
 
+use crate::charges::SeedCharges;
 use crate::checkpoint::Checkpoints;
 use crate::config::{Config, HeadConfig, HeadKind, PartitionConfig};
 use crate::data::{Dataset, Files};
@@ -51,6 +52,51 @@ struct SeedData {
     head: Option<LinearHead>,
     /// ε of the total, if it carries noise.
     epsilon_of_head: Option<f64>,
+    /// What the total releases behind masks.
+    charges: Option<SeedCharges>,
+}
+
+/// The sums that a head is fitted from; all none where no head is fitted.
+#[derive(Default)]
+struct HeadSums {
+    total: Option<Statistics>,
+    /// ε of the total, if it carries noise.
+    epsilon_of_head: Option<f64>,
+    /// What the total releases behind masks.
+    charges: Option<SeedCharges>,
+}
+
+/// The fewest texts that a member has in any seed of a configuration. It reads the texts and no model.
+///
+/// # Errors
+/// [`LabError`] for texts that cannot be read or divided.
+pub(crate) fn fewest_texts(config: &Config, files: &Files) -> Result<usize, LabError> {
+    let dataset = Dataset::read(config, files)?;
+    let mut fewest = usize::MAX;
+    for &seed in &config.partition.seeds {
+        let parts = member_texts(config, &dataset, &dataset.split(seed)?.train, seed)?;
+        fewest = parts.iter().map(Vec::len).fold(fewest, usize::min);
+    }
+    Ok(fewest)
+}
+
+/// Each member's texts; one member has them all where training is centralised.
+fn member_texts(
+    config: &Config,
+    dataset: &Dataset,
+    train: &[usize],
+    seed: u64,
+) -> Result<Vec<Vec<usize>>, LabError> {
+    if config.strategy.kind.settings().pools_data() {
+        return Ok(vec![train.to_vec()]);
+    }
+    let labels: Vec<usize> = train.iter().map(|&text| dataset.labels[text]).collect();
+    let domains: Vec<usize> = train.iter().map(|&text| dataset.domains[text]).collect();
+    let lengths: Vec<usize> = train.iter().map(|&text| dataset.notes[text].text.len()).collect();
+    let texts = Texts { labels: &labels, domains: &domains, lengths: &lengths };
+    // The division numbers the texts that it was given, not those of the data set.
+    let parts = divide(&config.partition, &texts, seed_for(seed, Purpose::Division))?;
+    Ok(parts.iter().map(|part| part.iter().map(|&text| train[text]).collect()).collect())
 }
 
 impl<'a> TextRun<'a> {
@@ -90,17 +136,23 @@ impl<'a> TextRun<'a> {
             }
             _ => None,
         };
+        let labels = counts(&data.parts, &self.dataset.labels);
+        let (mut accuracy_by_mix, mut charges) = (None, data.charges.clone());
         let rounds = match learners {
             Some(learners) => {
-                self.federation(learners, &data, seed)?.rounds(before, checkpoints, progress)?
+                let mut federation = self.federation(learners, &data, seed)?;
+                let trained = federation.rounds(before, checkpoints, progress)?;
+                accuracy_by_mix = trained.accuracy_by_mix(&labels);
+                charges = SeedCharges::together(charges, federation.charges()?);
+                trained.rounds
             }
             None => {
                 progress(RunProgress::Measured(before.clone()));
                 vec![before]
             }
         };
-        let labels = counts(&data.parts, &self.dataset.labels);
-        Ok(SeedOutcome { labels, rounds, epsilon_of_head: data.epsilon_of_head })
+        let (measured_on, epsilon_of_head) = (data.held_out.len(), data.epsilon_of_head);
+        Ok(SeedOutcome { labels, rounds, epsilon_of_head, measured_on, accuracy_by_mix, charges })
     }
 
     /// Trains in the clear, and compares cohorts from sketches with those from what the last round yielded.
@@ -134,27 +186,14 @@ impl<'a> TextRun<'a> {
 
     fn seed_data(&self, seed: u64) -> Result<SeedData, LabError> {
         let split = self.dataset.split(seed)?;
-        let parts = self.parts(&split.train, seed)?;
-        let (total, epsilon_of_head) = self.statistics(&parts, seed)?;
+        let parts = member_texts(self.config, &self.dataset, &split.train, seed)?;
+        let HeadSums { total, epsilon_of_head, charges } = self.statistics(&parts, seed)?;
         let HeadConfig { kind, shrinkage, .. } = self.config.head;
         let head = match &total {
             Some(total) => LinearHead::fit(kind, total, shrinkage)?,
             None => None,
         };
-        Ok(SeedData { parts, held_out: split.held_out, total, head, epsilon_of_head })
-    }
-
-    /// Each member's texts; one member has them all where training is centralised.
-    fn parts(&self, train: &[usize], seed: u64) -> Result<Vec<Vec<usize>>, LabError> {
-        if self.config.strategy.kind.settings().pools_data() {
-            return Ok(vec![train.to_vec()]);
-        }
-        let domains: Vec<usize> = train.iter().map(|&text| self.dataset.domains[text]).collect();
-        let lengths: Vec<usize> = train.iter().map(|&text| self.dataset.notes[text].text.len()).collect();
-        let texts = Texts { labels: &self.labels(train), domains: &domains, lengths: &lengths };
-        // The division numbers the texts that it was given, not those of the data set.
-        let parts = divide(&self.config.partition, &texts, seed_for(seed, Purpose::Division))?;
-        Ok(parts.iter().map(|part| part.iter().map(|&text| train[text]).collect()).collect())
+        Ok(SeedData { parts, held_out: split.held_out, total, head, epsilon_of_head, charges })
     }
 
     fn labels(&self, texts: &[usize]) -> Vec<usize> {
@@ -173,14 +212,10 @@ impl<'a> TextRun<'a> {
         texts.iter().flat_map(|&text| &self.embeddings[text * self.width..][..self.width]).copied().collect()
     }
 
-    /// The total of the members' statistics, and its ε where it carries noise; none where no head is fitted.
-    fn statistics(
-        &self,
-        parts: &[Vec<usize>],
-        seed: u64,
-    ) -> Result<(Option<Statistics>, Option<f64>), LabError> {
+    /// The total of the members' statistics.
+    fn statistics(&self, parts: &[Vec<usize>], seed: u64) -> Result<HeadSums, LabError> {
         if self.config.head.kind == HeadKind::None {
-            return Ok((None, None));
+            return Ok(HeadSums::default());
         }
         let classes = self.dataset.classes.len();
         let mut members = Vec::with_capacity(parts.len());
@@ -189,10 +224,14 @@ impl<'a> TextRun<'a> {
             members.push(Statistics::from_texts(&self.rows(part), &labels, classes, self.width));
         }
         if !self.config.secure {
-            return Ok((Statistics::total(&members), None));
+            return Ok(HeadSums { total: Statistics::total(&members), ..HeadSums::default() });
         }
         let total = total_statistics(self.config, &members, seed, 0)?;
-        Ok(total.map_or((None, None), |total| (Some(total.statistics), total.epsilon)))
+        Ok(total.map_or_else(HeadSums::default, |total| HeadSums {
+            total: Some(total.statistics),
+            epsilon_of_head: total.epsilon,
+            charges: Some(total.charges),
+        }))
     }
 
     fn before_training(&self, data: &SeedData) -> MeasuredRound {
@@ -255,6 +294,7 @@ impl<'a> TextRun<'a> {
             config: self.config,
             learners,
             sizes: relative_sizes(&sizes),
+            texts: sizes,
             global: self.initial(seed)?,
             seed,
         })

@@ -19,6 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::accounts::Accounts;
+use crate::charges::SeedCharges;
 use crate::config::{Config, HeadNoise};
 use crate::error::LabError;
 use crate::masked::{Masked, settings};
@@ -32,6 +33,8 @@ pub struct Total {
     pub statistics: Statistics,
     /// ε of the round by a member's ledger, at the configuration's δ; none without noise.
     pub epsilon: Option<f64>,
+    /// What the round releases of each member, for both units.
+    pub charges: SeedCharges,
 }
 
 /// The fewest steps that one unit changes a sum by. With fewer, rounding would cost more accuracy than the noise does.
@@ -73,8 +76,8 @@ pub fn total_statistics(
     let texts = sum.mean_texts * members.len() as f64;
     let total = mean.iter().map(|value| (f64::from(*value) * texts) as f32).collect();
     let total = Statistics::from_values(total, first.classes(), first.width());
-    let noise = sum.deviation(members.len());
-    Ok(total.map(|total| Total { statistics: total.noised_by(noise), epsilon }))
+    let (noise, charges) = (sum.deviation(members.len()), sum.charges()?);
+    Ok(total.map(|total| Total { statistics: total.noised_by(noise), epsilon, charges }))
 }
 
 /// How the members' statistics are summed.
@@ -82,8 +85,8 @@ struct Sum {
     planned: PlannedBlock,
     mean_texts: f64,
     noise: Option<HeadNoise>,
-    /// The most by which one unit changes the sum, in L2 norm, in steps.
-    sensitivity: f64,
+    /// The largest L2 norm of one text's statistics, divided by the mean number of texts.
+    text_norm: f64,
 }
 
 impl Sum {
@@ -109,19 +112,27 @@ impl Sum {
         // Rounded up, because a finer step would not fit the ring.
         let step_log2 = step.log2().ceil() as i8;
         let scale = Scale { step_log2, clip_steps: (clip * f64::from(-step_log2).exp2()) as u32 };
-        let sensitivity = unit.map_or(0.0, |unit| match noise.map(|noise| noise.unit) {
-            Some(PrivacyUnit::Member) => scale.largest_norm(BlockKind::Shared),
+        let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length };
+        let planned = PlannedBlock { shape, scale, noise_steps: 0 };
+        let mut sum = Self { planned, mean_texts, noise, text_norm: text / mean_texts };
+        if let Some(noise) = noise {
+            // Each member adds a part of the noise; the parts of three honest members together have the
+            // multiplier.
+            let together = noise.noise_multiplier * sum.sensitivity(noise.unit);
+            sum.planned.noise_steps = (together / f64::from(HONEST_NOISES).sqrt()).ceil() as u32;
+        }
+        sum
+    }
+
+    /// The most by which one unit changes the sum, in L2 norm, in steps.
+    fn sensitivity(&self, unit: PrivacyUnit) -> f64 {
+        let PlannedBlock { shape, scale, .. } = self.planned;
+        match unit {
+            PrivacyUnit::Member => scale.largest_norm(BlockKind::Shared),
             // With a text more or less each coordinate is rounded by less than one step, in either direction
             // (`MASK-07`).
-            _ => unit / scale.step() + 2.0 * (length as f64).sqrt(),
-        });
-        // Each member adds a part of the noise; the parts of three honest members together have the
-        // multiplier.
-        let noise_steps = noise.map_or(0, |noise| {
-            (noise.noise_multiplier * sensitivity / f64::from(HONEST_NOISES).sqrt()).ceil() as u32
-        });
-        let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length };
-        Self { planned: PlannedBlock { shape, scale, noise_steps }, mean_texts, noise, sensitivity }
+            PrivacyUnit::Record => self.text_norm / scale.step() + 2.0 * (shape.length as f64).sqrt(),
+        }
     }
 
     fn contribution(
@@ -140,18 +151,25 @@ impl Sum {
     }
 
     /// What a member's ledger is charged: its own noise and that of `HONEST_NOISES − 1` others (`PRIV-02`).
-    fn release(&self) -> Result<Release, LedgerError> {
+    fn release(&self, unit: PrivacyUnit) -> Result<Release, LedgerError> {
+        let sensitivity = self.sensitivity(unit);
         let (length, sigma) = (self.planned.shape.length, self.planned.noise_steps);
         let noise = SummedNoise { sigma, parties: HONEST_NOISES, length };
         Ok(Release {
             released: Released::SharedSum,
             count: 1,
             coordinates: length,
-            sensitivity: self.sensitivity,
+            sensitivity,
             noise_per_member: sigma,
             honest_noises: HONEST_NOISES,
-            mechanism: Mechanism::from_noise(noise, self.sensitivity)?,
+            mechanism: Mechanism::from_noise(noise, sensitivity)?,
         })
+    }
+
+    /// What the round releases of each member, for both units. A sum without noise is unbounded.
+    fn charges(&self) -> Result<SeedCharges, LedgerError> {
+        let (member, record) = (self.release(PrivacyUnit::Member)?, self.release(PrivacyUnit::Record)?);
+        Ok(SeedCharges { member: vec![member.into()], record: vec![record.into()] })
     }
 
     /// Charges every member's ledger before anything with noise leaves. Returns the ε of one of them, because
@@ -161,7 +179,8 @@ impl Sum {
             return Ok(None);
         };
         let mut accounts = Accounts::counting(members, noise.unit)?;
-        let (epoch, model, releases) = (Digest::default(), Digest::default(), vec![self.release()?]);
+        let (epoch, model, releases) =
+            (Digest::default(), Digest::default(), vec![self.release(noise.unit)?]);
         for member in 0..members {
             let charge = Charge { epoch, round: Round(1), model, releases: releases.clone(), at: None };
             // Redeemed at once: `prepare`, which usually takes the permit, knows no statistics.

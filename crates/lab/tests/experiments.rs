@@ -8,7 +8,7 @@ use cloister_experts::synthetic::{self, Style};
 use cloister_lab::config::{AnnouncedForm, HeadKind};
 use cloister_lab::sketching::Degradation;
 use cloister_lab::strategy::StrategyKind;
-use cloister_lab::{Config, LabError, Ladder, RunEnvironment, RunProgress, run, sketches};
+use cloister_lab::{Config, LabError, Ladder, RunEnvironment, RunProgress, Sweep, run, sketches};
 
 fn experiments() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
@@ -24,6 +24,9 @@ fn every_committed_experiment_is_a_configuration() {
     assert!(all.len() >= 4, "{}", all.len());
     for (place, text) in all {
         Config::parse(&text, &place, &[]).expect("a configuration");
+        if text.contains("[sweep]") {
+            Sweep::parse(&text, &place, &[], &[]).expect("a sweep");
+        }
         if text.contains("[[rows]]") {
             Ladder::parse(&text, &place, &[], &[]).expect("a ladder");
         }

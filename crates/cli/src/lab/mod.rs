@@ -5,12 +5,13 @@ mod audit;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use cloister_experts::{Device, device};
 use cloister_lab::sketching::{Degradation, plot};
 use cloister_lab::{
-    Config, LabError, Ladder, MeasuredRound, RunEnvironment, RunProgress, RunSummary, ladder,
+    Config, LabError, Ladder, MeasuredRound, RunEnvironment, RunProgress, RunSummary, Sweep, ladder,
 };
 use cloister_transport::printable;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +34,12 @@ enum Command {
     Run(Run),
     /// Run every row of a configuration: one strategy each, so that strategies can be compared.
     Ladder(Rows),
+    /// Run every row of a configuration at every value of one setting, such as noise: what privacy costs in accuracy.
+    ///
+    /// The file's table `[sweep]` has the `key` of the setting and its `values`, or the `epsilons` that the noise of
+    /// DP-SGD is solved for. Rows with `swept = false`, and rows whose strategy ignores the key, are baselines. The
+    /// folder of results gets sweep.csv, sweep.parquet, sweep.vl.json, sweep.tex, sweep.svg and sweep.json.
+    Sweep(Rows),
     /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
     Sketches(Sketches),
     /// Test whether members release less noise than the privacy ledger counts.
@@ -90,7 +97,7 @@ struct Run {
     trainer: TrainerFlags,
 }
 
-/// Flags of `cloister lab ladder`.
+/// Flags of `cloister lab ladder` and `cloister lab sweep`.
 #[derive(Debug, Args)]
 struct Rows {
     #[command(flatten)]
@@ -98,8 +105,9 @@ struct Rows {
     /// Run only these rows, in the file's order.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     rows: Vec<String>,
-    /// The folder of results, with a folder for each row. Seeds that it already has results of, from the same run, are not
-    /// run again. By default it is a folder of the configuration's name under target/lab.
+    /// The folder of results, with a folder for each row, of a sweep for each row and value. Seeds that it already has
+    /// results of, from the same run, are not run again. By default it is a folder of the configuration's name under
+    /// target/lab.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -118,6 +126,7 @@ pub(crate) fn run(arguments: LabArguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(arguments) => run_config(&arguments),
         Command::Ladder(arguments) => run_ladder(&arguments),
+        Command::Sweep(arguments) => run_sweep(&arguments),
         Command::Sketches(arguments) => sketches(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Attacks(arguments) => attacks::run(&arguments),
@@ -174,11 +183,43 @@ fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
             row.name
         ))?;
     }
+    for row in &all {
+        for note in row.summary.notes_on_head(&row.config) {
+            output::line(format_args!("{}: {note}", row.name))?;
+        }
+    }
     output::line(format_args!(
         "results.csv, manifest.json and plots over rounds are under {}",
         environment.out.display()
     ))?;
     Ok(())
+}
+
+fn run_sweep(arguments: &Rows) -> Result<(), Failure> {
+    let common = &arguments.common;
+    let (text, place) = common.text()?;
+    let sweep = Sweep::parse(&text, &place, &common.set, &arguments.rows).map_err(failure)?;
+    let sweep = if common.quick { sweep.quick() } else { sweep };
+    let environment = common.environment(arguments.out.clone());
+    let screen = Screen::new(common.quiet, &sweep.points[0].config);
+    let start = Instant::now();
+    let report = sweep
+        .run(
+            &environment,
+            &mut || start.elapsed(),
+            &mut |row| screen.note(&format!("row {row}")),
+            &mut |progress| screen.show(progress),
+        )
+        .map_err(failure)?;
+    screen.finish();
+    if common.json {
+        return output::line(serde_json::to_string(&report).map_err(Failure::error)?);
+    }
+    output::print(report.to_table())?;
+    output::line(format_args!(
+        "sweep.csv and the sweep's other files are under {}",
+        environment.out.display()
+    ))
 }
 
 fn sketches(arguments: &Sketches) -> Result<(), Failure> {
@@ -265,6 +306,9 @@ fn print(config: &Config, summary: &RunSummary, out: &Path, json: bool) -> Resul
         config.dataset,
         config.strategy.kind.name()
     ))?;
+    for note in summary.notes_on_head(config) {
+        output::line(note)?;
+    }
     output::line(format_args!("results.csv and manifest.json are under {}", out.display()))
 }
 

@@ -147,13 +147,15 @@ fn is_none(members: &usize) -> bool {
 }
 
 impl Config {
-    /// Reads a configuration, with settings in place of the file's: `strategy.num_rounds=3`. A ladder's rows are left alone.
+    /// Reads a configuration, with settings in place of the file's: `strategy.num_rounds=3`. The rows of a ladder and
+    /// the table of a sweep are left alone.
     ///
     /// # Errors
     /// [`LabError::Config`], naming what is wrong.
     pub fn parse(text: &str, place: &str, settings: &[String]) -> Result<Self, LabError> {
         let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
         table.remove(ROWS);
+        table.remove(SWEEP);
         for setting in settings {
             set(&mut table, setting)
                 .map_err(|reason| LabError::config(&format!("--set {setting}"), reason))?;
@@ -336,8 +338,11 @@ impl Config {
     }
 }
 
-/// The key of a ladder's rows.
+/// The key of the rows of a ladder or a sweep.
 pub(crate) const ROWS: &str = "rows";
+
+/// The key of what a sweep varies.
+pub(crate) const SWEEP: &str = "sweep";
 
 /// Sets one value of a table. A value that is not valid TOML is taken as a string, so that a shell needs no
 /// quotes.

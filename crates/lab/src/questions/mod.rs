@@ -15,13 +15,14 @@ use crate::data::Files;
 use crate::environment::RunEnvironment;
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
-use crate::learners::Learners;
+use crate::learners::{Learners, ModelScore};
 use crate::partition::{Texts, counts, divide};
 use crate::progress::RunProgress;
 use crate::questions::data::Questions;
 use crate::results::{MeasuredRound, SeedOutcome};
 use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
+use crate::trained::TrainedRounds;
 
 /// Options that pass through the model together when it answers: a limit on memory.
 const ANSWER_BATCH: usize = 64;
@@ -72,18 +73,25 @@ impl<'a> QuestionRun<'a> {
             questions: split.held_out.iter().map(|&question| self.questions.all[question].clone()).collect(),
             right: split.held_out.iter().map(|&question| self.questions.right[question]).collect(),
         };
-        let before = learners.accuracy(0, &self.initial)?;
+        let before = learners.score(0, &self.initial)?.accuracy;
         let mut federation = Federation {
             config: self.config,
             learners: Box::new(learners),
             sizes: relative_sizes(&sizes),
+            texts: sizes,
             global: self.initial.clone(),
             seed,
         };
         let before = MeasuredRound::before(Some(before));
-        let rounds = federation.rounds(before, checkpoints, progress)?;
-        let labels = counts(&parts, &self.questions.topics);
-        Ok(SeedOutcome { labels, rounds, epsilon_of_head: None })
+        let TrainedRounds { rounds, .. } = federation.rounds(before, checkpoints, progress)?;
+        Ok(SeedOutcome {
+            labels: counts(&parts, &self.questions.topics),
+            rounds,
+            epsilon_of_head: None,
+            measured_on: split.held_out.len(),
+            accuracy_by_mix: None,
+            charges: federation.charges()?,
+        })
     }
 
     /// Each member's questions; one member has them all where training is centralised.
@@ -136,13 +144,13 @@ impl Learners for Answerers<'_> {
         Ok(None)
     }
 
-    fn accuracy(&mut self, _member: usize, model: &BlockVectors) -> Result<f64, LabError> {
+    fn score(&mut self, _member: usize, model: &BlockVectors) -> Result<ModelScore, LabError> {
         self.trainer.load(model)?;
         let chosen = self.trainer.tuner().choose(&self.questions, ANSWER_BATCH)?;
         let right = chosen.iter().zip(&self.right).filter(|(chosen, right)| chosen == right).count();
         match self.questions.len() {
             0 => Err(ExpertsError::NoNotes.into()),
-            all => Ok(right as f64 / all as f64),
+            all => Ok(ModelScore { accuracy: right as f64 / all as f64, by_class: Vec::new() }),
         }
     }
 }
