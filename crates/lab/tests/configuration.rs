@@ -8,6 +8,7 @@ use cloister_lab::config::{
     PrivateTrainingConfig, ScoringConfig, StrategyConfig,
 };
 use cloister_lab::strategy::StrategyKind;
+use cloister_lab::sweep::SweepSettings;
 use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
@@ -89,6 +90,7 @@ fn the_page_has_the_keys_of_the_code() {
     let mut expected: BTreeSet<String> =
         keys::<Config>("").into_iter().filter(|key| !tables.contains(&key.as_str())).collect();
     expected.extend(["rows".to_owned(), "strategy.name".to_owned()]);
+    expected.extend(keys::<SweepSettings>("sweep."));
     expected.extend(keys::<DataConfig>("data."));
     expected.extend(keys::<PartitionConfig>("partition."));
     expected.extend(keys::<HeadConfig>("head."));
