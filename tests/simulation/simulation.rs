@@ -61,7 +61,7 @@ impl Simulation {
         let consortium = consortium(configuration);
         let floors: Floors = consortium.epoch.consortium().floors();
         let mut template = template(configuration.experts, floors.cohort, 15);
-        if configuration.seed % 3 == 1 {
+        if configuration.seed % 4 == 3 {
             template.scoring.sketches = SketchForm::Signs;
         }
         if configuration.seed % 2 == 1 {
