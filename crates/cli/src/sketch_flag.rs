@@ -7,7 +7,7 @@ use cloister_params::plan::SketchForm;
 pub(crate) enum SketchFlag {
     /// Two projections of each expert, of 16-bit numbers, compared pair by pair.
     Pairs,
-    /// One bit for each coordinate of a projection, compared with the sum over all.
+    /// One bit for each coordinate of a projection, compared by the coordinates in which two hospitals agree.
     Signs,
 }
 

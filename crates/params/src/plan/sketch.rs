@@ -15,7 +15,7 @@ pub enum SketchForm {
     /// `ALIGN-06`).
     #[default]
     Pairs,
-    /// One bit for each coordinate, compared with the sum over all members (`ALIGN-14`, `ALIGN-15`).
+    /// One bit for each coordinate, compared by the coordinates in which members agree (`ALIGN-14`, `ALIGN-15`).
     Signs,
 }
 
@@ -28,8 +28,8 @@ impl SketchForm {
         }
     }
 
-    /// Coordinates of the projected region, if sketches have this size. Sign sketches use it in every second
-    /// coordinate alone.
+    /// Coordinates of the projected region, if sketches have this size. Sign sketches use it in the second
+    /// half of their coordinates alone.
     pub fn region_coordinates(self, size: u16) -> u16 {
         match self {
             Self::Pairs => size,
