@@ -16,12 +16,12 @@ const FILE: &str = "seconds.json";
 pub(super) struct Stopwatch<'a> {
     clock: &'a mut dyn FnMut() -> Duration,
     folder: PathBuf,
-    running: Option<TimedSeed>,
+    running: Option<SeedTiming>,
     fault: Option<LabError>,
 }
 
 /// A seed that is under way.
-struct TimedSeed {
+struct SeedTiming {
     seed: u64,
     /// When its first round was measured.
     start: Option<Duration>,
@@ -47,7 +47,7 @@ impl<'a> Stopwatch<'a> {
         match progress {
             RunProgress::Seed { seed, resumed } => {
                 self.stop();
-                let seed = TimedSeed { seed: *seed, start: None, has_trained: false, is_continued: false };
+                let seed = SeedTiming { seed: *seed, start: None, has_trained: false, is_continued: false };
                 self.running = (!resumed).then_some(seed);
             }
             RunProgress::Measured(_) => {
@@ -70,7 +70,7 @@ impl<'a> Stopwatch<'a> {
     /// Ends the seed that is under way, if any, and keeps its seconds.
     fn stop(&mut self) {
         let now = (self.clock)();
-        let Some(TimedSeed { seed, start: Some(start), is_continued: false, .. }) = self.running.take()
+        let Some(SeedTiming { seed, start: Some(start), is_continued: false, .. }) = self.running.take()
         else {
             return;
         };
