@@ -16,7 +16,7 @@ from cloister_vectors import bar_files, crypto_files, enrolment_files, examples,
 from cloister_vectors import scoring_files, self_test
 from cloister_vectors import sharing_files, verifying, wire_files
 from cloister_vectors import refused_announcements, refused_bars, refused_blame, refused_by_coordinator, refused_late
-from cloister_vectors import refused_plans, refused_repeats, refused_reveals, refused_seals
+from cloister_vectors import refused_plans, refused_repeats, refused_reveals, refused_scores, refused_seals
 from cloister_vectors.blame_round import BlameRound
 from cloister_vectors.late_round import LateRound
 from cloister_vectors.refusals import Refusals
@@ -25,6 +25,7 @@ from cloister_vectors.repeated_rounds import RepeatingRound, UnchangedRound
 from cloister_vectors.round_one import RoundOne
 from cloister_vectors.round_two import RoundTwo
 from cloister_vectors.sign_round import SignRound
+from cloister_vectors.withheld_round import WithheldRound
 
 FILES = {
     "digests": crypto_files.digests,
@@ -69,6 +70,7 @@ def rounds():
     refused_by_coordinator.add(refusals)
     refused_by_coordinator.add_requests(refusals)
     refused_bars.add(refusals, second)
+    refused_scores.add(refusals)
     return round_files.rounds(first), refusals.to_json(), bar_files.bar_file(first)
 
 
@@ -114,6 +116,7 @@ def write(folder):
     values["rounds"], values["rounds_bad"], values["bars"] = rounds()
     values["repeated_rounds"], values["repeated_rounds_bad"] = repeated_rounds()
     values["sign_round"] = round_files.rounds(SignRound())
+    values["withheld_round"] = round_files.rounds(WithheldRound())
     values["rehearsal_round"] = round_files.rounds(RehearsalRound())
     values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late, refused_by_coordinator)
     values["blame_round"], values["blame_round_bad"] = late_round(BlameRound, refused_blame)

@@ -73,6 +73,7 @@ files! {
     seeds: seeds::check,
     shamir: dealing::shamir,
     sign_round: replay::rounds,
+    withheld_round: replay::rounds,
     signatures: hashes::signatures,
     signs: numbers::sign_sketches,
     sketches: numbers::sketches,

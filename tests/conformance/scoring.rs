@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
 use cloister_alignment::score::{ExpertSketch, common_direction, consensus};
+use cloister_alignment::scores::score_consensus;
 use cloister_alignment::signs::sign_consensus;
-use cloister_params::id::{BlockId, PartyId};
-use cloister_params::plan::{CheckedPlan, RoundPlan, ScoringRule, SketchForm, SketchValues};
+use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::per_block::PerBlock;
+use cloister_params::plan::{CheckedPlan, PlannedBlock, RoundPlan, ScoringRule, SketchForm, SketchValues};
 use cloister_wire::statement::{AnnouncedSketch, CohortChoice, ManifestCohort, WeightedMember};
 use serde::Deserialize;
 
@@ -20,6 +22,7 @@ pub(crate) struct Scores {
     cases: Vec<Score>,
     commons: Vec<Common>,
     signs: Vec<SignScore>,
+    withheld: Vec<WithheldScore>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +61,14 @@ struct SignScore {
     consensus: Vec<Option<u32>>,
 }
 
+/// ALIGN-17
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WithheldScore {
+    sketches: Vec<Sketch>,
+    consensus: Vec<Option<u32>>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Common {
@@ -87,6 +98,10 @@ pub(crate) fn scores(file: Scores) {
             sign_consensus(&sketches.iter().collect::<Vec<_>>(), case.minimum_tokens, case.size).per_member;
         assert_eq!(scored, case.consensus);
     }
+    for case in &file.withheld {
+        let sketches: Vec<ExpertSketch> = case.sketches.iter().map(Sketch::expert).collect();
+        assert_eq!(score_consensus(&sketches.iter().collect::<Vec<_>>()).per_member, case.consensus);
+    }
     for case in &file.commons {
         let sketches: Vec<ExpertSketch> = case.sketches.iter().map(Sketch::expert).collect();
         let rule = ScoringRule { minimum_tokens: case.minimum_tokens, ..rule };
@@ -100,6 +115,21 @@ pub(crate) struct Cohorts {
     sketches: BTreeMap<u32, Vec<AnnouncedSketch>>,
     signs: BTreeMap<u32, Vec<AnnouncedSketch>>,
     cases: Vec<CohortCase>,
+    tables: Vec<Vec<PlannedBlock>>,
+    withheld: Vec<WithheldCohorts>,
+}
+
+/// ALIGN-16, ALIGN-17
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WithheldCohorts {
+    about: String,
+    table: usize,
+    cohort_floor: u16,
+    max_weight: u8,
+    scoring: ScoringRule,
+    sketches: BTreeMap<u32, Vec<AnnouncedSketch>>,
+    cohorts: Vec<ManifestCohort>,
 }
 
 #[derive(Deserialize)]
@@ -145,6 +175,7 @@ pub(crate) fn cohorts(file: Cohorts) {
         let sketches = match case.scoring.sketches {
             SketchForm::Pairs => &file.sketches,
             SketchForm::Signs => &file.signs,
+            SketchForm::Withheld => panic!("these cases have sketches"),
         };
         let announced: BTreeMap<PartyId, MemberSketches> =
             case.announced.iter().map(|m| (PartyId(*m), member_sketches(&sketches[m]))).collect();
@@ -152,5 +183,18 @@ pub(crate) fn cohorts(file: Cohorts) {
             choose(&plan, epoch.consortium(), &announced).into_iter().map(listed).collect();
         assert_eq!(cohorts, case.cohorts);
         assert!((0u32..).map(BlockId).zip(&cohorts).all(|(block, cohort)| cohort.block == block));
+    }
+    for case in file.withheld {
+        let mut plan: RoundPlan = plan.clone();
+        plan.settings.blocks.clone_from(&file.tables[case.table]);
+        plan.parameters = PerBlock::from_table(&plan.settings.blocks, |_| Digest::default());
+        plan.settings.cohort_floor = case.cohort_floor;
+        plan.settings.max_weight = case.max_weight;
+        plan.settings.scoring = case.scoring;
+        let plan = CheckedPlan::check(plan, epoch.consortium(), epoch.digest()).unwrap();
+        let announced =
+            case.sketches.iter().map(|(member, announced)| (PartyId(*member), member_sketches(announced)));
+        let cohorts = choose(&plan, epoch.consortium(), &announced.collect()).into_iter().map(listed);
+        assert_eq!(cohorts.collect::<Vec<_>>(), case.cohorts, "{}", case.about);
     }
 }

@@ -146,6 +146,15 @@ fn an_evaluation_of_one_model_over_others_is_told() {
     assert!(rule::without("ROUND-40", || succeeds(&attack)));
 }
 
+/// ROUND-40: regions that one model leads to are summed over others, likewise.
+#[test]
+fn regions_of_one_model_over_others_are_told() {
+    let configuration = Configuration { withheld: true, ..six_that_sketch() };
+    let attack = || without_the_first(&configuration, &[&[(WithholdSketches, 5)]], 0);
+    assert!(fails(&attack));
+    assert!(rule::without("ROUND-40", || succeeds(&attack)));
+}
+
 /// ROUND-30: the one block that is not applied has the same parameters in the next round, which starts from another model.
 #[test]
 fn a_block_that_is_summed_twice_while_others_move_on_is_told() {

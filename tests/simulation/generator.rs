@@ -122,9 +122,15 @@ fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
         lying_members: if late_sketches { lying } else { 0 },
         every_block_is_sketched: late_sketches,
         evaluation: random.next_u32().is_multiple_of(2),
+        withheld: is_withheld(seed),
         trains_afresh,
         ..Configuration::with_members(members)
     }
+}
+
+/// Half of the seeds that would have signs have scores.
+fn is_withheld(seed: u64) -> bool {
+    seed % 8 == 7
 }
 
 fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
@@ -138,6 +144,7 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
     let experts = 1 + (random.next_u32() % 3) as u16;
     let seed = random.next_u64();
     Configuration {
+        withheld: is_withheld(seed),
         experts,
         seed,
         faults_are_watched: are_faults_watched(members, seed),

@@ -28,6 +28,9 @@ pub(crate) struct Configuration {
     /// Whether the plan has an evaluation, whose sum is applied in every round.
     #[serde(default)]
     pub evaluation: bool,
+    /// Whether sketches are withheld, so that the plan has a block of regions.
+    #[serde(default)]
+    pub withheld: bool,
     /// Parties, from the last on, that are the coordinator's: it has their secrets, and their members may deal wrong keys.
     #[serde(default)]
     pub corrupt_members: u32,
@@ -59,6 +62,7 @@ impl Configuration {
             lying_members: 0,
             every_block_is_sketched: false,
             evaluation: true,
+            withheld: false,
             corrupt_members: 0,
             trains_afresh: false,
             faults_are_watched: false,

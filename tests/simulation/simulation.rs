@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cloister_cluster::consortium::{TestConsortium, large_consortium};
-use cloister_cluster::plan::{template, with_evaluation};
+use cloister_cluster::plan::{template, with_evaluation, with_withheld_sketches};
 use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
@@ -41,7 +41,7 @@ fn consortium(configuration: &Configuration) -> TestConsortium {
     large_consortium(&weights)
 }
 
-/// Late sketches, with a shared block, or with all blocks, long enough to have one. An evaluation has none.
+/// Late sketches, with a shared block, or with all blocks, long enough to have one. Regions and an evaluation have none.
 fn make_sketched(template: &mut RoundSettings, every_block: bool) {
     template.late_sketches = LateSketchMode::Required;
     let is_sketched = |kind| every_block || kind == BlockKind::Shared;
@@ -61,7 +61,7 @@ impl Simulation {
         let consortium = consortium(configuration);
         let floors: Floors = consortium.epoch.consortium().floors();
         let mut template = template(configuration.experts, floors.cohort, 15);
-        if configuration.seed % 4 == 3 {
+        if configuration.seed % 4 == 3 && !configuration.withheld {
             template.scoring.sketches = SketchForm::Signs;
         }
         if configuration.seed % 2 == 1 {
@@ -69,6 +69,9 @@ impl Simulation {
         }
         if configuration.late_sketches {
             make_sketched(&mut template, configuration.every_block_is_sketched);
+        }
+        if configuration.withheld {
+            template = with_withheld_sketches(template);
         }
         if configuration.evaluation {
             template = with_evaluation(template);

@@ -8,10 +8,11 @@ use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::{CheckedPlan, Fallback, SharedCohort, SketchForm};
 
 use crate::score::{ExpertSketch, common_direction, consensus};
+use crate::scores::score_consensus;
 use crate::signs::sign_consensus;
 use crate::statistics::median;
 
-/// What one member announced: a sketch for each expert block that it has.
+/// What one member announced: a sketch for each expert block, or a score for each group, under its first block.
 pub type MemberSketches = BTreeMap<BlockId, ExpertSketch>;
 
 /// A member of a cohort, as the manifest lists it.
@@ -26,7 +27,7 @@ pub struct CohortMember {
 /// How a block's cohort was chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice {
-    /// The block is not scored: its cohort is everyone.
+    /// The block is not scored, or no score decides (`ALIGN-17`): its cohort is everyone.
     Everyone,
     /// The cohort is the members that align.
     Aligned,
@@ -47,7 +48,7 @@ pub struct Cohort {
     pub members: Vec<CohortMember>,
     /// The scores of the members that announced, in ascending order of members.
     ///
-    /// For an expert, a score is the consensus in units of 2⁻¹⁴. For the shared parameters, if a majority
+    /// For an expert, a score is the consensus in units of 2⁻¹⁴, `None` for a member without one. For the shared parameters, if a majority
     /// decides, it is the number of experts that align the member, and `None` if no expert has a consensus
     /// for it. Empty for a block whose cohort is everyone.
     pub consensus: Vec<Option<u32>>,
@@ -63,9 +64,9 @@ pub fn choose(
     // All experts are scored first, because a majority of them may decide about the shared parameters.
     let commons = common_directions(plan, announced);
     let mut scored = BTreeMap::new();
-    for block in &plan.settings.blocks {
-        if let BlockKind::Expert { layer, .. } = block.shape.kind {
-            scored.insert(block.shape.id, Scored::new(block.shape.id, &commons[&layer], plan, announced));
+    for group in plan.settings.announced_groups() {
+        for block in &group {
+            scored.insert(*block, Scored::new((*block, group[0]), &commons, plan, announced));
         }
     }
     let chooser = Chooser { plan, roster, announced, scored };
@@ -101,32 +102,49 @@ struct Scored {
     /// Their consensus, in the same order.
     consensus: Vec<Option<u32>>,
     aligned: Vec<PartyId>,
+    /// Whether sketches are withheld and no score is above 0, so that everybody counts as aligned (`ALIGN-17`).
+    is_undecided: bool,
 }
 
 impl Scored {
+    /// Scores an expert by what was announced under the first block of its group.
     fn new(
-        block: BlockId,
-        common: &[i32],
+        (block, first): (BlockId, BlockId),
+        commons: &BTreeMap<u16, Vec<i32>>,
         plan: &CheckedPlan,
         announced: &BTreeMap<PartyId, MemberSketches>,
     ) -> Self {
         let rule = &plan.settings.scoring;
         let (mut parties, mut sketches) = (Vec::new(), Vec::new());
         for (party, member_sketches) in announced {
-            if let Some(sketch) = member_sketches.get(&block) {
+            if let Some(sketch) = member_sketches.get(&first) {
                 parties.push(*party);
                 sketches.push(sketch);
             }
         }
+        let common = match plan.block(block).map(|planned| planned.shape.kind) {
+            Some(BlockKind::Expert { layer, .. }) => commons[&layer].as_slice(),
+            _ => &[],
+        };
         let consensus = match rule.sketches {
             SketchForm::Pairs => consensus(&sketches, common, rule),
             SketchForm::Signs => {
                 sign_consensus(&sketches, rule.minimum_tokens, plan.settings.sketch.coordinates)
             }
+            SketchForm::Withheld => score_consensus(&sketches),
         }
         .per_member;
-        let aligned = aligned(&parties, &consensus, rule.consensus_fraction);
-        Self { parties, consensus, aligned }
+        let mut aligned = aligned(&parties, &consensus, rule.consensus_fraction);
+        let withheld = rule.sketches == SketchForm::Withheld;
+        // ALIGN-17
+        let is_undecided = withheld && consensus.iter().flatten().all(|score| *score == 0);
+        if withheld {
+            let unscored =
+                parties.iter().zip(&consensus).filter(|(_, score)| score.is_none() || is_undecided);
+            aligned.extend(unscored.map(|(party, _)| *party));
+            aligned.sort_unstable();
+        }
+        Self { parties, consensus, aligned, is_undecided }
     }
 
     /// Whether the expert has a consensus for this member.
@@ -165,11 +183,18 @@ impl Chooser<'_> {
         match (kind, self.plan.settings.scoring.shared_cohort) {
             (BlockKind::Expert { .. }, _) => {
                 let expert = &self.scored[&block];
+                if expert.is_undecided {
+                    return self.everyone(block, expert.consensus.clone());
+                }
                 self.with_fallback(block, expert.aligned.clone(), expert.consensus.clone())
             }
             (BlockKind::Shared, SharedCohort::Majority) => self.majority(block),
-            _ => self.weighted(block, Choice::Everyone, self.announced.keys().copied(), Vec::new()),
+            _ => self.everyone(block, Vec::new()),
         }
+    }
+
+    fn everyone(&self, block: BlockId, scores: Vec<Option<u32>>) -> Cohort {
+        self.weighted(block, Choice::Everyone, self.announced.keys().copied(), scores)
     }
 
     /// The members that more than half of the experts with a consensus for them align (`ALIGN-09`).
@@ -184,6 +209,9 @@ impl Chooser<'_> {
             if 2 * aligned > known {
                 chosen.push(*party);
             }
+        }
+        if self.scored.values().all(|expert| expert.is_undecided) && !self.scored.is_empty() {
+            return self.everyone(block, votes);
         }
         self.with_fallback(block, chosen, votes)
     }

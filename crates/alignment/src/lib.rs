@@ -2,6 +2,7 @@
 //!
 //! - [`mod@sketch`]: how a member projects a region or an update to a few dozen integers.
 //! - [`signs`]: how it makes one bit of each coordinate, and how bits are compared.
+//! - [`scores`]: how it compares itself with what was published, if no sketch leaves it.
 //! - [`score`], [`cohort`]: from the sketches of all members to the members that are summed in each block.
 //! - [`consistency`]: the weight that a member gives its router update.
 //! - [`late`]: projections of uploads, by which a false upload is detected.
@@ -34,6 +35,8 @@
 //!
 //! let rule = ScoringRule {
 //!     sketches: SketchForm::Pairs,
+//!     groups: 0,
+//!     score_noise: 0,
 //!     threshold: Threshold::MeanDeviation,
 //!     spread_factor: 0, // the threshold is the mean agreement
 //!     consensus_fraction: 128,
@@ -57,6 +60,7 @@ pub mod consistency;
 pub mod late;
 pub mod reference;
 pub mod score;
+pub mod scores;
 pub mod signs;
 pub mod sketch;
 mod statistics;

@@ -97,12 +97,13 @@ pub fn own_score(trained: ExpertDirections<'_>, published: ExpertDirections<'_>)
     cosine(trained.update, published.update) * (1.0 + cosine(trained.region, published.region)) / 2.0
 }
 
-/// Who is aligned by scores that members computed themselves: as by consensus, where there are scores. Without any,
-/// everyone is.
+/// Who is aligned by scores that members computed themselves: as by consensus, where there are scores, and whoever has
+/// none. Everyone is, if no score is above 0 (`ALIGN-17`).
 pub fn align_by_scores(scores: Vec<Option<f64>>, rule: &ScoringRule) -> ExpertScores {
     let scored = align(scores, rule);
+    let is_undecided = !scored.consensus.iter().flatten().any(|score| *score > 0.0);
     let aligned = scored.consensus.iter().zip(&scored.aligned);
-    let aligned = aligned.map(|(score, is_aligned)| score.is_none() || *is_aligned).collect();
+    let aligned = aligned.map(|(score, is_aligned)| is_undecided || score.is_none() || *is_aligned).collect();
     ExpertScores { aligned, ..scored }
 }
 

@@ -11,12 +11,12 @@ use crate::statistics::{deviation, mean, median, median_deviation};
 /// Cosine 1 in fixed point.
 pub const UNIT: i64 = 1 << 14;
 
-/// What one member announced about one expert, noise included.
+/// What one member announced about one expert, or about a group of experts, noise included.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExpertSketch {
     /// What is compared: of the region `mu` and of the update `d`.
     pub values: SketchValues,
-    /// How many tokens the member routed to the expert, cut to the rule's largest count.
+    /// How many tokens the member routed to the expert, cut to the rule's largest count; 0 with a score.
     pub tokens: u32,
 }
 
@@ -26,19 +26,19 @@ impl ExpertSketch {
         Self { values: SketchValues::Projections { region, update }, tokens }
     }
 
-    /// The projected region; empty for signs.
+    /// The projected region; empty in other forms.
     pub fn region(&self) -> &[i16] {
         match &self.values {
             SketchValues::Projections { region, .. } => region,
-            SketchValues::Signs(_) => &[],
+            SketchValues::Signs(_) | SketchValues::Score(_) => &[],
         }
     }
 
-    /// The projected update; empty for signs.
+    /// The projected update; empty in other forms.
     pub fn update(&self) -> &[i16] {
         match &self.values {
             SketchValues::Projections { update, .. } => update,
-            SketchValues::Signs(_) => &[],
+            SketchValues::Signs(_) | SketchValues::Score(_) => &[],
         }
     }
 }
@@ -163,6 +163,8 @@ mod tests {
 
     pub(crate) const RULE: ScoringRule = ScoringRule {
         sketches: SketchForm::Pairs,
+        groups: 0,
+        score_noise: 0,
         threshold: Threshold::MeanDeviation,
         spread_factor: 256,
         consensus_fraction: 128,

@@ -67,6 +67,17 @@ pub fn direction(plan: &SketchPlan, subject: SketchSubject, vector: &[f32]) -> V
     scaled(&projected, norm)
 }
 
+/// The same with a norm of 1, not rounded: the direction that members compare and publish if sketches are withheld
+/// (`ALIGN-18`). It is zeros for a vector without a direction.
+pub fn unit_direction(plan: &SketchPlan, subject: SketchSubject, vector: &[f32]) -> Vec<f64> {
+    let mut projected = project(plan, subject, vector);
+    let norm = norm(&projected);
+    let share = if norm > 0.0 && norm.is_finite() { 1.0 / norm } else { 0.0 };
+    // A coordinate that is not finite times 0 is not 0.
+    projected.iter_mut().for_each(|value| *value = if share > 0.0 { *value * share } else { 0.0 });
+    projected
+}
+
 /// The same integers with room for sums.
 pub fn widened(values: &[i16]) -> Vec<i64> {
     values.iter().map(|value| i64::from(*value)).collect()

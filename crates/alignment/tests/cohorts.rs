@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
 use cloister_alignment::score::ExpertSketch;
 use cloister_cluster::consortium::{TestConsortium, consortium};
-use cloister_cluster::plan::template;
+use cloister_cluster::plan::{template, with_withheld_sketches};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{
-    CheckedPlan, Fallback, ReceivingKeyEntry, RoundPlan, RoundSettings, SharedCohort,
+    CheckedPlan, Fallback, ReceivingKeyEntry, RoundPlan, RoundSettings, SharedCohort, SketchValues,
 };
 
 const EXPERT: BlockId = BlockId(0);
@@ -174,4 +174,77 @@ fn scoring_is_a_function_of_what_was_announced() {
     let announced = sketches(9, &[2]);
     let again: BTreeMap<PartyId, MemberSketches> = announced.clone().into_iter().rev().collect();
     assert_eq!(cohort(&setting, &announced, EXPERT), cohort(&setting, &again, EXPERT));
+}
+
+/// Scores in units of 2⁻¹⁴ by member, from 1 on, under the first blocks of their groups.
+fn scores(by_group: &[(BlockId, [Option<i32>; 9])]) -> BTreeMap<PartyId, MemberSketches> {
+    let mut announced: BTreeMap<PartyId, MemberSketches> = BTreeMap::new();
+    for (block, scores) in by_group {
+        for (party, score) in (1..).map(PartyId).zip(scores) {
+            let sketch = ExpertSketch { values: SketchValues::Score(*score), tokens: 0 };
+            announced.entry(party).or_default().insert(*block, sketch);
+        }
+    }
+    announced
+}
+
+fn withheld(experts: u16, slack: u16) -> (TestConsortium, CheckedPlan) {
+    setting(&[1; 9], |settings| {
+        *settings = with_withheld_sketches(template(experts, 5, 15));
+        settings.scoring.shared_cohort = SharedCohort::Majority;
+        settings.scoring.slack = slack;
+        settings.scoring.fallback = Fallback::Skip;
+    })
+}
+
+/// ALIGN-17
+#[test]
+fn low_scores_leave_members_out_and_no_score_does_not() {
+    let setting = withheld(1, 0);
+    let announced = scores(&[(
+        EXPERT,
+        [Some(900), Some(-5), Some(800), None, Some(700), Some(0), Some(850), Some(790), None],
+    )]);
+    let chosen = cohort(&setting, &announced, EXPERT);
+    assert_eq!((chosen.choice, parties(&chosen)), (Choice::Aligned, vec![1, 3, 4, 5, 7, 8, 9]));
+    let listed = [Some(900), Some(0), Some(800), None, Some(700), Some(0), Some(850), Some(790), None];
+    assert_eq!(chosen.consensus, listed);
+    let shared = cohort(&setting, &announced, SHARED);
+    assert_eq!((shared.choice, parties(&shared)), (Choice::Aligned, vec![1, 3, 4, 5, 7, 8, 9]));
+    let regions = cohort(&setting, &announced, BlockId(4));
+    assert_eq!((regions.choice, regions.members.len()), (Choice::Everyone, 9));
+}
+
+/// ALIGN-17: even under the strictest fallback.
+#[test]
+fn an_expert_that_nobody_agrees_with_is_summed_over_everyone() {
+    let setting = withheld(1, u16::MAX - 5);
+    for undecided in [[None; 9], [Some(0); 9], [Some(-3); 9]] {
+        let announced = scores(&[(EXPERT, undecided)]);
+        for block in [EXPERT, SHARED] {
+            let chosen = cohort(&setting, &announced, block);
+            assert_eq!((chosen.choice, chosen.members.len()), (Choice::Everyone, 9), "{undecided:?}");
+        }
+    }
+    let mut one = [None; 9];
+    one[3] = Some(1);
+    let chosen = cohort(&setting, &scores(&[(EXPERT, one)]), EXPERT);
+    assert_eq!(chosen.choice, Choice::Void, "control: a score decides, and the slack leaves no cohort");
+}
+
+/// ALIGN-16, ALIGN-17: the experts of a group have one cohort, and an undecided one takes nothing from a majority.
+#[test]
+fn groups_share_their_scores() {
+    let setting = withheld(3, 0);
+    let mut first = [Some(500); 9];
+    first[6] = Some(-500);
+    // Experts 0 and 1 are a group, 2 is one by itself.
+    let announced = scores(&[(BlockId(0), first), (BlockId(2), [Some(0); 9])]);
+    for expert in [0, 1] {
+        let chosen = cohort(&setting, &announced, BlockId(expert));
+        assert_eq!((chosen.choice, parties(&chosen)), (Choice::Aligned, vec![1, 2, 3, 4, 5, 6, 8, 9]));
+    }
+    let shared = cohort(&setting, &announced, BlockId(4));
+    assert_eq!(shared.consensus, [3, 3, 3, 3, 3, 3, 1, 3, 3].map(Some));
+    assert_eq!(parties(&shared), [1, 2, 3, 4, 5, 6, 8, 9]);
 }

@@ -6,7 +6,7 @@ use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
-    SharedCohort, SketchForm, SketchPlan, Threshold, TrainingPlan, ring_reach,
+    SharedCohort, SketchForm, SketchPlan, Threshold, TrainingPlan, least_region_noise, ring_reach,
 };
 use cloister_privacy::discrete_gaussian::MAX_SIGMA;
 
@@ -67,17 +67,25 @@ const PRIVATE_SKETCH_NOISE: u16 = 16_384;
 /// value.
 const PRIVATE_ROUTING_NOISE: u32 = 16_384;
 
+/// Coordinates of an expert's region in tasks for withheld sketches.
+pub(crate) const REGION_COORDINATES: u16 = 64;
+/// Noise on scores, in units of 2⁻¹⁴: a tenth of the largest score.
+const SCORE_NOISE: u16 = 1638;
+
 /// The fewest steps of a clip with noise for whole members. With fewer, rounding loses too much of an update.
 const FEWEST_CLIP_STEPS: u32 = 16;
 
 /// Settings for hospitals with some hundred notes on small machines. Deadlines leave time for a busy machine.
 ///
-/// With a privacy budget the cohort of each expert is everyone. Sketches and token counts depend on records
-/// directly, and useful ones would cost more than a budget of a few ε has. So they carry enough noise to cost
-/// almost nothing, and no cohort is chosen by them.
+/// With a privacy budget the cohort of each expert is everyone, unless sketches are withheld and the budget is for records.
+/// Sketches and token counts depend on records directly, and useful ones would cost more than a budget of a few ε has. So
+/// they carry enough noise to cost almost nothing, and no cohort is chosen by them.
 pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
     let protection = agreement.protection();
     let is_private = protection != Protection::SumsOnly;
+    let withheld = agreement.sketches == SketchForm::Withheld;
+    // With private training scores cost nothing, and sketches that choose cohorts cost too much.
+    let chooses = !is_private || (withheld && protection == Protection::Records);
     let ring = RingWidth::new(RING_BITS).ok_or_else(|| Failure::error("32 is a supported width"))?;
     let cohort_floor = u16::try_from(agreement.floors.cohort).map_err(Failure::error)?;
     let task = digest(Domain::Task, &[agreement.task.as_bytes()]);
@@ -94,6 +102,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             coordinates: match agreement.sketches {
                 SketchForm::Pairs => 64,
                 SketchForm::Signs => 256,
+                SketchForm::Withheld => REGION_COORDINATES,
             },
             noise_steps: match protection {
                 Protection::SumsOnly => 80,
@@ -106,13 +115,21 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
         },
         scoring: ScoringRule {
             sketches: agreement.sketches,
+            groups: u16::from(withheld),
+            score_noise: match protection {
+                _ if !withheld => 0,
+                Protection::SumsOnly => SCORE_NOISE,
+                // Scores follow from trained parameters, which have noise.
+                Protection::Records => 0,
+                Protection::Members { .. } => u16::MAX,
+            },
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
             // Counts are cut at twice this minimum, so at 0 they say nothing.
             minimum_tokens: if is_private { 0 } else { 30 },
             // No scored cohort is larger than its floor by this much, so the fallback, which is everyone, always applies.
-            slack: if is_private { u16::MAX } else { 1 },
+            slack: if chooses { 1 } else { u16::MAX },
             fallback: Fallback::Everyone,
             shared_cohort: SharedCohort::Everyone,
         },
@@ -139,6 +156,7 @@ fn planned(shape: BlockShape, protection: Protection, held_out_records: u32) -> 
         BlockKind::Router { .. } => (-18, 2.0, 0),
         BlockKind::Shared => (-17, 8.0, 0),
         BlockKind::Routing { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 64 }),
+        BlockKind::Regions { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 0 }),
         // Both counts may be as large as the number of records.
         BlockKind::Evaluation => (-4, std::f64::consts::SQRT_2 * f64::from(held_out_records), 0),
     };
@@ -148,6 +166,7 @@ fn planned(shape: BlockShape, protection: Protection, held_out_records: u32) -> 
     let scale = Scale { step_log2, clip_steps };
     let noise_steps = match shape.kind {
         BlockKind::Evaluation => scale.least_evaluation_noise(),
+        BlockKind::Regions { .. } => noise_steps.max(least_region_noise(scale)),
         _ => noise_steps,
     };
     let block = PlannedBlock { shape, scale, noise_steps };

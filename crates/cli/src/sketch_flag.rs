@@ -2,6 +2,8 @@
 
 use cloister_params::plan::SketchForm;
 
+use crate::round_settings::REGION_COORDINATES;
+
 /// A form of sketches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum SketchFlag {
@@ -9,6 +11,15 @@ pub(crate) enum SketchFlag {
     Pairs,
     /// One bit for each coordinate of a projection, compared by the coordinates in which two hospitals agree.
     Signs,
+    /// No sketch: hospitals compare themselves with what the last round published, and announce one noised number.
+    Withheld,
+}
+
+impl SketchFlag {
+    /// Coordinates of an expert's region in the task, which blocks of regions have; none unless sketches are withheld.
+    pub(crate) fn regions(self) -> Option<u16> {
+        (self == Self::Withheld).then_some(REGION_COORDINATES)
+    }
 }
 
 impl From<SketchFlag> for SketchForm {
@@ -16,6 +27,7 @@ impl From<SketchFlag> for SketchForm {
         match flag {
             SketchFlag::Pairs => Self::Pairs,
             SketchFlag::Signs => Self::Signs,
+            SketchFlag::Withheld => Self::Withheld,
         }
     }
 }
@@ -30,6 +42,10 @@ pub(crate) fn in_words(form: SketchForm) -> &'static str {
         SketchForm::Signs => {
             "signs: a bit for each coordinate of a projection of each expert; with little noise they still tell much of a \
              hospital's mix of cases"
+        }
+        SketchForm::Withheld => {
+            "withheld: no sketch; a noised number for each group of experts, which says how well they agree with what was \
+             published"
         }
     }
 }

@@ -12,8 +12,8 @@ use cloister_params::id::{BlockId, Digest};
 use cloister_params::late::is_sketched;
 use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchForm,
-    SketchPlan, SketchValues, Threshold, TrainingPlan,
+    Deadlines, Fallback, LEAST_SCORE_NOISE, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule,
+    SharedCohort, SketchForm, SketchPlan, SketchValues, Threshold, TrainingPlan, least_region_noise,
 };
 use cloister_params::router::RouterUpdate;
 use cloister_protocol::contribution::Contribution;
@@ -49,6 +49,8 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
         },
         scoring: ScoringRule {
             sketches: SketchForm::Pairs,
+            groups: 0,
+            score_noise: 0,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 200,
@@ -78,6 +80,20 @@ pub fn with_evaluation(mut settings: RoundSettings) -> RoundSettings {
     let shape = BlockShape { id, kind: BlockKind::Evaluation, length: EVALUATION_LENGTH };
     let scale = Scale { step_log2: -4, clip_steps: 1 << 14 };
     settings.blocks.push(PlannedBlock { shape, scale, noise_steps: scale.least_evaluation_noise() });
+    settings
+}
+
+/// The settings with withheld sketches, in two groups at most, and a block of regions for the experts' layer.
+pub fn with_withheld_sketches(mut settings: RoundSettings) -> RoundSettings {
+    let experts = settings.blocks.iter().filter(|block| block.shape.kind.is_scored()).count() as u64;
+    let scoring = &mut settings.scoring;
+    let groups = experts.min(2) as u16;
+    (scoring.sketches, scoring.groups, scoring.score_noise) =
+        (SketchForm::Withheld, groups, LEAST_SCORE_NOISE);
+    let (id, kind) = (BlockId(settings.blocks.len() as u32), BlockKind::Regions { layer: 0 });
+    let shape = BlockShape { id, kind, length: experts * u64::from(settings.sketch.coordinates) };
+    let scale = Scale { step_log2: -14, clip_steps: 1 << 14 };
+    settings.blocks.push(PlannedBlock { shape, scale, noise_steps: least_region_noise(scale) });
     settings
 }
 
@@ -120,7 +136,7 @@ pub fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
         BlockKind::Routing { .. } | BlockKind::Evaluation => {
             integers.iter_mut().for_each(|integer| *integer = integer.abs())
         }
-        BlockKind::Expert { .. } | BlockKind::Shared => {}
+        BlockKind::Expert { .. } | BlockKind::Shared | BlockKind::Regions { .. } => {}
     }
     integers
 }
@@ -136,7 +152,7 @@ fn sketches(template: &RoundSettings, random: &mut impl Rng) -> BTreeMap<BlockId
             .collect()
     };
     let mut sketches = BTreeMap::new();
-    for block in template.blocks.iter().filter(|block| block.shape.kind.is_scored()) {
+    for block in template.announced_blocks() {
         let (region, update) = (vector(300), vector(600));
         let values = match template.scoring.sketches {
             SketchForm::Pairs => SketchValues::Projections { region, update },
@@ -144,8 +160,11 @@ fn sketches(template: &RoundSettings, random: &mut impl Rng) -> BTreeMap<BlockId
             SketchForm::Signs => {
                 SketchValues::Signs(signs(&widened(&update), &widened(&region[..coordinates / 2]), || true))
             }
+            // Mostly above 0, and some far above others.
+            SketchForm::Withheld => SketchValues::Score(Some(i32::from(update[0]) + i32::from(region[0]))),
         };
-        sketches.insert(block.shape.id, ExpertSketch { values, tokens: 50 });
+        let tokens = if template.scoring.sketches == SketchForm::Withheld { 0 } else { 50 };
+        sketches.insert(block, ExpertSketch { values, tokens });
     }
     sketches
 }

@@ -83,6 +83,7 @@
 
 mod error;
 mod prepare;
+mod scores;
 mod sketches;
 
 pub use error::PrepareError;

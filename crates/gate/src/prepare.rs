@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use crate::error::PrepareError;
+use crate::scores::{self, ScoreReference};
 use crate::sketches::{self, region_clip, region_plan};
 use cloister_alignment::consistency;
 use cloister_alignment::sketch::{self, SketchSubject};
 use cloister_params::block::BlockKind;
 use cloister_params::per_block::PerBlock;
-use cloister_params::plan::{RoundPlan, RoundSettings};
+use cloister_params::plan::{RoundPlan, RoundSettings, SketchForm};
 use cloister_params::router::RouterUpdate;
 use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::ReleasePermit;
@@ -24,11 +25,14 @@ pub struct LocalWork<'a> {
     pub trained: &'a LocalResult,
     /// The score of the round's model on held-out records. None counts as no records, for plans that evaluate.
     pub score: Option<RecordScore>,
+    /// Each block's parameters before the last closing that changed them, for plans with withheld sketches. Without them
+    /// no score of any expert is announced (`ALIGN-16`).
+    pub before_last_changes: Option<&'a Model>,
 }
 
 impl<'a> From<&'a LocalResult> for LocalWork<'a> {
     fn from(trained: &'a LocalResult) -> Self {
-        Self { trained, score: None }
+        Self { trained, score: None, before_last_changes: None }
     }
 }
 
@@ -75,7 +79,14 @@ pub fn prepare<'a>(
         // Noise on integers, after the clip: the last bits of a noised float could tell noise from signal.
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
-    let sketches = sketches::announced(&plan.settings, local, random)?;
+    let sketches = match plan.settings.scoring.sketches {
+        SketchForm::Pairs | SketchForm::Signs => sketches::announced(&plan.settings, local, random)?,
+        SketchForm::Withheld => {
+            let before = work.before_last_changes;
+            let reference = before.map(|before_last_changes| ScoreReference { global, before_last_changes });
+            scores::announced(&plan.settings, local, reference, random)?
+        }
+    };
     Ok((Contribution { integers: PerBlock::in_table_order(integers), sketches }, clipped))
 }
 
@@ -95,16 +106,20 @@ fn check_lengths(plan: &RoundPlan, global: &Model, work: LocalWork<'_>) -> Resul
     Ok(())
 }
 
-/// The values of a block that are released: its update, or the counts of an evaluation. For routing in private rounds it is the
+/// The values of a block that are released: its update, regions, or the counts of an evaluation. For routing in private rounds it is the
 /// average that no single record moves by much, because the plain distribution has no bound for a record.
 fn released_values<'a>(
     plan: &RoundPlan,
-    LocalWork { trained, score }: LocalWork<'a>,
+    LocalWork { trained, score, .. }: LocalWork<'a>,
     kind: BlockKind,
 ) -> Result<Cow<'a, [f32]>, PrepareError> {
     let update = match (plan.settings.training.private, kind) {
         // PRIV-15
         (_, BlockKind::Evaluation) => return Ok(Cow::Owned(score.unwrap_or_default().counts())),
+        // ALIGN-18
+        (_, BlockKind::Regions { layer }) => {
+            return scores::regions(&plan.settings, layer, trained).map(Cow::Owned);
+        }
         // PRIV-11
         (Some(_), BlockKind::Routing { .. }) => {
             trained.by_record.as_ref().and_then(|averages| averages.routing(kind))

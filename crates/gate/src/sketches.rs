@@ -1,4 +1,4 @@
-//! What a member announces of its experts: noised sketches, in the plan's form.
+//! What a member announces of its experts, unless sketches are withheld: noised sketches, of pairs or as signs.
 
 use std::collections::BTreeMap;
 
@@ -28,18 +28,17 @@ pub(crate) fn announced(
     for block in settings.blocks.iter().filter(|block| block.shape.kind.is_scored()) {
         experts.push(Expert::new(settings, block, local, random)?);
     }
-    let regions = match settings.scoring.sketches {
-        SketchForm::Pairs => noised_regions(settings, &experts, |expert| expert.region(settings), random),
-        SketchForm::Signs => centred_regions(settings, &experts, random),
+    let by_signs = settings.scoring.sketches == SketchForm::Signs;
+    let regions = match by_signs {
+        false => noised_regions(settings, &experts, |expert| expert.region(settings), random),
+        true => centred_regions(settings, &experts, random),
     };
     let mut sketches = MemberSketches::new();
     for (expert, region) in experts.iter().zip(regions) {
         let update = noised(expert.update(settings), &settings.sketch, random);
-        let values = match settings.scoring.sketches {
-            SketchForm::Pairs => {
-                SketchValues::Projections { region: clamped(region), update: clamped(update) }
-            }
-            SketchForm::Signs => SketchValues::Signs(signs(&update, &region, || random.next_u32() & 1 == 1)),
+        let values = match by_signs {
+            false => SketchValues::Projections { region: clamped(region), update: clamped(update) },
+            true => SketchValues::Signs(signs(&update, &region, || random.next_u32() & 1 == 1)),
         };
         sketches.insert(expert.block.shape.id, ExpertSketch { values, tokens: expert.tokens });
     }
@@ -97,9 +96,9 @@ impl<'a> Expert<'a> {
     /// The sketch of the update before noise.
     fn update(&self, settings: &RoundSettings) -> Vec<i16> {
         let subject = SketchSubject::Update(self.block.shape.id);
-        match settings.scoring.sketches {
-            SketchForm::Pairs => sketch(&settings.sketch, subject, self.trained, self.block.scale.clip()),
-            SketchForm::Signs => direction(&settings.sketch, subject, self.trained),
+        match settings.scoring.sketches == SketchForm::Signs {
+            false => sketch(&settings.sketch, subject, self.trained, self.block.scale.clip()),
+            true => direction(&settings.sketch, subject, self.trained),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 use crate::results::MeasuredRound;
-use crate::strategy::{Strategy, StrategyMemory};
+use crate::strategy::StrategyMemory;
 
 /// The checkpoint file of one seed: a line of JSON that describes what follows, then 64-bit floats. JSON's
 /// decimal numbers would not have to return the same bits.
@@ -27,7 +27,7 @@ pub(crate) struct SeedCheckpoint {
     pub(crate) rounds: Vec<MeasuredRound>,
     /// The common model, by block.
     pub(crate) model: Vec<Vec<f32>>,
-    /// What the strategy remembers from one round to the next.
+    /// What the strategy remembers from one round to the next, and what rounds behind masks published for scores.
     pub(crate) memory: StrategyMemory,
 }
 
@@ -63,9 +63,8 @@ impl Checkpoints {
         &self,
         rounds: &[MeasuredRound],
         model: &BlockVectors,
-        strategy: &dyn Strategy,
+        memory: StrategyMemory,
     ) -> Result<(), LabError> {
-        let memory = strategy.memory();
         let header = Header {
             run: self.run.clone(),
             rounds: rounds.to_vec(),

@@ -1,7 +1,7 @@
 //! Members that train in rounds.
 
 use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
-use cloister_gate::prepare;
+use cloister_gate::{LocalWork, prepare};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{Digest, Round as RoundNumber};
 use cloister_params::plan::{RoundPlan, RoundSettings};
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::charges::SeedCharges;
-use crate::checkpoint::{Checkpoints, SeedCheckpoint};
+use crate::checkpoint::Checkpoints;
 use crate::cohort_record::CohortRecord;
 use crate::config::{Config, StrategyConfig};
 use crate::error::LabError;
@@ -18,10 +18,11 @@ use crate::head::LinearHead;
 use crate::learners::{Learners, ModelScore, POOLED_NORM};
 use crate::masked::{Masked, MaskedRound, training_settings};
 use crate::progress::RunProgress;
+use crate::published_rounds::PublishedRounds;
 use crate::results::MeasuredRound;
 use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
-use crate::strategy::{MemberUpdates, RunScoring, Strategy};
+use crate::strategy::{MemberUpdates, RunScoring, Strategy, StrategyMemory};
 use crate::totals::total_statistics;
 use crate::trained::{SentBytes, TrainedRounds, mean_accuracy};
 
@@ -64,12 +65,18 @@ impl Federation<'_> {
     ) -> Result<TrainedRounds, LabError> {
         let mut strategy = self.strategy();
         let mut scores = None;
+        let mut memory = StrategyMemory::new();
         let mut rounds = match checkpoints.read() {
-            Some(earlier) => self.restore(&mut *strategy, earlier)?,
+            Some(earlier) => {
+                memory = earlier.memory;
+                self.restore(earlier.model)?;
+                earlier.rounds
+            }
             None => vec![self.with_head(before, &*strategy)?],
         };
         rounds.iter().for_each(|round| progress(RunProgress::Measured(round.clone())));
-        let mut masked = self.masked(&*strategy)?;
+        let mut masked = self.masked(&*strategy, &mut memory)?;
+        strategy.recall(memory);
         // Round 0 is before training, so the number of measured rounds is the next round's number.
         for round in rounds.len()..=self.config.strategy.training.num_rounds {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
@@ -88,7 +95,9 @@ impl Federation<'_> {
             };
             let scores_members = self.config.strategy.kind.settings().scores_members();
             rounds.push(if scores_members { chosen.into_round(measured) } else { measured });
-            checkpoints.write(&rounds, &self.global, &*strategy)?;
+            let mut memory = strategy.memory();
+            memory.extend(masked.iter().flat_map(|masked| masked.published().memory()));
+            checkpoints.write(&rounds, &self.global, memory)?;
             progress(RunProgress::Measured(rounds[round].clone()));
         }
         let scores = match scores {
@@ -107,15 +116,10 @@ impl Federation<'_> {
         SeedCharges::from_rounds(self.config, &self.settings(true), &self.texts).map(Some)
     }
 
-    /// Restores a checkpoint, and returns its rounds.
-    fn restore(
-        &mut self,
-        strategy: &mut dyn Strategy,
-        earlier: SeedCheckpoint,
-    ) -> Result<Vec<MeasuredRound>, LabError> {
-        self.global = self.global.with_values(earlier.model).map_err(ExpertsError::from)?;
-        strategy.recall(earlier.memory);
-        Ok(earlier.rounds)
+    /// Goes on from a checkpoint's model.
+    fn restore(&mut self, model: Vec<Vec<f32>>) -> Result<(), LabError> {
+        self.global = self.global.with_values(model).map_err(ExpertsError::from)?;
+        Ok(())
     }
 
     /// What is measured before training, where the model's own head is estimated from sums first.
@@ -174,13 +178,20 @@ impl Federation<'_> {
         training_settings(self.config, self.global.table(), everyone, self.seed)
     }
 
-    fn masked(&self, strategy: &dyn Strategy) -> Result<Option<Masked>, LabError> {
+    /// Rounds behind masks, which take their part of a checkpoint's memory; `None` in the clear.
+    fn masked(
+        &self,
+        strategy: &dyn Strategy,
+        memory: &mut StrategyMemory,
+    ) -> Result<Option<Masked>, LabError> {
         if !self.config.secure {
             return Ok(None);
         }
         let settings = self.settings(!strategy.aligns());
         let (members, model) = (self.learners.members(), self.global.values().to_vec());
-        Masked::new(members, settings, model, seed_for(self.seed, Purpose::Consortium)).map(Some)
+        let published = PublishedRounds::start(&settings).recalled(memory);
+        let seed = seed_for(self.seed, Purpose::Consortium);
+        Masked::going_on(members, settings, (model, published), seed).map(Some)
     }
 
     /// How the common model classifies, or each member's.
@@ -272,8 +283,9 @@ impl Federation<'_> {
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<(CohortRecord, SentBytes), LabError> {
         masked.start_from(self.global.values());
-        let plan = plan(masked.settings(), &self.global, round);
-        let published = self.published(strategy);
+        let published = self.published(strategy, masked.published());
+        let plan = plan(masked.settings(), &published, round);
+        let before_last_changes = masked.published().before_last_changes();
         let noise_seed = seed_for(self.seed, Purpose::ContributionNoise { round });
         // One generator for all members, one after another: their noise is independent, and a run can be
         // repeated.
@@ -285,7 +297,9 @@ impl Federation<'_> {
             let updates = scaled(&result.updates, *size as f32, strategy.keeps_routers());
             let scaled = LocalResult { updates, ..result.clone() };
             let permit = masked.accounts().permit(member, &plan)?;
-            let (contribution, clipped_blocks) = prepare(&plan, &published, &scaled, permit, &mut random)?;
+            let before_last_changes = before_last_changes.as_ref();
+            let work = LocalWork { before_last_changes, ..LocalWork::from(&scaled) };
+            let (contribution, clipped_blocks) = prepare(&plan, &published, work, permit, &mut random)?;
             contributions.push(contribution);
             clipped += clipped_blocks;
         }
@@ -305,25 +319,27 @@ impl Federation<'_> {
             let consensus = outcome.consensus.get(&shape.id).map_or(&[][..], Vec::as_slice);
             chosen.note(shape.kind, is_in, consensus);
         }
-        self.global = stepped(strategy, &self.global, &outcome);
+        let next = stepped(strategy, &self.global, &outcome);
+        masked.close_round(self.global.values(), next.values(), &outcome);
+        self.global = next;
         Ok((chosen, SentBytes { masked: outcome.masked_bytes, announced: outcome.announced_bytes }))
     }
 
     /// The model from which consistency weights are computed. Without published distributions all weights are
     /// 1, which switches them off without a change to the protocol.
-    fn published(&self, strategy: &dyn Strategy) -> Model {
+    fn published(&self, strategy: &dyn Strategy, published: &PublishedRounds) -> Model {
         let weighs = strategy.weighs_consistency();
         let seen = self.global.map(|shape, values| match shape.kind {
             BlockKind::Routing { .. } if !weighs => vec![0.0; values.len()],
             _ => values.to_vec(),
         });
-        Model::new(seen.into_values())
+        Model::new(published.with_regions(seen.values()))
     }
 }
 
 /// The parts of a round plan that preparing a contribution reads; the others are empty.
-pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize) -> RoundPlan {
-    let parameters = Model::new(global.values().to_vec()).block_digests();
+pub(crate) fn plan(settings: &RoundSettings, global: &Model, round: usize) -> RoundPlan {
+    let parameters = global.block_digests();
     RoundPlan {
         epoch: Digest::default(),
         round: RoundNumber(round as u64),

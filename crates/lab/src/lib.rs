@@ -103,6 +103,7 @@ pub mod partition;
 mod private;
 mod program;
 mod progress;
+mod published_rounds;
 mod questions;
 mod results;
 mod run;

@@ -12,7 +12,8 @@ use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
+    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SketchForm, SketchPlan,
+    TrainingPlan,
 };
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
@@ -24,7 +25,9 @@ use rand_core::SeedableRng;
 use crate::accounts::Accounts;
 use crate::config::{Config, ScoringConfig};
 use crate::error::LabError;
+use crate::published_rounds::PublishedRounds;
 use crate::seeds::{Purpose, seed_for};
+use crate::withheld_scores::{WithheldScores, groups_of};
 
 /// A consortium whose members never drop out, and the model that it trains.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Masked {
     settings: RoundSettings,
     accounts: Accounts,
     model: Vec<Vec<f32>>,
+    /// What members compare themselves with, if sketches are withheld.
+    published: PublishedRounds,
     members: usize,
     seed: u64,
     rounds: usize,
@@ -56,7 +61,7 @@ pub struct MaskedRound {
 }
 
 impl Masked {
-    /// A consortium of `members` that starts from `model`. Everything random follows `seed`.
+    /// A consortium of `members` that starts from `model`, without regions. Everything random follows `seed`.
     ///
     /// # Errors
     /// [`LabError::Plan`] when the settings admit no round.
@@ -66,9 +71,32 @@ impl Masked {
         model: Vec<Vec<f32>>,
         seed: u64,
     ) -> Result<Self, LabError> {
+        let published = PublishedRounds::start(&settings);
+        Self::going_on(members, settings, (model, published), seed)
+    }
+
+    /// The same after rounds that published something.
+    pub(crate) fn going_on(
+        members: usize,
+        settings: RoundSettings,
+        (model, published): (Vec<Vec<f32>>, PublishedRounds),
+        seed: u64,
+    ) -> Result<Self, LabError> {
         settings.check(large_consortium(&vec![1; members]).epoch.consortium())?;
-        let cluster = cluster(members, &settings, &model, seed);
-        Ok(Self { cluster, settings, accounts: Accounts::open(members)?, model, members, seed, rounds: 0 })
+        let cluster = cluster(members, &settings, &published.with_regions(&model), seed);
+        let accounts = Accounts::open(members)?;
+        Ok(Self { cluster, settings, accounts, model, published, members, seed, rounds: 0 })
+    }
+
+    /// What the rounds so far published for scores.
+    pub(crate) fn published(&self) -> &PublishedRounds {
+        &self.published
+    }
+
+    /// Takes what the last round made of the model, the server's own step included.
+    pub(crate) fn close_round(&mut self, before: &[Vec<f32>], after: &[Vec<f32>], outcome: &MaskedRound) {
+        let regions = outcome.model.values()[before.len()..].to_vec();
+        self.published.close_round(before, after, regions);
     }
 
     /// Sets the model that the next round starts from. If it is not the one that the last round made, because
@@ -79,7 +107,7 @@ impl Masked {
             self.model = model.to_vec();
             let seed = seed_for(self.seed, Purpose::RestartedConsortium { rounds: self.rounds });
             // The members' ledgers stay: what was charged does not depend on the consortium.
-            self.cluster = cluster(self.members, &self.settings, model, seed);
+            self.cluster = cluster(self.members, &self.settings, &self.published.with_regions(model), seed);
         }
     }
 
@@ -105,7 +133,8 @@ impl Masked {
         let aligned = report.cohorts.iter().filter(|cohort| cohort.choice == CohortChoice::Aligned);
         let experts = self.settings.blocks.iter().zip(&report.cohorts);
         let experts = experts.filter(|(block, _)| block.shape.kind.is_scored());
-        self.model = report.model.blocks().values().to_vec();
+        // Without the regions, which follow the model's blocks.
+        self.model = report.model.blocks().values()[..self.model.len()].to_vec();
         Ok(MaskedRound {
             model: report.model.blocks().clone(),
             consensus: experts.map(|(_, cohort)| (cohort.block, cosines(&cohort.consensus))).collect(),
@@ -150,9 +179,27 @@ fn cosines(consensus: &[Option<u32>]) -> Vec<Option<f64>> {
 
 /// The settings of the rounds that train a model.
 pub fn training_settings(config: &Config, table: &[BlockShape], everyone: bool, seed: u64) -> RoundSettings {
+    let mut table = table.to_vec();
+    table.extend(region_blocks(config, &table));
     let blocks =
         table.iter().map(|shape| training_block(*shape, config.strategy.training.expert_clip)).collect();
     settings(config, blocks, everyone, seed)
+}
+
+/// The blocks of regions that rounds behind masks have in addition to the model's, if sketches are withheld.
+fn region_blocks(config: &Config, table: &[BlockShape]) -> Vec<BlockShape> {
+    let mut experts: BTreeMap<u16, u64> = BTreeMap::new();
+    for shape in table {
+        if let BlockKind::Expert { layer, .. } = shape.kind {
+            *experts.entry(layer).or_default() += u64::from(config.scoring.coordinates);
+        }
+    }
+    let withheld = config.scoring.sketches == SketchForm::Withheld;
+    let ids = (table.len() as u32..).map(BlockId);
+    let regions = ids.zip(experts).filter(|_| withheld);
+    regions
+        .map(|(id, (layer, length))| BlockShape { id, kind: BlockKind::Regions { layer }, length })
+        .collect()
 }
 
 /// Clips leave room for members with several times the mean number of texts, because their updates are scaled
@@ -164,6 +211,7 @@ fn training_block(shape: BlockShape, expert_clip: f64) -> PlannedBlock {
         BlockKind::Shared => (-17, 32.0, 0),
         // A distribution's norm is at most 1, so this clip cuts nothing.
         BlockKind::Routing { .. } => (-16, 1.0, 64),
+        BlockKind::Regions { .. } => (-14, 1.0, 256),
         // The lab evaluates by itself, so its tasks have none.
         BlockKind::Evaluation => (-4, 1024.0, 256),
     };
@@ -189,6 +237,13 @@ pub(crate) fn settings(
     let floor = Floors::for_roster(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     let ScoringConfig { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
     let task = task_of_run(seed);
+    let experts = blocks.iter().filter(|block| block.shape.kind.is_scored()).count();
+    let WithheldScores { groups, noise } = config.scoring.withheld();
+    let (groups, score_noise) = match config.scoring.sketches {
+        // No group where no expert is trained.
+        SketchForm::Withheld => (groups_of(groups, experts) as u16, (noise * UNIT as f64).round() as u16),
+        SketchForm::Pairs | SketchForm::Signs => (0, 0),
+    };
     let training = &config.strategy.training;
     let local = config.strategy.kind.settings().training(training);
     RoundSettings {
@@ -206,8 +261,9 @@ pub(crate) fn settings(
             count_noise: 4,
         },
         scoring: ScoringRule {
-            // Scores that members compute themselves exist in the clear alone.
-            sketches: config.scoring.sketches.sketches().unwrap_or_default(),
+            sketches: config.scoring.sketches,
+            groups,
+            score_noise,
             threshold,
             spread_factor: (config.scoring.beta * 256.0) as u16,
             consensus_fraction: (config.scoring.consensus_fraction * 256.0) as u16,

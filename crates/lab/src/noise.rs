@@ -9,7 +9,7 @@ use cloister_params::id::Digest;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
-    SharedCohort, SketchForm, SketchPlan, Threshold, TrainingPlan,
+    SharedCohort, SketchForm, SketchPlan, Threshold, TrainingPlan, least_region_noise,
 };
 use cloister_privacy::release::{HONEST_NOISES, sketch_norm};
 
@@ -75,6 +75,8 @@ pub fn settings(
         sketch: sketches(&table, clips, target)?,
         scoring: ScoringRule {
             sketches: SketchForm::Pairs,
+            groups: 0,
+            score_noise: 0,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
@@ -99,8 +101,8 @@ pub fn settings(
 }
 
 fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<Target>) -> PlannedBlock {
-    let histogram = matches!(shape.kind, BlockKind::Routing { .. });
-    // A routing distribution has a norm of at most 1.
+    let histogram = matches!(shape.kind, BlockKind::Routing { .. } | BlockKind::Regions { .. });
+    // Routing distributions and regions have a norm of at most 1.
     let clip_log2 = if histogram { 0 } else { clips.update_log2 };
     let scale = Scale { step_log2: clip_log2 - CLIP_STEPS_LOG2, clip_steps: 1 << CLIP_STEPS_LOG2 };
     let part = match shape.kind {
@@ -108,10 +110,14 @@ fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<T
         BlockKind::Router { .. } => ROUTERS,
         BlockKind::Shared => SHARED,
         // The lab evaluates by itself, so its tasks have no evaluation.
-        BlockKind::Routing { .. } | BlockKind::Evaluation => HISTOGRAMS,
+        BlockKind::Routing { .. } | BlockKind::Regions { .. } | BlockKind::Evaluation => HISTOGRAMS,
     };
     let alike = table.iter().filter(|other| same_kind(other.kind, shape.kind)).count() as f64;
-    let least = if histogram { ROUTING_NOISE_STEPS } else { 0 };
+    let least = match shape.kind {
+        BlockKind::Routing { .. } => ROUTING_NOISE_STEPS,
+        BlockKind::Regions { .. } => least_region_noise(scale),
+        _ => 0,
+    };
     let noise_steps = match target {
         None => least,
         Some(Target { unit, rho }) => {

@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use crate::accounts::Accounts;
 use crate::chart::ChartFrame;
-use crate::config::AnnouncedForm;
 use crate::error::LabError;
 use crate::federation::plan;
 use crate::seeds::{Purpose, seed_for};
@@ -36,7 +35,7 @@ const SIGN_SIZES: [u16; 3] = [64, 128, 256];
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Degradation {
     /// What members announce.
-    pub form: AnnouncedForm,
+    pub form: SketchForm,
     /// Coordinates of a sketch, or groups of experts with a score each; 0 for cohorts drawn at random, as large as the true ones.
     pub coordinates: u16,
     /// Noise on each coordinate, as a share of the clip, or on each score.
@@ -71,15 +70,16 @@ pub(crate) fn compare(
             // Everything else stays, projections included: a size's sketch has another length, not another
             // seed.
             let mut settings = settings.clone();
-            settings.scoring.sketches = form;
+            let scoring = &mut settings.scoring;
+            (scoring.sketches, scoring.groups, scoring.score_noise) = (form, 0, 0);
+            settings.blocks.truncate(updates.global.table().len());
             settings.sketch.coordinates = coordinates;
             settings.sketch.noise_steps = (noise * f64::from(SKETCH_CLIP_STEPS)).round() as u16;
             let announced = announced(&settings, &experts, updates, seed)?;
-            let chosen = match form {
-                SketchForm::Pairs => cohorts(&settings, &experts, &sketched_roles(&announced)),
-                SketchForm::Signs => cohorts_by_signs(&settings, &announced),
+            let chosen = match form == SketchForm::Signs {
+                false => cohorts(&settings, &experts, &sketched_roles(&announced)),
+                true => cohorts_by_signs(&settings, &announced),
             };
-            let form = AnnouncedForm::from(form);
             let (judged_alike, overlap) = agreement(&truth, &chosen);
             rows.push(Degradation { form, coordinates, noise, judged_alike, overlap });
         }
@@ -90,7 +90,7 @@ pub(crate) fn compare(
             let chosen: Vec<Vec<bool>> =
                 experts.iter().map(|shape| scores.scores(shape, updates).aligned).collect();
             let (judged_alike, overlap) = agreement(&truth, &chosen);
-            let (form, coordinates) = (AnnouncedForm::Withheld, groups as u16);
+            let (form, coordinates) = (SketchForm::Withheld, groups as u16);
             rows.push(Degradation { form, coordinates, noise, judged_alike, overlap });
         }
     }
@@ -133,8 +133,8 @@ fn announced(
 ) -> Result<Vec<Vec<ExpertSketch>>, LabError> {
     // The same draws for each size and amount of noise, so that rows differ in these alone.
     let mut random = ChaCha20Rng::seed_from_u64(seed_for(seed, Purpose::SketchNoise));
-    let plan = plan(settings, updates.global, updates.round);
     let model = Model::new(updates.global.values().to_vec());
+    let plan = plan(settings, &model, updates.round);
     let mut accounts = Accounts::open(updates.results.len())?;
     let mut sketches = vec![Vec::with_capacity(updates.results.len()); experts.len()];
     for (member, result) in updates.results.iter().enumerate() {
@@ -238,7 +238,7 @@ fn chance(truth: &[Vec<bool>], seed: u64) -> Degradation {
         drawn.push((0..members).map(|member| order[..count].contains(&member)).collect());
     }
     let (judged_alike, overlap) = agreement(truth, &drawn);
-    Degradation { form: AnnouncedForm::Pairs, coordinates: 0, noise: 0.0, judged_alike, overlap }
+    Degradation { form: SketchForm::Pairs, coordinates: 0, noise: 0.0, judged_alike, overlap }
 }
 
 const COLOURS: [&str; 4] = ["#9ecae1", "#6baed6", "#3182bd", "#08519c"];
@@ -256,7 +256,7 @@ pub fn plot(rows: &[Degradation]) -> String {
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SIZES.iter().zip(COLOURS) {
         let size_rows =
-            rows.iter().filter(|row| (row.form, row.coordinates) == (AnnouncedForm::Pairs, *coordinates));
+            rows.iter().filter(|row| (row.form, row.coordinates) == (SketchForm::Pairs, *coordinates));
         let overlaps: Vec<(usize, f64)> = size_rows.map(|row| row.overlap).enumerate().collect();
         frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
         frame.label(
@@ -295,7 +295,7 @@ mod tests {
     fn the_plot_has_a_line_for_each_size() {
         let mut rows = Vec::new();
         for coordinates in SIZES {
-            let form = AnnouncedForm::Pairs;
+            let form = SketchForm::Pairs;
             let row = Degradation { form, coordinates, noise: 0.0, judged_alike: 0.5, overlap: 0.5 };
             rows.extend(NOISE.map(|noise| Degradation { noise, ..row }));
         }

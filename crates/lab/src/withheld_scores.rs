@@ -8,3 +8,8 @@ pub struct WithheldScores {
     /// Standard deviation of the noise on each score.
     pub noise: f64,
 }
+
+/// The number of groups of so many experts: as many as there are if it is 0, and never more.
+pub(crate) fn groups_of(groups: usize, experts: usize) -> usize {
+    if groups == 0 { experts } else { groups.min(experts) }
+}

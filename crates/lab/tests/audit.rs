@@ -92,7 +92,7 @@ fn every_claim_stands_and_every_fault_in_every_kind_of_release_is_found() {
     // Faults that only some kinds of releases can have: this many findings over the three plans and the
     // steps.
     let special = [
-        (PlantedFault::SharedNoise, 19),
+        (PlantedFault::SharedNoise, 23),
         (PlantedFault::NotClipped, 12),
         (PlantedFault::FewRecords, 2),
         (PlantedFault::DividedByDrawn, 1),
@@ -109,6 +109,15 @@ fn every_claim_stands_and_every_fault_in_every_kind_of_release_is_found() {
             .filter(|finding| finding.subject == AuditSubject::Signs && finding.case.unit == unit);
         // As it is, not charged, and four faults.
         assert_eq!(by_signs.count(), 6, "{unit}\n{table}");
+    }
+    for released in [Released::Score, Released::RegionSum] {
+        for unit in [PrivacyUnit::Member, PrivacyUnit::Record] {
+            let withheld = report.findings.iter().filter(|finding| {
+                finding.subject == AuditSubject::Release(released) && finding.case.unit == unit
+            });
+            // As it is, not charged, and five faults.
+            assert_eq!(withheld.count(), 7, "{released:?}, {unit}\n{table}");
+        }
     }
     let members_finding = |finding: &&Finding| {
         finding.subject == AuditSubject::Round && finding.case.unit == PrivacyUnit::Member

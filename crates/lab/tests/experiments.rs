@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
-use cloister_lab::config::{AnnouncedForm, HeadKind};
+use cloister_lab::config::HeadKind;
 use cloister_lab::sketching::Degradation;
 use cloister_lab::strategy::StrategyKind;
 use cloister_lab::{Config, LabError, Ladder, RunEnvironment, RunProgress, Sweep, run, sketches};
+use cloister_params::plan::SketchForm;
 
 fn experiments() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
@@ -203,7 +204,7 @@ fn larger_sketches_without_noise_choose_better_than_chance() {
     config.head.kind = HeadKind::None;
     let rows = sketches(&config, &folders, &mut |_| ()).expect("it runs");
     assert_eq!(rows.len(), 1 + (4 + 3 + 3) * 6);
-    for (form, size) in [(AnnouncedForm::Pairs, 128), (AnnouncedForm::Signs, 256)] {
+    for (form, size) in [(SketchForm::Pairs, 128), (SketchForm::Signs, 256)] {
         let [quiet, loud] = [0.0, 0.3].map(|noise| {
             let found = |row: &&Degradation| (row.form, row.coordinates, row.noise) == (form, size, noise);
             rows.iter().find(found).expect("a row").overlap

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::consistency;
 use cloister_alignment::reference::{
-    ExpertScores, Gate, TrainedExpert, common_direction, majority, mean, score, score_signs,
+    ExpertScores, Gate, TrainedExpert, align_by_scores, common_direction, majority, mean, score, score_signs,
 };
-use cloister_alignment::score::ExpertSketch;
+use cloister_alignment::score::{ExpertSketch, UNIT};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
     BlockVectors, Device, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer,
     block_table, block_vectors, initial_blocks,
 };
-use cloister_gate::prepare;
+use cloister_gate::{LocalWork, prepare};
 use cloister_lab::Config;
 use cloister_lab::accounts::Accounts;
 use cloister_lab::masked::{Masked, MaskedRound, training_settings};
@@ -38,7 +38,11 @@ fn config(form: SketchForm) -> Config {
     let text = "dataset = \"random\"\n[data]\ntrain = [\"none\"]\n[partition]\nmembers = 8\n[scoring]\n\
                 coordinates = 16\nconsensus_fraction = 0.4\nshared_cohort = \"Majority\"\n[head]\nkind = \"none\"\n\
                 [strategy]\nname = \"FedAlignMoE\"";
-    Config::parse(text, "the test", &[format!("scoring.sketches={form:?}")]).expect("a configuration")
+    let mut changes = vec![format!("scoring.sketches={form:?}")];
+    if form == SketchForm::Withheld {
+        changes.extend(["scoring.groups=2".to_owned(), "scoring.score_noise=0.05".to_owned()]);
+    }
+    Config::parse(text, "the test", &changes).expect("a configuration")
 }
 
 fn model() -> ModelConfig {
@@ -55,9 +59,33 @@ struct Both {
     masked: MaskedRound,
 }
 
+/// What the rounds before published.
+struct Published {
+    global: BlockVectors,
+    /// The model before it changed last.
+    before: Option<BlockVectors>,
+    /// The blocks of regions; none in a first round.
+    regions: Vec<Vec<f32>>,
+}
+
+impl Published {
+    fn first(global: BlockVectors) -> Self {
+        Self { global, before: None, regions: Vec::new() }
+    }
+
+    /// A model with the regions that a plan has behind its blocks.
+    fn with_regions(&self, blocks: &BlockVectors, settings: &RoundSettings) -> Model {
+        let mut values = blocks.values().to_vec();
+        let planned = settings.blocks[values.len()..].iter();
+        let zeros = planned.map(|block| vec![0.0; block.shape.length as usize]).collect();
+        values.extend(if self.regions.is_empty() { zeros } else { self.regions.clone() });
+        Model::new(values)
+    }
+}
+
 fn run(
     model: &ModelConfig,
-    global: BlockVectors,
+    published: Published,
     results: Vec<LocalResult>,
     (form, seed): (SketchForm, u64),
 ) -> Both {
@@ -72,7 +100,9 @@ fn run(
         barred: Vec::new(),
         settings: settings.clone(),
     };
-    let start = Model::new(global.values().to_vec());
+    let start = published.with_regions(&published.global, &settings);
+    let before = published.before.as_ref().map(|before| published.with_regions(before, &settings));
+    let global = published.global;
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     let mut accounts = Accounts::open(results.len()).expect("a temporary folder");
     let contributions: Vec<_> = results
@@ -80,7 +110,8 @@ fn run(
         .enumerate()
         .map(|(member, result)| {
             let permit = accounts.permit(member, &plan).expect("a ledger without a budget");
-            prepare(&plan, &start, result, permit, &mut random).expect("finite updates").0
+            let work = LocalWork { before_last_changes: before.as_ref(), ..LocalWork::from(result) };
+            prepare(&plan, &start, work, permit, &mut random).expect("finite updates").0
         })
         .collect();
     let sketches = contributions.iter().map(|contribution| contribution.sketches.clone()).collect();
@@ -88,6 +119,12 @@ fn run(
         Masked::new(MEMBERS, settings.clone(), global.values().to_vec(), seed).expect("a valid plan");
     let masked = masked.round(contributions).expect("nobody is lost");
     Both { settings, global, results, sketches, masked }
+}
+
+/// An announced score as a cosine.
+fn announced_score(sketch: &ExpertSketch) -> Option<f64> {
+    let SketchValues::Score(score) = sketch.values else { panic!("the plan has scores") };
+    score.map(|score| f64::from(score) / UNIT as f64)
 }
 
 /// A sketch in place of what it was made from.
@@ -110,7 +147,9 @@ impl Both {
     /// The reference's scores of an expert; `None` if rounding could turn one of its decisions.
     fn scores(&self, block: BlockId) -> Option<ExpertScores> {
         let rule = &self.settings.scoring;
-        let announced = self.sketches.iter().map(|sketches| &sketches[&block]);
+        let groups = self.settings.announced_groups();
+        let group = groups.iter().find(|group| group.contains(&block)).expect("each expert has a group");
+        let announced = self.sketches.iter().map(|sketches| &sketches[&group[0]]);
         let scores = match rule.sketches {
             SketchForm::Pairs => {
                 let layer: Vec<TrainedExpert> =
@@ -121,6 +160,7 @@ impl Both {
             SketchForm::Signs => {
                 score_signs(&announced.map(|sketch| signs(sketch, rule)).collect::<Vec<_>>(), rule)
             }
+            SketchForm::Withheld => align_by_scores(announced.map(announced_score).collect(), rule),
         };
         (scores.margin >= ROUNDING).then_some(scores)
     }
@@ -247,6 +287,12 @@ fn secure_and_plain_agree_over_random_updates_by_signs() {
     agree_over_random_updates(SketchForm::Signs);
 }
 
+/// ALIGN-07, ALIGN-09, ALIGN-17, ROUND-21: the same by scores.
+#[test]
+fn secure_and_plain_agree_over_random_updates_by_scores() {
+    agree_over_random_updates(SketchForm::Withheld);
+}
+
 fn agree_over_random_updates(form: SketchForm) {
     let cases = Cases { cases: 12, ..Cases::default() };
     let rng = TestRng::deterministic_rng(cases.rng_algorithm);
@@ -255,7 +301,14 @@ fn agree_over_random_updates(form: SketchForm) {
     let outcome = runner.run(&any::<u32>(), |seed| {
         let model = model();
         let results = random_results(&model, seed.into());
-        let both = run(&model, initial_blocks(&model), results, (form, seed.into()));
+        let global = initial_blocks(&model);
+        // What the last member trained was published.
+        let last = &results[MEMBERS - 1].updates;
+        let before = global.map(|shape, values| {
+            values.iter().zip(&last[shape.id]).map(|(value, moved)| value - moved).collect()
+        });
+        let published = Published { before: Some(before), ..Published::first(global) };
+        let both = run(&model, published, results, (form, seed.into()));
         clear.set(clear.get() + both.compare());
         Ok(())
     });
@@ -276,6 +329,12 @@ fn secure_and_plain_agree_over_a_real_training_by_signs() {
     agree_over_a_real_training(SketchForm::Signs);
 }
 
+/// ALIGN-07, ALIGN-17, ROUND-21: the same by scores.
+#[test]
+fn secure_and_plain_agree_over_a_real_training_by_scores() {
+    agree_over_a_real_training(SketchForm::Withheld);
+}
+
 fn agree_over_a_real_training(form: SketchForm) {
     let Some(folder) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
@@ -291,17 +350,20 @@ fn agree_over_a_real_training(form: SketchForm) {
             Trainer::new(&encoder, encoder.features(&notes).expect("the labels are known"))
         })
         .collect();
-    let (mut global, mut clear) = (initial_blocks(&model), 0);
+    let (mut published, mut clear) = (Published::first(initial_blocks(&model)), 0);
     for round in 0..3 {
         let train = |(member, trainer): (usize, &mut Trainer)| {
-            trainer.load(&global).expect("the blocks fit");
+            trainer.load(&published.global).expect("the blocks fit");
             let settings = LocalTraining { seed: member as u64, ..LocalTraining::default() };
             trainer.train(&settings, &mut |_| ()).expect("training succeeds")
         };
         let results = trainers.iter_mut().enumerate().map(train).collect();
-        let both = run(&model, global, results, (form, round));
+        let both = run(&model, published, results, (form, round));
         clear += both.compare();
-        global = block_vectors(&model, both.masked.model.into_values()).expect("the blocks fit");
+        let mut values = both.masked.model.into_values();
+        let regions = values.split_off(both.global.table().len());
+        let global = block_vectors(&model, values).expect("the blocks fit");
+        published = Published { global, before: Some(both.global), regions };
     }
     assert!(clear >= 4, "only {clear} of 9 experts had clear decisions");
 }

@@ -33,6 +33,12 @@ pub enum BlockKind {
     /// How well the model that the round starts from does on held-out records: how many of them it answers
     /// correctly, and how many there are ([`EVALUATION_LENGTH`] coordinates). Its cohort is everyone.
     Evaluation,
+    /// The regions of one layer's experts, which members compare theirs with in the next round if sketches are withheld
+    /// (`ALIGN-18`): as many coordinates for each expert as a sketch has. Its cohort is everyone.
+    Regions {
+        /// Index of the MoE layer, from 0 over the MoE layers only.
+        layer: u16,
+    },
 }
 
 /// Coordinates of an evaluation block: the correct records, then all records.
@@ -44,10 +50,21 @@ impl BlockKind {
         matches!(self, Self::Expert { .. })
     }
 
-    /// Whether training changes the block's parameters. Other blocks are measured: routing distributions, and
+    /// Whether training changes the block's parameters. Other blocks are measured: routing distributions, regions and
     /// evaluations.
     pub fn is_trained(self) -> bool {
         matches!(self, Self::Expert { .. } | Self::Router { .. } | Self::Shared)
+    }
+
+    /// Whether training programs know the block. They read published routing distributions, and measure them. What else
+    /// is measured, the client makes from their results.
+    pub fn is_known_to_trainers(self) -> bool {
+        self.is_trained() || matches!(self, Self::Routing { .. })
+    }
+
+    /// Whether a member's values may be below 0. Distributions and counts are not.
+    pub fn is_signed(self) -> bool {
+        !matches!(self, Self::Routing { .. } | Self::Evaluation)
     }
 }
 
@@ -59,6 +76,7 @@ impl fmt::Display for BlockKind {
             Self::Shared => f.write_str("shared parameters"),
             Self::Routing { layer } => write!(f, "layer {layer} routing"),
             Self::Evaluation => f.write_str("evaluation"),
+            Self::Regions { layer } => write!(f, "layer {layer} regions"),
         }
     }
 }

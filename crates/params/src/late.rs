@@ -22,7 +22,11 @@ pub fn is_sketched(block: &PlannedBlock) -> bool {
 /// How many late sketches a member without a privacy budget sends of a block while its parameters stay the
 /// same (`LATE-10`). Together they have at most a hundredth as many rows as the block has coordinates.
 pub fn most_sketches(block: &PlannedBlock) -> u64 {
-    block.shape.length / (LENGTHS_PER_ROW * LATE_ROWS as u64)
+    match block.shape.kind {
+        // Regions hardly change from round to round, so that the rows of several rounds would add up.
+        BlockKind::Regions { .. } => 0,
+        _ => block.shape.length / (LENGTHS_PER_ROW * LATE_ROWS as u64),
+    }
 }
 
 /// The largest sum of squares of an honest member's late sketch, in steps (`LATE-04`).

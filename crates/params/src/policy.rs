@@ -20,9 +20,14 @@ pub struct Policy {
     #[serde(default)]
     pub minimum_cohort: u16,
     /// The least standard deviation of the noise on each coordinate of a sketch, in sketch steps (a sketch's
-    /// clip is 8192 steps). By default 0.
+    /// clip is 8192 steps), and on each score, whose largest value counts as 8192 steps. By default 0.
     #[serde(default)]
     pub minimum_sketch_noise: u16,
+    /// The most numbers about its experts that this party announces in a round by itself, outside of any sum: a sketch of
+    /// pairs counts as its coordinates and its count, signs as their bits and the count, and a score as one. By default
+    /// as many as a plan asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_announced_numbers: Option<u64>,
     /// The largest aggregation weight that any member may have, 1 to 15. By default 15.
     #[serde(default = "default_weight")]
     pub maximum_weight: u8,
@@ -94,13 +99,25 @@ pub enum PolicyRefusal {
     },
     /// Too little noise on sketches.
     #[error(
-        "policy `minimum_sketch_noise`: the plan's sketches carry {got} steps of noise, this party demands {limit}"
+        "policy `minimum_sketch_noise`: the plan's sketches or scores carry {got} of 8192 steps of noise, this party \
+         demands {limit}"
     )]
     SketchNoise {
         /// The plan's noise.
         got: u16,
         /// The policy's.
         limit: u16,
+    },
+    /// More announced numbers than the policy allows.
+    #[error(
+        "policy `maximum_announced_numbers`: the plan has each member announce {got} numbers of its own, this party allows \
+         {limit}; withheld sketches need one for each group of experts"
+    )]
+    AnnouncedNumbers {
+        /// The plan's numbers for each member.
+        got: u64,
+        /// The policy's.
+        limit: u64,
     },
     /// Weights that are too large.
     #[error("policy `maximum_weight`: the plan uses weights up to {got}, this party allows {limit}")]
@@ -205,6 +222,7 @@ impl Policy {
         let rules = [
             self.refuse_cohort(settings),
             self.refuse_noise(settings),
+            self.refuse_announced_numbers(settings),
             self.refuse_weight(settings),
             self.refuse_fallback(settings),
             self.refuse_late_sketches(settings),
@@ -221,8 +239,13 @@ impl Policy {
     }
 
     fn refuse_noise(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
-        let (got, limit) = (settings.sketch.noise_steps, self.minimum_sketch_noise);
+        let (got, limit) = (settings.announced_noise(), self.minimum_sketch_noise);
         (got < limit).then_some(PolicyRefusal::SketchNoise { got, limit })
+    }
+
+    fn refuse_announced_numbers(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {
+        let (got, limit) = (settings.announced_numbers(), self.maximum_announced_numbers?);
+        (got > limit).then_some(PolicyRefusal::AnnouncedNumbers { got, limit })
     }
 
     fn refuse_weight(&self, settings: &RoundSettings) -> Option<PolicyRefusal> {

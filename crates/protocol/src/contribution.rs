@@ -3,9 +3,11 @@
 use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::score::ExpertSketch;
 use cloister_params::per_block::PerBlock;
-use cloister_params::plan::{PlannedBlock, RoundSettings, SketchValues};
+use cloister_params::plan::{PlannedBlock, RoundSettings, SketchForm, SketchValues};
+use cloister_wire::statement::AnnouncedSketch;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::fault::Misbehaviour;
 use crate::round::RoundContext;
 
 /// A member's contribution to one round, as integers and noised sketches: nothing else of local training
@@ -27,22 +29,47 @@ impl Contribution {
     pub fn zeros(settings: &RoundSettings) -> Self {
         let (form, size) = (settings.scoring.sketches, settings.sketch.coordinates);
         let sketch = ExpertSketch { values: SketchValues::zeros(form, size), tokens: 0 };
-        let scored = settings.blocks.iter().filter(|block| block.shape.kind.is_scored());
+        let announced = settings.announced_blocks().into_iter();
         Self {
             integers: PerBlock::from_table(&settings.blocks, |block| vec![0; block.shape.length as usize]),
-            sketches: scored.map(|block| (block.shape.id, sketch.clone())).collect(),
+            sketches: announced.map(|block| (block, sketch.clone())).collect(),
         }
     }
 
     /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each
-    /// expert.
+    /// expert, or a score for each group.
     pub(crate) fn fits(&self, context: &RoundContext) -> bool {
-        let table = &context.plan().settings.blocks;
-        let scored = table.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);
+        let settings = &context.plan().settings;
+        let table = &settings.blocks;
         self.integers.fits(table)
-            && self.sketches.keys().eq(scored)
+            && self.sketches.keys().eq(&settings.announced_blocks())
             && table.iter().all(|block| is_within(block, &self.integers[block.shape.id]))
     }
+}
+
+/// Checks that an announcement has one sketch for each expert block, or one score for each group (`ROUND-10`).
+pub(crate) fn check_sketches(
+    settings: &RoundSettings,
+    sketches: &[AnnouncedSketch],
+) -> Result<(), Misbehaviour> {
+    if !sketches.iter().map(|sketch| sketch.block).eq(settings.announced_blocks()) {
+        return Err(Misbehaviour::Announcement(
+            "one sketch for each expert block, or one score for each group of them, ascending",
+        ));
+    }
+    let (form, size) = (settings.scoring.sketches, settings.sketch.coordinates);
+    if !sketches.iter().all(|sketch| sketch.values.fits(form, size)) {
+        return Err(Misbehaviour::Announcement("sketches of the plan's form and size"));
+    }
+    if form != SketchForm::Withheld {
+        return Ok(());
+    }
+    let unscored = sketches.iter().filter(|sketch| sketch.values == SketchValues::Score(None)).count();
+    let is_whole = unscored == 0 || unscored == sketches.len();
+    if !is_whole || sketches.iter().any(|sketch| sketch.tokens != 0) {
+        return Err(Misbehaviour::Announcement("a score for every group or for none, without token counts"));
+    }
+    Ok(())
 }
 
 /// Whether a block's integers have its length, and are within its clip and noise.
@@ -67,6 +94,7 @@ impl Zeroize for Contribution {
                     update.zeroize();
                 }
                 SketchValues::Signs(bits) => bits.zeroize(),
+                SketchValues::Score(score) => score.zeroize(),
             }
             sketch.tokens.zeroize();
         }

@@ -16,6 +16,7 @@ use rand_core::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::contribution::Contribution;
+use crate::contribution::check_sketches;
 use crate::fault::{Misbehaviour, expect};
 use crate::round::RoundContext;
 use crate::statement::check_partys;
@@ -238,16 +239,7 @@ pub fn check_announcement(
     if !ascending || body.closed.iter().any(|block| round.block(*block).is_none()) {
         return Err(Misbehaviour::Announcement("closed blocks of the plan, ascending"));
     }
-    let scored = round.plan().settings.blocks.iter().filter(|block| block.shape.kind.is_scored());
-    if !body.sketches.iter().map(|sketch| sketch.block).eq(scored.map(|block| block.shape.id)) {
-        return Err(Misbehaviour::Announcement("one sketch for each expert block, ascending"));
-    }
-    let settings = &round.plan().settings;
-    let (form, size) = (settings.scoring.sketches, settings.sketch.coordinates);
-    if !body.sketches.iter().all(|sketch| sketch.values.fits(form, size)) {
-        return Err(Misbehaviour::Announcement("sketches of the plan's form and size"));
-    }
-    Ok(())
+    check_sketches(&round.plan().settings, &body.sketches)
 }
 
 fn check_names(round: &RoundContext, body: &Announcement) -> Result<(), Misbehaviour> {

@@ -55,6 +55,14 @@ impl Model {
         Arc::downgrade(&self.blocks)
     }
 
+    /// The same with some blocks of another model of the same table.
+    pub(crate) fn updated(mut self, other: &Self, takes: impl Fn(BlockId) -> bool) -> Self {
+        for (block, parameters) in other.blocks.iter().filter(|(block, _)| takes(*block)) {
+            self.blocks_mut()[block].clone_from(parameters);
+        }
+        self
+    }
+
     /// The parameters by block.
     pub fn blocks(&self) -> &PerBlock<Vec<f32>> {
         &self.blocks

@@ -101,10 +101,10 @@ impl BlockVectors {
         Self { table: self.table.clone(), values }
     }
 
-    /// The blocks that training programs know: all but an evaluation, which is the last block of a task that has one.
-    pub fn without_evaluation(&self) -> Self {
+    /// The blocks that training programs know: all but regions and an evaluation, which are the last of a task's table.
+    pub fn for_trainers(&self) -> Self {
         let kept = self.table.iter().zip(&self.values);
-        let kept = kept.filter(|(shape, _)| shape.kind != BlockKind::Evaluation);
+        let kept = kept.filter(|(shape, _)| shape.kind.is_known_to_trainers());
         let (table, values) = kept.map(|(shape, values)| (*shape, values.clone())).unzip();
         Self { table, values }
     }

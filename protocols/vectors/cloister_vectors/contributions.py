@@ -6,11 +6,15 @@ from .late import SKETCHED_LENGTH
 from .planning import CLIP_STEPS
 from .samples import integers
 from .sketching import signs
+from .withheld import expert_blocks, first_blocks
 
 # For each expert block, the members whose expert has drifted into another role.
 DRIFTED = {0: {6}, 1: {1}, 2: {1, 2, 3, 4, 5, 6}}
 # A member that routed next to nothing to an expert.
 TOO_FEW_TOKENS = (5, 2)
+# Scores of a member for a group: below 0, low, and by its noise above 2¹⁴; and the member that has none.
+UNUSUAL_SCORES = {(6, 0): -1200, (1, 1): 900, (5, 1): 17_000}
+WITHOUT_SCORES = 3
 
 
 def block_integers(member, planned):
@@ -22,6 +26,8 @@ def block_integers(member, planned):
         values[-1] = CLIP_STEPS // 4 + 1 + abs(values[-1]) // 2
     if "Routing" in kind or kind == "Evaluation":
         values = [abs(value) for value in values]
+    if "Regions" in kind:
+        values = [value // (4 * isqrt(length)) for value in values]
     return values
 
 
@@ -43,15 +49,27 @@ def sketch(member, block, coordinates, form):
     return {"block": block, "values": values, "tokens": 2 if few else 30 + member}
 
 
+def scores(member, settings):
+    """The announced scores, one for each group of experts, or none for all."""
+    blocks = first_blocks(settings)
+    values = integers(f"scores of {member}", len(blocks), 4000, 9000)
+    values = [UNUSUAL_SCORES.get((member, group), value) for group, value in enumerate(values)]
+    if member == WITHOUT_SCORES:
+        values = [None] * len(blocks)
+    return [{"block": block, "values": {"Score": value}, "tokens": 0} for block, value in zip(blocks, values)]
+
+
 class Contribution:
     """What one member brings to a round."""
 
     def __init__(self, member, settings):
         blocks = settings["blocks"]
         self.integers = [block_integers(member, planned) for planned in blocks]
-        experts = [row["shape"]["id"] for row in blocks if "Expert" in row["shape"]["kind"]]
         size, form = settings["sketch"]["coordinates"], settings["scoring"]["sketches"]
-        self.sketches = [sketch(member, block, size, form) for block in experts]
+        if form == "Withheld":
+            self.sketches = scores(member, settings)
+        else:
+            self.sketches = [sketch(member, block, size, form) for block in expert_blocks(settings)]
 
     def to_json(self):
         return {"integers": self.integers, "sketches": [listed(sketch) for sketch in self.sketches]}

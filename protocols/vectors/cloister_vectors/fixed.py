@@ -75,6 +75,8 @@ def apply(scale, kind, parameters, total, weight, max_weight=1, noise_steps=0):
         return [single(entry / whole) for entry in positive] if whole else parameters
     if kind == "Evaluation":
         return [single(max(0, entry) * 2.0 ** scale["step_log2"]) for entry in total]
+    if kind == "Regions":
+        return [single(entry * 2.0 ** scale["step_log2"] / weight) for entry in total]
     return _add_mean(scale, parameters, total, float(weight))
 
 

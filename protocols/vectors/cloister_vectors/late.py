@@ -15,6 +15,11 @@ def projection_seed(seal2, block, seeds):
     return digest("late", seal2, u32(block), b"".join(seeds))
 
 
+def may_be_sketched(shape):
+    """LATE-01: a block that is long enough, and not of regions."""
+    return shape["length"] >= SKETCHED_LENGTH and "Regions" not in shape["kind"]
+
+
 def entry(present, plus, row):
     """An entry of the projection: 0, 1 or -1."""
     if not present >> row & 1:

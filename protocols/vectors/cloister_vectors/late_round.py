@@ -2,7 +2,7 @@
 
 from . import masking
 from .hashing import body_digest
-from .late import SKETCHED_LENGTH, late_bound, projection_seed, rows
+from .late import SKETCHED_LENGTH, late_bound, may_be_sketched, projection_seed, rows
 from .planning import settings
 from .round_one import RoundOne
 from .script import custodian, member
@@ -25,7 +25,7 @@ class LateRound(RoundOne):
 
     def sketched(self):
         """The numbers of the summed blocks that are sketched."""
-        return [b for b in self.summed if self.settings["blocks"][b]["shape"]["length"] >= SKETCHED_LENGTH]
+        return [b for b in self.summed if may_be_sketched(self.settings["blocks"][b]["shape"])]
 
     def check_uploads(self):
         """Step 6a: the coordinator shows the seeds, and every member of a sketched block sketches its upload."""

@@ -10,6 +10,7 @@ from .samples import integers, scalar, seed, singles
 
 EXPERT, ROUTER = {"Expert": {"layer": 0, "expert": 0}}, {"Router": {"layer": 3}}
 ROUTING, SHARED, EVALUATION = {"Routing": {"layer": 0}}, "Shared", "Evaluation"
+REGIONS = {"Regions": {"layer": 1}}
 
 
 def kind_name(kind):
@@ -106,6 +107,13 @@ def quantise():
         quantise_case(EXPERT, scale(0, 3), [0.75] * 16),
         quantise_case(EXPERT, scale(-4, 40), singles("coarse update", 60, 2.0)),
         quantise_case(ROUTER, scale(0, 1), [0.625, 0.75, 1.0]),
+        quantise_case(REGIONS, scale(-12, 2**12), [0.5, -0.25, -0.125, 0.0]),
+        quantise_case(REGIONS, scale(-6, 64), [n / 64 for n in ties]),
+        quantise_case(REGIONS, scale(-12, 2**12), singles("regions", 48, 0.25)),
+        quantise_case(REGIONS, scale(-14, 2**14), singles("regions", 48, 1.0)),
+        quantise_case(REGIONS, scale(-2, 4), [-0.75, -1.125]),
+        quantise_case(REGIONS, scale(-1, 2), [-0.375] * 7),
+        quantise_case(REGIONS, scale(0, 1), [0.625, -0.625, 0.5]),
     ]
     for weight in (0.25, 0.2, 0.625, 1.0, 1.5, 0.30000001192092896):
         cases.append(quantise_case(ROUTER, scale(-12, 1023), [100.0, -0.125, weight]))
@@ -139,6 +147,7 @@ def apply_case(kind, scale, length, total, weight, old=None, max_weight=1, noise
 def apply():
     """ROUND-21 and ALIGN-12, and the digests of models."""
     scale, odd = {"step_log2": -12, "clip_steps": 2**14}, {"step_log2": -7, "clip_steps": 1023}
+    fine, coarse = {"step_log2": -14, "clip_steps": 2**14}, {"step_log2": -7, "clip_steps": 128}
     sums = integers("sums", 8, -(2**20), 2**20)
     cases = [
         apply_case(EXPERT, scale, 8, sums, 7), apply_case(SHARED, odd, 8, sums, 45),
@@ -152,6 +161,10 @@ def apply():
         apply_case(ROUTING, scale, 4, [5, -3, 10, 1], 2),
         apply_case(ROUTING, scale, 3, [0, -3, -10], 2),
         apply_case(EVALUATION, scale, 2, [4097, 12288], 5), apply_case(EVALUATION, odd, 2, [-1, 2**31 - 1], 3),
+        apply_case(REGIONS, fine, 8, sums, 5), apply_case(REGIONS, coarse, 8, sums, 45, max_weight=15, noise_steps=16),
+        apply_case(REGIONS, fine, 4, [1, -1, 0, -(2**20) + 1], 9, max_weight=3, noise_steps=256),
+        apply_case(REGIONS, fine, 3, [2**31 - 1, -(2**31), -5], 3),
+        apply_case(REGIONS, fine, 3, [0, 0, 0], 7),
     ]
     wrong = []
     for consistency, weight, noise in [

@@ -1,10 +1,11 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-21)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-22)."""
 
+from collections import Counter
 from math import isqrt
 
 from .bars import bars
 from .hashing import digest
-from .late import late_bound
+from .late import late_bound, may_be_sketched
 from .refusal import Refused, require
 from .ristretto import decode_public
 from .samples import seed
@@ -22,18 +23,24 @@ LENGTHS = [
 
 def planned_block(number, kind, length):
     """A row of the block table."""
-    scale = {"step_log2": -12, "clip_steps": CLIP_STEPS}
-    noise = least_evaluation_noise(scale) if kind == "Evaluation" else 16
+    scale, noise = {"step_log2": -12, "clip_steps": CLIP_STEPS}, 16
+    if kind == "Evaluation":
+        noise = least_noise(scale, 1)
+    if "Regions" in kind:
+        scale = {"step_log2": -14, "clip_steps": CLIP_STEPS}
+        noise = least_noise(scale, 16)
     return {"shape": {"id": number, "kind": kind, "length": length}, "scale": scale, "noise_steps": noise}
 
 
-def least_evaluation_noise(scale):
-    """PLAN-21: a sixty-fourth of the clip, and at least 1."""
-    return max(1, -(-scale["clip_steps"] // 64))
+def least_noise(scale, least):
+    """PLAN-21 and PLAN-22: a sixty-fourth of the clip, and at least so many steps."""
+    return max(least, -(-scale["clip_steps"] // 64))
 
 
 # PLAN-03: the sizes of each form of sketches.
-SKETCH_SIZES = {"Pairs": (16, 32, 64, 128), "Signs": (16, 32, 64, 128, 256)}
+SKETCH_SIZES = {
+    "Pairs": (16, 32, 64, 128), "Signs": (16, 32, 64, 128, 256), "Withheld": (16, 32, 64, 128),
+}
 
 
 def projection_seed(task):
@@ -50,7 +57,8 @@ def settings():
             "region_clip_milli": 12500, "count_noise": 5,
         },
         "scoring": {
-            "sketches": "Pairs", "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
+            "sketches": "Pairs", "groups": 0, "score_noise": 0,
+            "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
             "minimum_tokens": 5, "slack": 0, "fallback": "Everyone", "shared_cohort": "Everyone",
         },
         "late_sketches": "Off",
@@ -66,6 +74,34 @@ def settings():
         "deadlines": {"announce": 10_000, "seal": 5_000, "upload": 2**40, "reveal": 5_000},
         "blocks": [planned_block(number, *row) for number, row in enumerate(LENGTHS)],
     }
+
+
+def by_scores(chosen, groups=2):
+    """Settings with scores in place of sketches; their blocks stay."""
+    withheld = {"sketches": "Withheld", "groups": groups, "score_noise": 500}
+    return chosen | {"scoring": chosen["scoring"] | withheld}
+
+
+def experts_by_layer(blocks):
+    """How many expert blocks each layer has."""
+    kinds = [row["shape"]["kind"] for row in blocks]
+    return Counter(kind["Expert"]["layer"] for kind in kinds if "Expert" in kind)
+
+
+def with_regions(chosen):
+    """Settings with a block of regions for each layer that has experts (ALIGN-18), before an evaluation."""
+    rows, size = chosen["blocks"], chosen["sketch"]["coordinates"]
+    layers = sorted(experts_by_layer(rows).items())
+    regions = [planned_block(0, {"Regions": {"layer": layer}}, experts * size) for layer, experts in layers]
+    last = [row for row in rows if row["shape"]["kind"] == "Evaluation"]
+    rows = [row for row in rows if row not in last] + regions + last
+    blocks = [row | {"shape": row["shape"] | {"id": number}} for number, row in enumerate(rows)]
+    return chosen | {"blocks": blocks}
+
+
+def withheld_settings():
+    """The settings with scores, and with a block of regions."""
+    return with_regions(by_scores(settings()))
 
 
 def check_blocks(blocks, members):
@@ -87,6 +123,34 @@ def check_sizes(chosen):
     require(1 <= chosen["training"]["local_epochs"] <= 1000, "local-epochs")
 
 
+def check_groups(chosen):
+    """PLAN-03: the number of groups, and the noise of scores."""
+    scoring, experts = chosen["scoring"], experts_by_layer(chosen["blocks"]).total()
+    if scoring["sketches"] == "Withheld":
+        require(1 <= scoring["groups"] <= experts, "groups")
+    else:
+        require(scoring["groups"] == 0 and scoring["score_noise"] == 0, "groups")
+
+
+def check_regions(chosen):
+    """PLAN-22: exactly the blocks of regions that ALIGN-18 asks for, each with a clip of 1 and enough noise."""
+    size, is_withheld = chosen["sketch"]["coordinates"], chosen["scoring"]["sketches"] == "Withheld"
+    layers = experts_by_layer(chosen["blocks"]) if is_withheld else {}
+    rows = [row for row in chosen["blocks"] if "Regions" in row["shape"]["kind"]]
+    lengths = {row["shape"]["kind"]["Regions"]["layer"]: row["shape"]["length"] for row in rows}
+    require(lengths == {layer: experts * size for layer, experts in layers.items()}, "regions")
+    for row in rows:
+        require(row["scale"]["clip_steps"] == 2.0 ** -row["scale"]["step_log2"], "region-clip")
+        require(row["noise_steps"] >= least_noise(row["scale"], 16), "regions-without-noise")
+
+
+def check_score_noise(chosen):
+    """PLAN-22: a sixty-fourth of the largest score, unless training is private."""
+    scoring, is_private = chosen["scoring"], chosen["training"]["private"] is not None
+    is_noised = is_private or scoring["score_noise"] >= 256
+    require(scoring["sketches"] != "Withheld" or is_noised, "scores-without-noise")
+
+
 def check_block(chosen, row, members):
     """PLAN-06, PLAN-08, PLAN-11, PLAN-12 and PLAN-21 for one block; the square root is rounded up."""
     weight = chosen["max_weight"]
@@ -94,12 +158,12 @@ def check_block(chosen, row, members):
     reach = weight * members * row["scale"]["clip_steps"] + 6 * row["noise_steps"] * weight * root
     require(reach < 2 ** (chosen["ring"] - 1), "ring-wrap")
     require(weight == 1 or row["noise_steps"] >= 16, "weights-without-noise")
-    late = chosen["late_sketches"] != "Off" and row["shape"]["length"] >= 4800
+    late = chosen["late_sketches"] != "Off" and may_be_sketched(row["shape"])
     require(not late or late_bound(row, weight) < 2 ** (2 * chosen["ring"] - 2), "late-sketch-wrap")
     require("Routing" not in row["shape"]["kind"] or row["noise_steps"] >= 16, "routing-without-noise")
     if row["shape"]["kind"] == "Evaluation":
         require(row["shape"]["length"] == 2, "block-table")
-        require(row["noise_steps"] >= least_evaluation_noise(row["scale"]), "evaluation-without-noise")
+        require(row["noise_steps"] >= least_noise(row["scale"], 1), "evaluation-without-noise")
 
 
 def check_counts(chosen):
@@ -157,6 +221,9 @@ def check_plan(plan, roster, receiving_keys, evidence=()):
     require(chosen["cohort_floor"] >= roster.floors["cohort"], "below-floor")
     check_blocks(chosen["blocks"], len(roster.members))
     check_sizes(chosen)
+    check_groups(chosen)
+    check_regions(chosen)
+    check_score_noise(chosen)
     for row in chosen["blocks"]:
         check_block(chosen, row, len(roster.members))
     check_counts(chosen)

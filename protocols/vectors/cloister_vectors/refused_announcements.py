@@ -60,6 +60,10 @@ def broken_announcements(refusals):
     yield "announcement", "a short region", body | {"sketches": sized(region=vectors["region"][:-1])}
     yield "announcement", "a long update", body | {"sketches": sized(update=[*vectors["update"], 0])}
     yield "announcement", "signs in place of projections", body | {"sketches": valued({"Signs": bytes(2)})}
+    yield "announcement", "a score in place of projections", body | {"sketches": valued({"Score": 5000})}
+    yield "announcement", "no score in place of projections", body | {"sketches": valued({"Score": None})}
+    scores = [sketch | {"values": {"Score": 5000}, "tokens": 0} for sketch in sketches]
+    yield "announcement", "scores in place of all projections", body | {"sketches": scores}
 
 
 def add_announcements(refusals):

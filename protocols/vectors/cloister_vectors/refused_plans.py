@@ -1,8 +1,8 @@
-"""Plans that every party must refuse (PLAN-01 to PLAN-17, ROUND-03, ROUND-08)."""
+"""Plans that every party must refuse (PLAN-01 to PLAN-22, ROUND-03, ROUND-08)."""
 
 from .dealing import public_of
 from .hashing import body_digest, digest
-from .planning import CLIP_STEPS, check_plan, projection_seed
+from .planning import CLIP_STEPS, by_scores, check_plan, planned_block, projection_seed
 from .refusal import step_of
 from .refusals import flipped
 from .rfc_values import BAD_ELEMENTS
@@ -13,6 +13,10 @@ from .samples import seed
 from .schema import BODIES
 from .signing import sign
 from .statements import body_bytes, certificate
+
+
+# The blocks of the shared rest and of the routing distribution.
+SHARED, ROUTING = 4, 5
 
 
 def changed_blocks(settings, at, **fields):
@@ -83,6 +87,88 @@ def broken_settings(chosen):
         ("private-training", "too rare", private(sampling_probability_micro=99)),
         ("private-training", "more than certain", private(sampling_probability_micro=1_000_001)),
         ("late-sketch-wrap", "a sketch as large as half the ring", wide | {"late_sketches": "Optional"}),
+        *broken_scoring(chosen), *broken_regions(chosen), *broken_region_clips(chosen), *quiet_scores(chosen),
+    ]
+
+
+def regions_in_place(chosen, layer=0, length=48, at=ROUTING):
+    """Settings with a block of regions in place of the routing distribution, so that there are as many blocks."""
+    return changed_blocks(chosen, at, **planned_block(at, {"Regions": {"layer": layer}}, length))
+
+
+def scored_in_place(chosen, groups=2):
+    """Settings by scores that obey the rules, with as many blocks."""
+    return regions_in_place(by_scores(chosen, groups))
+
+
+def scaled_in_place(chosen, step_log2, clip_steps, noise):
+    """The same with another scale and noise of the regions."""
+    scale = {"step_log2": step_log2, "clip_steps": clip_steps}
+    return changed_blocks(scored_in_place(chosen), ROUTING, scale=scale, noise_steps=noise)
+
+
+def noised_scores(chosen, noise, is_private):
+    """The same with another noise of scores, and with private training or without."""
+    chosen = scored_in_place(chosen)
+    private = chosen["training"]["private"] if is_private else None
+    return chosen | {
+        "scoring": chosen["scoring"] | {"score_noise": noise}, "training": chosen["training"] | {"private": private},
+    }
+
+
+def broken_scoring(chosen):
+    """PLAN-03: numbers of groups and noise of scores that do not fit the form of sketches."""
+    scored = lambda **fields: chosen | {"scoring": chosen["scoring"] | fields}
+    large = {"sketch": chosen["sketch"] | {"coordinates": 256}}
+    return [
+        ("groups", "a group with pairs", scored(groups=1)),
+        ("groups", "noise of scores with pairs", scored(score_noise=1)),
+        ("groups", "a group with signs", scored(sketches="Signs", groups=1)),
+        ("groups", "noise of scores with signs", scored(sketches="Signs", score_noise=500)),
+        ("groups", "scores for no group", scored_in_place(chosen, groups=0)),
+        ("groups", "more groups than experts", scored_in_place(chosen, groups=4)),
+        ("groups", "the largest number of groups", scored_in_place(chosen, groups=2**16 - 1)),
+        ("sketch", "256 coordinates with scores", regions_in_place(by_scores(chosen), length=768) | large),
+    ]
+
+
+def broken_regions(chosen):
+    """PLAN-22: blocks of regions that ALIGN-18 does not ask for, and ones that are lacking."""
+    scored = by_scores(chosen)
+    signs = chosen | {"scoring": chosen["scoring"] | {"sketches": "Signs"}}
+    also = regions_in_place(scored_in_place(chosen), layer=1, at=SHARED)
+    return [
+        ("regions", "regions with pairs", regions_in_place(chosen)),
+        ("regions", "regions with signs", regions_in_place(signs)),
+        ("regions", "scores without regions", scored),
+        ("regions", "regions of another layer", regions_in_place(scored, layer=1)),
+        ("regions", "regions of a layer without experts as well", also),
+        ("regions", "a coordinate too few", regions_in_place(scored, length=47)),
+        ("regions", "the regions of one expert too many", regions_in_place(scored, length=64)),
+    ]
+
+
+def broken_region_clips(chosen):
+    """PLAN-22: regions whose clip is not 1. A program that shifts 1 by 32 or 64 bits may take some clips for 1."""
+    clips = [
+        ("a clip one step below 1", -14, CLIP_STEPS - 1, 256), ("a clip one step above 1", -14, CLIP_STEPS + 1, 257),
+        ("a clip of a half", -15, CLIP_STEPS, 256), ("a clip of 2", -13, CLIP_STEPS, 256),
+        ("a clip of 4, as other blocks have", -12, CLIP_STEPS, 256), ("a clip of one step of 2", 1, 1, 16),
+        ("a clip of one of 2^32 steps", -32, 1, 16), ("a clip of one of 2^64 steps", -64, 1, 16),
+        ("a clip of one step of 2^32", 32, 1, 16),
+    ]
+    return [("region-clip", about, scaled_in_place(chosen, *numbers)) for about, *numbers in clips]
+
+
+def quiet_scores(chosen):
+    """PLAN-22: regions and scores with too little noise."""
+    alike = {"max_weight": 1}
+    return [
+        ("regions-without-noise", "255 steps", scaled_in_place(chosen, -14, CLIP_STEPS, 255)),
+        ("regions-without-noise", "15 steps of 1/512", scaled_in_place(chosen, -9, 512, 15) | alike),
+        ("regions-without-noise", "no noise", scaled_in_place(chosen, -14, CLIP_STEPS, 0) | alike),
+        ("scores-without-noise", "255 without private training", noised_scores(chosen, 255, False)),
+        ("scores-without-noise", "no noise without private training", noised_scores(chosen, 0, False)),
     ]
 
 

@@ -3,13 +3,13 @@
 from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Structure, Text, Truth, Variants
 
 U8, U16, U32, U64 = Integer(1), Integer(2), Integer(4), Integer(8)
-I8, I16 = Integer(1, signed=True), Integer(2, signed=True)
+I8, I16, I32 = Integer(1, signed=True), Integer(2, signed=True), Integer(4, signed=True)
 DIGEST, KEY, SIGNATURE, BODY = Digest(), Bare(32), Bytes(64), Bytes()
 PARTY, BLOCK, ROUND = U32, U32, U64
 
 LAYER = Structure(layer=U16)
 BLOCK_KIND = Variants(
-    Expert=Structure(layer=U16, expert=U16), Router=LAYER, Shared=None, Routing=LAYER, Evaluation=None
+    Expert=Structure(layer=U16, expert=U16), Router=LAYER, Shared=None, Routing=LAYER, Evaluation=None, Regions=LAYER
 )
 BLOCK_SHAPE = Structure(id=BLOCK, kind=BLOCK_KIND, length=U64)
 SCALE = Structure(step_log2=I8, clip_steps=U32)
@@ -17,9 +17,13 @@ PLANNED_BLOCK = Structure(shape=BLOCK_SHAPE, scale=SCALE, noise_steps=U32)
 SKETCH_PLAN = Structure(
     seed=DIGEST, coordinates=U16, noise_steps=U16, region_clip_milli=U32, count_noise=U16
 )
-SKETCH_VALUES = Variants(Projections=Structure(region=Many(I16), update=Many(I16)), Signs=Bytes())
+SKETCH_VALUES = Variants(
+    Projections=Structure(region=Many(I16), update=Many(I16)), Signs=Bytes(), Score=Optional(I32)
+)
 SCORING_RULE = Structure(
-    sketches=Variants(Pairs=None, Signs=None),
+    sketches=Variants(Pairs=None, Signs=None, Withheld=None),
+    groups=U16,
+    score_noise=U16,
     threshold=Variants(MeanDeviation=None, MedianDeviation=None),
     spread_factor=U16,
     consensus_fraction=U16,

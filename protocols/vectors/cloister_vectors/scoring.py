@@ -1,6 +1,11 @@
-"""From announced sketches to cohorts, in integers (ALIGN-02 to ALIGN-10). `//` rounds towards minus infinity."""
+"""From announced sketches to cohorts, in integers (ALIGN-02 to ALIGN-10, ALIGN-15, ALIGN-17).
+
+`//` rounds towards minus infinity.
+"""
 
 from math import isqrt
+
+from .withheld import announced_under, score_consensus
 
 UNIT = 2**14
 
@@ -103,7 +108,7 @@ def layer_directions(settings, announced):
         if "Expert" in kind:
             blocks_of.setdefault(kind["Expert"]["layer"], []).append(planned["shape"]["id"])
     rule, size = settings["scoring"], settings["sketch"]["coordinates"]
-    if rule["sketches"] == "Signs":
+    if rule["sketches"] != "Pairs":
         return {}
     every = lambda blocks: [own[block] for own in announced.values() for block in blocks if block in own]
     return {
@@ -117,6 +122,7 @@ class Chooser:
     def __init__(self, settings, organisation_of, weight_of, announced, commons):
         self.settings, self.announced, self.commons = settings, announced, commons
         self.organisation_of, self.weight_of = organisation_of, weight_of
+        self.is_withheld = settings["scoring"]["sketches"] == "Withheld"
 
     def organisations(self, members):
         """FLOOR-05."""
@@ -126,25 +132,47 @@ class Chooser:
         """A block's cohort as the manifest lists it."""
         rule = self.settings["scoring"]
         if "Expert" in shape["kind"]:
-            return self.settle(shape["id"], *self.scored(shape))
+            aligned, scores = self.scored(shape)
+            return self.settle(shape["id"], aligned, scores, self.is_undecided(scores))
         if shape["kind"] == "Shared" and rule["shared_cohort"] == "Majority":
             return self.settle(shape["id"], *self.majority())
         return self.finish(shape["id"], "Everyone", sorted(self.announced), [])
 
     def scored(self, shape):
         """ALIGN-07: who is aligned, and everyone's consensus."""
-        everyone, rule = sorted(self.announced), self.settings["scoring"]
-        sketches = [self.announced[member][shape["id"]] for member in everyone]
-        if rule["sketches"] == "Signs":
-            scores = sign_score(sketches, rule, self.settings["sketch"]["coordinates"])
-        else:
-            scores = score(sketches, self.commons[shape["kind"]["Expert"]["layer"]], rule)["consensus"]
+        scores, fraction = self.consensus(shape), self.settings["scoring"]["consensus_fraction"]
+        if self.is_undecided(scores):
+            return sorted(self.announced), scores
         median = lower_median([value for value in scores if value is not None])
-        fraction = rule["consensus_fraction"]
-        return [m for m, value in zip(everyone, scores) if is_aligned(value, median, fraction)], scores
+        aligned = [
+            member for member, value in zip(sorted(self.announced), scores)
+            if is_aligned(value, median, fraction) or self.is_without_score(member)
+        ]
+        return aligned, scores
+
+    def consensus(self, shape):
+        """Everyone's consensus for an expert, or none, by the plan's form of sketches."""
+        rule, block = self.settings["scoring"], shape["id"]
+        if self.is_withheld:
+            block = announced_under(self.settings)[block]
+        sketches = [self.announced[member][block] for member in sorted(self.announced)]
+        if self.is_withheld:
+            return score_consensus(sketches)
+        if rule["sketches"] == "Signs":
+            return sign_score(sketches, rule, self.settings["sketch"]["coordinates"])
+        return score(sketches, self.commons[shape["kind"]["Expert"]["layer"]], rule)["consensus"]
+
+    def is_undecided(self, scores):
+        """ALIGN-17: by scores, nobody's consensus for an expert is above 0."""
+        return self.is_withheld and not any(value is not None and value > 0 for value in scores)
+
+    def is_without_score(self, member):
+        """ALIGN-17: a member has scores for all groups or for none."""
+        sketches = self.announced[member].values()
+        return self.is_withheld and all(sketch["values"]["Score"] is None for sketch in sketches)
 
     def majority(self):
-        """ALIGN-09: who is aligned by most experts that know them, and by how many everyone is."""
+        """ALIGN-09: who is aligned by most experts that know them, by how many each is, and whether none decides."""
         shapes = [planned["shape"] for planned in self.settings["blocks"]]
         experts = [self.scored(shape) for shape in shapes if "Expert" in shape["kind"]]
         chosen, votes = [], []
@@ -152,13 +180,15 @@ class Chooser:
             known = [aligned for aligned, scores in experts if scores[at] is not None]
             count = sum(member in aligned for aligned in known)
             votes.append(count if known else None)
-            if 2 * count > len(known):
+            if 2 * count > len(known) or self.is_without_score(member):
                 chosen.append(member)
-        return chosen, votes
+        return chosen, votes, all(self.is_undecided(scores) for _, scores in experts)
 
-    def settle(self, block, chosen, scores):
-        """ALIGN-08."""
+    def settle(self, block, chosen, scores, is_undecided):
+        """ALIGN-08, and ALIGN-17 for what is undecided."""
         rule = self.settings["scoring"]
+        if is_undecided:
+            return self.finish(block, "Everyone", sorted(self.announced), scores)
         if self.organisations(chosen) >= self.settings["cohort_floor"] + rule["slack"]:
             return self.finish(block, "Aligned", chosen, scores)
         if rule["fallback"] == "Everyone":

@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from . import scoring, sketching
+from . import scoring, sketching, withheld_files
 from .contributions import Contribution, listed
 from .crypto_files import bad
 from .floors import floors as floors_of
@@ -11,7 +11,8 @@ from .roster import the_roster
 from .samples import integers
 
 RULE = {
-    "sketches": "Pairs", "threshold": "MeanDeviation", "spread_factor": 256, "consensus_fraction": 128,
+    "sketches": "Pairs", "groups": 0, "score_noise": 0,
+    "threshold": "MeanDeviation", "spread_factor": 256, "consensus_fraction": 128,
     "minimum_tokens": 5, "slack": 0, "fallback": "Everyone", "shared_cohort": "Everyone",
 }
 
@@ -69,7 +70,10 @@ def scores():
             cases.append({"input": 0, "rule": rule} | scoring.score(sketches, common, rule))
             cases[-1]["input"] = experts().index((sketches, common))
     inputs = [{"sketches": sketches, "common": common} for sketches, common in experts()]
-    return {"inputs": inputs, "cases": cases, "commons": commons(), "signs": sign_scores()}
+    return {
+        "inputs": inputs, "cases": cases, "commons": commons(), "signs": sign_scores(),
+        "withheld": withheld_files.consensus_cases(),
+    }
 
 
 def sign_scores():
@@ -98,7 +102,7 @@ def commons():
 
 
 def cohorts():
-    """ALIGN-07 to ALIGN-10 for the roster and block table of the round's vectors."""
+    """ALIGN-07 to ALIGN-10 for the roster and block table of the round's vectors; `withheld` has tables of its own."""
     roster, cases = the_roster(), []
     by_signs = settings() | {"scoring": settings()["scoring"] | {"sketches": "Signs"}}
     forms = {"Pairs": settings(), "Signs": by_signs}
@@ -146,4 +150,7 @@ def cohorts():
         form: {str(m): [listed(sketch) for sketch in sketches] for m, sketches in made.items()}
         for form, made in contributions.items()
     }
-    return {"sketches": lists["Pairs"], "signs": lists["Signs"], "cases": cases}
+    return {
+        "sketches": lists["Pairs"], "signs": lists["Signs"], "cases": cases,
+        "tables": withheld_files.block_tables(), "withheld": withheld_files.cohort_cases(),
+    }

@@ -3,7 +3,7 @@
 from . import dealing, sharing
 from .crypto_files import bad, flip, hexes
 from .openings import opening_name
-from .planning import settings
+from .planning import planned_block, settings
 from .rfc_values import BAD_ELEMENTS
 from .ristretto import decode_scalar, scalar_bytes
 from .samples import scalar, seed
@@ -216,12 +216,15 @@ def openings():
     cohort = [{"member": member, "weight": 1 + member % 3} for member in (1, 2, 5, 300)]
     shape = lambda at, **fields: planned[at] | {"shape": planned[at]["shape"] | fields}
     scale = lambda **fields: planned[0] | {"scale": planned[0]["scale"] | fields}
+    regions = lambda number, layer, length: planned_block(number, {"Regions": {"layer": layer}}, length)
     cases = [(row, cohort) for row in planned] + [
         (planned[3], cohort, seed("routing")), (planned[3], cohort, seed("other routing")),
         (planned[0], cohort[1:]), (planned[0], cohort[:1]), (planned[0], [cohort[0] | {"weight": 15}, *cohort[1:]]),
         (planned[0], [cohort[0] | {"member": 0}, *cohort[1:]]), (planned[0], [*cohort, {"member": 301, "weight": 1}]),
         (planned[0], []), (shape(0, id=1), cohort), (shape(0, length=6), cohort), (shape(0, kind="Shared"), cohort),
         (scale(step_log2=-11), cohort), (scale(clip_steps=1), cohort),
+        (regions(6, 0, 48), cohort), (regions(5, 0, 3), cohort), (regions(5, 1, 3), cohort),
+        (planned[5] | {"scale": regions(5, 0, 3)["scale"]}, cohort),
     ]
     listed = [
         {"block": PLANNED_BLOCK.to_json(row), "cohort": members, "routing": routing[0].hex() if routing else None,

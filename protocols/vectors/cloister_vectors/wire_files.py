@@ -4,6 +4,7 @@ from . import framing
 from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Structure, Text, Truth, Variants, decode, encode
 from .crypto_files import bad
 from .hashing import digest
+from .planning import withheld_settings
 from .samples import seed
 from .schema import BODIES, MESSAGE, TYPES
 
@@ -55,12 +56,26 @@ def codec():
     cases = [codec_case(name, sample(TYPES[name], number)) for name in BODIES for number in range(4)]
     for index in range(len(MESSAGE.names)):
         cases += [codec_case("Message", variant(MESSAGE, index, number)) for number in (0, 1, 2)]
+    cases += [codec_case(name, value) for name, value in scored_bodies()]
     bodies = [
         {"type": name, "tag": tag, "body": encode(schema, sample(schema, 1)).hex(),
          "digest": digest("body", encode(schema, sample(schema, 1))).hex()}
         for name, (tag, schema) in BODIES.items()
     ]
     return {"cases": cases, "bodies": bodies, "bad": codec_bad()}
+
+
+def scored_announcement(*scores):
+    """An announcement with these scores in place of sketches."""
+    sketches = [{"block": block, "values": {"Score": score}, "tokens": 0} for block, score in enumerate(scores)]
+    return sample(TYPES["Announcement"], 1) | {"sketches": sketches}
+
+
+def scored_bodies():
+    """Bodies with scores in place of sketches, and with a block of regions."""
+    yield "Announcement", scored_announcement(5000, -1, 0, 2**31 - 1, -(2**31))
+    yield "Announcement", scored_announcement(None, None)
+    yield "RoundPlan", sample(TYPES["RoundPlan"], 1) | {"settings": withheld_settings()}
 
 
 def spliced(data, at, new):
@@ -96,6 +111,11 @@ def codec_bad():
         ("Message", vote[:36] + (63).to_bytes(8, "little") + vote[44:-1], "malformed"),
         ("Abort", encode(TYPES["Abort"], sample(TYPES["Abort"], 1))[:-4] + b"\x04\x00\x00\x00", "malformed"),
     ]
+    scored = encode(TYPES["Announcement"], scored_announcement(None))
+    assert scored[-9:] == b"\x02\x00\x00\x00" + bytes(5)
+    cases += [("Announcement", spliced(scored, len(scored) - 5, b"\x02"), "malformed")]
+    cases += [("Announcement", spliced(scored, len(scored) - 9, b"\x03"), "malformed")]
+    cases += [("Announcement", spliced(scored, len(scored) - 5, b"\x01"), "malformed")]
     cases += [("Message", spliced(refusal, 16, length.to_bytes(8, "little")), "malformed") for length in lengths]
     return [
         bad(step, decode, (TYPES[name], data), type=name, encoded=data.hex()) for name, data, step in cases

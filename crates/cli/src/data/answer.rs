@@ -207,6 +207,7 @@ fn name(kind: BlockKind) -> &'static str {
         BlockKind::Shared => "shared parameters",
         BlockKind::Routing { .. } => "routing",
         BlockKind::Evaluation => "evaluation",
+        BlockKind::Regions { .. } => "regions",
     }
 }
 

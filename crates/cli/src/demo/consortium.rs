@@ -164,14 +164,16 @@ fn party_entry(hospital: &DemoHospital, keys: &NewParty) -> Party {
 fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
     let Some(base) = &arguments.base_model else {
         let (seed, max_tokens) = (arguments.seed, arguments.max_tokens());
-        let config = ModelConfig { seed, max_tokens, ..ModelConfig::new(text.classes.clone()) };
+        let regions = arguments.sketches.regions();
+        let config = ModelConfig { seed, max_tokens, regions, ..ModelConfig::new(text.classes.clone()) };
         return Ok(Task::Classifier(config));
     };
     let name = base.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let settings = AdapterSettings { router: true, ..AdapterSettings::default() };
     let task =
         AdapterTask::from_base(base, name, Objective::MultipleChoice, settings, arguments.max_tokens());
-    Ok(Task::Adapter(AdapterTask { seed: arguments.seed, ..task.map_err(Failure::config)? }))
+    let (seed, regions) = (arguments.seed, arguments.sketches.regions());
+    Ok(Task::Adapter(AdapterTask { seed, regions, ..task.map_err(Failure::config)? }))
 }
 
 /// A note as a question for its class.

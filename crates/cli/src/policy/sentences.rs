@@ -37,8 +37,12 @@ pub(super) fn meanings(policy: &Policy, text: &str) -> Vec<Meaning> {
     // It was parsed as a policy before.
     let file: Table = text.parse().unwrap_or_default();
     let mut all = Vec::new();
-    for (setting, value, meaning) in
-        cohorts(policy).into_iter().chain(training(policy)).chain(privacy(policy))
+    for (setting, value, meaning) in cohorts(policy)
+        .into_iter()
+        .chain(announced(policy))
+        .chain(sums(policy))
+        .chain(training(policy))
+        .chain(privacy(policy))
     {
         all.push(Meaning { setting, value, is_default: !file.contains_key(setting), meaning });
     }
@@ -50,7 +54,6 @@ type Sentence = (&'static str, String, String);
 
 /// Who is trusted, and over whom sums are.
 fn cohorts(policy: &Policy) -> Vec<Sentence> {
-    let sketches = "the coordinator, the custodians and the auditors see each member's sketches";
     vec![
         (
             "governance_key",
@@ -72,6 +75,13 @@ fn cohorts(policy: &Policy) -> Vec<Sentence> {
                 ),
             },
         ),
+    ]
+}
+
+/// What is announced, which no sum hides.
+fn announced(policy: &Policy) -> Vec<Sentence> {
+    let sketches = "the coordinator, the custodians and the auditors see each member's sketches or scores";
+    vec![
         (
             "minimum_sketch_noise",
             policy.minimum_sketch_noise.to_string(),
@@ -79,10 +89,30 @@ fn cohorts(policy: &Policy) -> Vec<Sentence> {
                 0 => format!("Sketches may be sent without noise, and {sketches}."),
                 least => format!(
                     "Each coordinate of a sketch has noise of at least {least} steps, where a sketch is at most \
-                 {SKETCH_CLIP_STEPS} steps long; {sketches}."
+                 {SKETCH_CLIP_STEPS} steps long, and a score at most {SKETCH_CLIP_STEPS} steps large; {sketches}."
                 ),
             },
         ),
+        (
+            "maximum_announced_numbers",
+            policy.maximum_announced_numbers.map_or_else(|| "any".to_owned(), |most| most.to_string()),
+            match policy.maximum_announced_numbers {
+                None => {
+                    "A plan may have each hospital announce as many numbers about its experts as it likes."
+                        .to_owned()
+                }
+                Some(most) => format!(
+                    "In a round this party announces at most {most} numbers about its experts: coordinates or bits of \
+                 sketches with their counts, or scores."
+                ),
+            },
+        ),
+    ]
+}
+
+/// How sums are made.
+fn sums(policy: &Policy) -> Vec<Sentence> {
+    vec![
         (
             "maximum_weight",
             policy.maximum_weight.to_string(),

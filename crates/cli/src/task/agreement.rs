@@ -175,7 +175,8 @@ fn policy(
     let policy = Policy {
         governance_key,
         minimum_cohort: settings.cohort_floor,
-        minimum_sketch_noise: settings.sketch.noise_steps,
+        minimum_sketch_noise: settings.announced_noise(),
+        maximum_announced_numbers: Some(settings.announced_numbers()),
         maximum_weight: settings.max_weight,
         allow_fallback_to_everyone: true,
         allow_late_sketches: false,

@@ -55,6 +55,7 @@ impl ModelRequest<'_> {
                     max_tokens: self.trained.max_tokens.unwrap_or(if has_noise { 128 } else { 256 }),
                     seed: self.trained.seed,
                     evaluation: self.trained.held_out_records.is_some(),
+                    regions: self.trained.sketches.regions(),
                     ..usual
                 };
                 config.check().map_err(Failure::experts)?;
@@ -73,7 +74,8 @@ impl ModelRequest<'_> {
         classes: Vec<String>,
         has_noise: bool,
     ) -> Result<AdapterTask, Failure> {
-        let TrainedFlags { trained_experts, seed, date, max_tokens, held_out_records, .. } = self.trained;
+        let TrainedFlags { trained_experts, seed, date, max_tokens, held_out_records, sketches, .. } =
+            self.trained;
         let folder_name = || {
             base.file_name()
                 .map_or_else(|| "the base model".to_owned(), |name| name.to_string_lossy().into_owned())
@@ -93,7 +95,8 @@ impl ModelRequest<'_> {
             false => None,
         };
         let (trained_experts, evaluation) = (trained_experts.clone(), held_out_records.is_some());
-        Ok(AdapterTask { trained_experts, seed: *seed, date, evaluation, ..task })
+        let regions = sketches.regions();
+        Ok(AdapterTask { trained_experts, seed: *seed, date, evaluation, regions, ..task })
     }
 
     /// The classes of the flags, or of the file that they name.

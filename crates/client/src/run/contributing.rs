@@ -199,9 +199,10 @@ impl Client<'_> {
         let mut random = UnwrapErr(SysRng);
         // One read of the system's randomness seeds all noise: a system call for each of millions of draws would be slow.
         let mut noise = ChaCha20Rng::from_rng(&mut random);
-        let (contribution, clipped) =
-            prepare(&plan, member.model(), LocalWork { trained: &result, score }, permit, &mut noise)
-                .map_err(|error| ClientError::Training(error.to_string()))?;
+        let before_last_changes = member.before_last_changes();
+        let work = LocalWork { trained: &result, score, before_last_changes };
+        let (contribution, clipped) = prepare(&plan, member.model(), work, permit, &mut noise)
+            .map_err(|error| ClientError::Training(error.to_string()))?;
         if clipped > 0 {
             (self.events)(ClientEvent::Clipped { blocks: clipped });
         }

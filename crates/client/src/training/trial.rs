@@ -80,7 +80,7 @@ pub fn try_round(
     settings: &RoundSettings,
     steps: Steps<'_>,
 ) -> Result<Trial, TrainingError> {
-    let initial = config.task.initial(&config.base_model)?.without_evaluation();
+    let initial = config.task.initial(&config.base_model)?.for_trainers();
     let width = config.task.hidden_width(&config.base_model)?;
     // Reports of reading and of memory are dropped: `cloister data check` shows both already.
     let (reports, _unread) = mpsc::unbounded_channel();

@@ -35,7 +35,7 @@ pub(super) fn work(
     let width = config.task.hidden_width(&config.base_model)?;
     let trainer = open(config, reports)?;
     let table = initial.table().to_vec();
-    let initial = initial.without_evaluation();
+    let initial = initial.for_trainers();
     let mut worker = Worker { config, initial, width, trainer, reports, evaluated: None };
     let rows = worker.trainer.rows();
     worker.report(WorkerReport::Ready { rows, table });
@@ -90,7 +90,7 @@ fn reading(reports: &Reporter) -> impl FnMut(ReadSoFar) {
 
 struct Worker<'a> {
     config: &'a TrainingConfig,
-    /// The model before any training, without the block of an evaluation.
+    /// The model before any training: the blocks that trainers know.
     initial: BlockVectors,
     /// Width of the hidden states that routers read.
     width: usize,
@@ -105,12 +105,10 @@ impl Worker<'_> {
         self.reports.send(report);
     }
 
-    /// A round's model without the block of an evaluation, which no trainer knows.
+    /// The blocks of a round's model that trainers know. They are the first ones of the task's table.
     fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
-        let has_evaluation = usize::from(self.config.task.has_evaluation());
-        let mut values = model.blocks().values().to_vec();
-        values.truncate(values.len() - has_evaluation.min(values.len()));
-        Ok(self.initial.with_values(values)?)
+        let known = self.initial.table().len();
+        Ok(self.initial.with_values(model.blocks().values().iter().take(known).cloned().collect())?)
     }
 
     /// A failure costs this hospital the round. The thread goes on, because the next round may go well.

@@ -1,6 +1,6 @@
 //! The classifier's block table, and its blocks before any training.
 
-use cloister_params::block::{BlockKind, BlockShape, EVALUATION_LENGTH};
+use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
 use cloister_updates::BlockVectors;
 
@@ -45,7 +45,8 @@ pub(crate) fn block_length(config: &ModelConfig, kind: BlockKind) -> usize {
         BlockKind::Router { .. } => config.experts * HIDDEN + 1,
         BlockKind::Shared => config.classes.len() * (HIDDEN + 1),
         BlockKind::Routing { .. } => config.experts,
-        BlockKind::Evaluation => EVALUATION_LENGTH as usize,
+        // Only a task adds them, after the blocks that trainers know.
+        BlockKind::Evaluation | BlockKind::Regions { .. } => 0,
     }
 }
 

@@ -128,8 +128,8 @@ pub(crate) fn block_tensors(config: &ModelConfig, kind: BlockKind, values: &[f32
             let name = format!("{}.router.distribution", layer_name(config, layer));
             vec![CheckpointTensor::vector(name, values)]
         }
-        // Counts of records belong to no model.
-        BlockKind::Evaluation => vec![],
+        // Regions and counts of records belong to no model.
+        BlockKind::Evaluation | BlockKind::Regions { .. } => vec![],
     }
 }
 

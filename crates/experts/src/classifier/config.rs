@@ -1,5 +1,6 @@
 //! The configuration of the model, equal at every member.
 
+use cloister_params::plan::SketchForm;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ExpertsError;
@@ -40,6 +41,18 @@ pub struct ModelConfig {
     /// Whether each round evaluates the model on members' held-out records (`PRIV-15`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evaluation: bool,
+    /// Coordinates of a sketch, if each layer has a block of regions for plans with withheld sketches (`ALIGN-18`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<u16>,
+}
+
+/// Checks that regions have the size of a sketch, if there are any.
+pub(crate) fn check_regions(regions: Option<u16>) -> Result<(), ExpertsError> {
+    let sizes = SketchForm::Withheld.sizes();
+    match regions.filter(|size| !sizes.contains(size)) {
+        Some(size) => Err(ExpertsError::Config(format!("regions must be one of {sizes:?}, not {size}"))),
+        None => Ok(()),
+    }
 }
 
 impl ModelConfig {
@@ -54,6 +67,7 @@ impl ModelConfig {
             classes,
             seed: 0,
             evaluation: false,
+            regions: None,
         }
     }
 
@@ -63,6 +77,7 @@ impl ModelConfig {
     /// [`ExpertsError::Config`] for the first field outside its limits.
     pub fn check(&self) -> Result<(), ExpertsError> {
         within("moe_layers", self.moe_layers, 1, LAYERS)?;
+        check_regions(self.regions)?;
         // One more than a token is sent to: a margin compares the chosen experts with the best one not
         // chosen.
         within("experts", self.experts, TOP_K + 1, 256)?;

@@ -81,7 +81,8 @@ impl Parameters {
                     router
                 }
                 BlockKind::Shared => [values(&self.head_weight), values(&self.head_bias)].concat(),
-                measured @ (BlockKind::Routing { .. } | BlockKind::Evaluation) => {
+                measured
+                @ (BlockKind::Routing { .. } | BlockKind::Evaluation | BlockKind::Regions { .. }) => {
                     vec![0.0; block_length(config, measured)]
                 }
             })

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::classifier::blocks::initial_blocks;
 use crate::classifier::checkpoint::write_checkpoint;
-use crate::classifier::config::{HIDDEN, ModelConfig};
+use crate::classifier::config::{HIDDEN, ModelConfig, check_regions};
 use crate::error::ExpertsError;
 use crate::families::adapter::write_merged;
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout};
@@ -72,6 +72,9 @@ pub struct AdapterTask {
     /// Whether each round evaluates the model on members' held-out records (`PRIV-15`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evaluation: bool,
+    /// Coordinates of a sketch, if each layer has a block of regions for plans with withheld sketches (`ALIGN-18`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<u16>,
 }
 
 impl Task {
@@ -113,8 +116,16 @@ impl Task {
         }
     }
 
+    /// Coordinates of a sketch, if each layer has a block of regions for plans with withheld sketches.
+    pub fn regions(&self) -> Option<u16> {
+        match self {
+            Self::Classifier(config) => config.regions,
+            Self::Adapter(task) => task.regions,
+        }
+    }
+
     /// The blocks of a round before any training, equal at every member. Of an adapter's base, `config.json` and what is
-    /// trained whole are read. The last block is the evaluation, if the task has one.
+    /// trained whole are read. The last blocks are those of regions and the evaluation, if the task has them.
     ///
     /// # Errors
     /// As [`AdapterTask::blocks`] and [`Adapter::from_folder`].
@@ -127,15 +138,34 @@ impl Task {
                 BlockVectors::new(blocks.table(), blocks.vectors(&adapter)?)?
             }
         };
-        if !self.has_evaluation() {
-            return Ok(model);
-        }
         let mut table = model.table().to_vec();
-        let id = BlockId(table.len() as u32);
-        table.push(BlockShape { id, kind: BlockKind::Evaluation, length: EVALUATION_LENGTH });
         let mut values = model.into_values();
-        values.push(vec![0.0; EVALUATION_LENGTH as usize]);
+        for (kind, length) in self.measured_blocks(&table) {
+            table.push(BlockShape { id: BlockId(table.len() as u32), kind, length });
+            values.push(vec![0.0; length as usize]);
+        }
         Ok(BlockVectors::new(table, values)?)
+    }
+
+    /// The blocks that no trainer knows, after those that one does: regions of each layer with experts, then the evaluation
+    /// (`TASK-02`).
+    fn measured_blocks(&self, trainers: &[BlockShape]) -> Vec<(BlockKind, u64)> {
+        let mut experts: BTreeMap<u16, u64> = BTreeMap::new();
+        for shape in trainers {
+            if let BlockKind::Expert { layer, .. } = shape.kind {
+                *experts.entry(layer).or_default() += 1;
+            }
+        }
+        let mut measured = Vec::new();
+        if let Some(coordinates) = self.regions() {
+            for (layer, count) in experts {
+                measured.push((BlockKind::Regions { layer }, count * u64::from(coordinates)));
+            }
+        }
+        if self.has_evaluation() {
+            measured.push((BlockKind::Evaluation, EVALUATION_LENGTH));
+        }
+        measured
     }
 
     /// Width of the hidden states that routers read.
@@ -156,7 +186,7 @@ impl Task {
     /// # Errors
     /// [`ExpertsError::File`], or the errors of [`BlockVectors::new`] when the blocks are another model's.
     pub fn write(&self, base: &Path, model: &BlockVectors, folder: &Path) -> Result<PathBuf, ExpertsError> {
-        let model = model.without_evaluation();
+        let model = model.for_trainers();
         match self {
             Self::Classifier(config) => {
                 let path = folder.join("model.safetensors");
@@ -207,6 +237,7 @@ impl AdapterTask {
             seed: 0,
             date: None,
             evaluation: false,
+            regions: None,
         };
         task.check()?;
         task.check_limits(&AnyConfig::read(folder)?)?;
@@ -258,6 +289,7 @@ impl AdapterTask {
             }
             _ => {}
         }
+        check_regions(self.regions)?;
         if self.max_tokens < 2 {
             return Err(ExpertsError::Config(format!(
                 "max_tokens must be at least 2, not {}",

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::strength::COVERING;
-use crate::centred_region::centred_region;
+use crate::centred_region::{CountedExperts, centred_region};
 
 /// Sizes of sign sketches that are attacked.
 pub(crate) const SIGNS: [u16; 3] = [64, 128, 256];
@@ -59,7 +59,7 @@ impl TrainedExperts {
     pub(crate) fn new(table: &[BlockShape], result: &LocalResult, rule: &ScoringRule, number: u64) -> Self {
         let mut experts = Vec::new();
         for shape in table.iter().filter(|shape| shape.kind.is_scored()) {
-            let region = centred_region(shape, result, rule);
+            let region = centred_region(shape, result, CountedExperts::WithMinimum(rule.minimum_tokens));
             experts.push(region.map(|region| (floats(&result.updates[shape.id]), floats(&region))));
         }
         Self { experts, number }

@@ -152,7 +152,7 @@ impl AttackedData {
         settings: &RoundSettings,
         random: &mut ChaCha20Rng,
     ) -> Result<Contribution, LabError> {
-        let plan = plan(settings, &self.start, 1);
+        let plan = plan(settings, &Model::new(self.start.values().to_vec()), 1);
         let permit = self.permits.borrow_mut().next(&plan)?;
         // In a first round there is no published distribution yet.
         let published = self.start.map(|_, values| vec![0.0; values.len()]);

@@ -70,7 +70,8 @@ impl Canary {
         })
     }
 
-    fn sign(self, unit: PrivacyUnit) -> f64 {
+    /// 1 if it is included. Otherwise 0, or for unit `record` −1.
+    pub(super) fn sign(self, unit: PrivacyUnit) -> f64 {
         match (self.included, unit) {
             (true, _) => 1.0,
             (false, PrivacyUnit::Member) => 0.0,
@@ -80,7 +81,7 @@ impl Canary {
 
     /// `length` clips along the block's coordinate. A routing distribution has no negative coordinates, so
     /// the furthest from one that is all in one expert is all in another.
-    fn update(self, block: &PlannedBlock, length: f64) -> Vec<f32> {
+    pub(super) fn update(self, block: &PlannedBlock, length: f64) -> Vec<f32> {
         let mut update = vec![0.0; block.shape.length as usize];
         let opposite = length < 0.0 && matches!(block.shape.kind, BlockKind::Routing { .. });
         let at = if opposite { self.number + 1 } else { self.number } % parameters(&block.shape);

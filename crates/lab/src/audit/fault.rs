@@ -89,7 +89,10 @@ impl PlantedFault {
                 Released::RegionSketch
                 | Released::UpdateSketch
                 | Released::RegionSigns
-                | Released::UpdateSigns => false,
+                | Released::UpdateSigns
+                // Neither is longer than its clip before it is clipped.
+                | Released::RegionSum
+                | Released::Score => false,
                 Released::RoutingHistogram => !private_training,
                 _ => true,
             },
@@ -196,6 +199,10 @@ pub(crate) fn change_noise(settings: &mut RoundSettings, released: Released, cha
     match released {
         Released::RegionSketch | Released::UpdateSketch | Released::RegionSigns | Released::UpdateSigns => {
             sketch.noise_steps = within_16_bits(change(sketch.noise_steps.into()));
+        }
+        Released::Score => {
+            let noise = &mut settings.scoring.score_noise;
+            *noise = within_16_bits(change((*noise).into()));
         }
         Released::TokenCount => sketch.count_noise = within_16_bits(change(sketch.count_noise.into())),
         _ => {

@@ -22,6 +22,7 @@ mod report;
 mod rounds;
 mod signs;
 mod steps;
+mod withheld;
 
 use cloister_params::limits::PrivacyUnit;
 use cloister_privacy::accountant::Account;
@@ -79,15 +80,17 @@ pub fn audit(
         AuditPlan::new(PrivacyUnit::Record, false)?,
         AuditPlan::new(PrivacyUnit::Record, true)?,
     ];
+    let withheld = AuditPlan::withheld_of_both_units()?;
     let by_signs = [AuditPlan::by_signs(PrivacyUnit::Member)?, AuditPlan::by_signs(PrivacyUnit::Record)?];
-    // Each kind of release has a claim, and so has the whole round, and all signs together.
-    let claims = plans.iter().map(|plan| plan.kinds().count() + 1).sum::<usize>() + by_signs.len();
+    // Each kind of release has a claim, and so has the whole round of some plans, and all signs together.
+    let claims =
+        plans.iter().map(|plan| plan.kinds().count() + 1).sum::<usize>() + withheld.len() + by_signs.len();
     // Bonferroni: any single test of any run may err, and the promise is for all of them together.
     let tests = TESTS * claims as f64 * settings.seeds.len() as f64;
     let mut auditor =
         Auditor { settings, significance: (1.0 - settings.confidence) / tests, found, findings: Vec::new() };
     for &seed in &settings.seeds {
-        for planned in &plans {
+        for planned in plans.iter().chain(&withheld) {
             auditor.rounds(planned, seed)?;
         }
         auditor.steps(seed)?;
@@ -111,7 +114,7 @@ impl Auditor<'_> {
     fn rounds(&mut self, planned: &AuditPlan, seed: u64) -> Result<(), LabError> {
         let case = AuditCase {
             unit: planned.unit,
-            private_training: !planned.is_whole(),
+            private_training: planned.settings.training.private.is_some(),
             fault: PlantedFault::None,
             seed,
         };

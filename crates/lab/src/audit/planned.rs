@@ -1,10 +1,16 @@
 //! The plan of audited rounds, and what canaries contribute in them before noise.
 
+use cloister_alignment::score::ExpertSketch;
 use cloister_experts::{BlockVectors, LocalResult, ModelConfig, initial_blocks};
-use cloister_gate::prepare;
-use cloister_params::block::BlockKind;
+use cloister_gate::{LocalWork, prepare};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::fixed::Scale;
+use cloister_params::id::BlockId;
 use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings, SketchForm};
+use cloister_params::plan::{
+    LEAST_SCORE_NOISE, PlannedBlock, PrivateTrainingPlan, RoundPlan, RoundSettings, SketchForm, SketchValues,
+    least_region_noise,
+};
 use cloister_privacy::accountant::Account;
 use cloister_privacy::ledger::LedgerError;
 use cloister_privacy::release::{Release, Released, account, releases};
@@ -16,6 +22,7 @@ use rand_core::SeedableRng;
 use super::canary::Canary;
 use super::fault::{EXCESS, PlantedFault, change_noise};
 use super::mechanism::AuditSubject;
+use super::withheld;
 use super::{DIRECTIONS, HONEST, RHO};
 use crate::accounts::Permits;
 use crate::error::LabError;
@@ -40,6 +47,10 @@ pub struct AuditPlan {
     /// By direction: the canary absent and included. With private training there is one more, next to few
     /// other records: it shows whether averages divide by the minimum.
     canaries: Vec<[Planted; 2]>,
+    /// In plans with withheld sketches, the one kind of release that is audited: the canaries of another would not do.
+    audited: Option<Released>,
+    /// The published regions, if sketches are withheld.
+    regions: Vec<Vec<f32>>,
 }
 
 /// The contribution of one canary.
@@ -59,7 +70,21 @@ impl AuditPlan {
     /// # Errors
     /// A plan whose charges cannot be computed; [`LabError::File`] for ledgers that cannot be written.
     pub fn new(unit: PrivacyUnit, private_training: bool) -> Result<Self, LabError> {
-        Self::in_form(unit, private_training, SketchForm::Pairs)
+        Self::in_form(unit, private_training, SketchForm::Pairs, None)
+    }
+
+    /// Plans whose members announce scores, without private training: of scores and of sums of regions, for both units.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn withheld_of_both_units() -> Result<Vec<Self>, LabError> {
+        let mut plans = Vec::new();
+        for unit in [PrivacyUnit::Member, PrivacyUnit::Record] {
+            for audited in [Released::Score, Released::RegionSum] {
+                plans.push(Self::in_form(unit, false, SketchForm::Withheld, Some(audited))?);
+            }
+        }
+        Ok(plans)
     }
 
     /// A plan for this unit whose members announce signs, without private training.
@@ -67,15 +92,23 @@ impl AuditPlan {
     /// # Errors
     /// As [`Self::new`].
     pub fn by_signs(unit: PrivacyUnit) -> Result<Self, LabError> {
-        Self::in_form(unit, false, SketchForm::Signs)
+        Self::in_form(unit, false, SketchForm::Signs, None)
     }
 
-    fn in_form(unit: PrivacyUnit, private_training: bool, form: SketchForm) -> Result<Self, LabError> {
+    fn in_form(
+        unit: PrivacyUnit,
+        private_training: bool,
+        form: SketchForm,
+        audited: Option<Released>,
+    ) -> Result<Self, LabError> {
         let classes = vec!["one".to_owned(), "other".to_owned()];
         let model = ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) };
         let clips = Clips { update_log2: 0, region_milli: 1000 };
         let mut settings = settings(&model, MEMBERS, clips, None)?;
         settings.scoring.sketches = form;
+        if form == SketchForm::Withheld {
+            withhold(&mut settings, model.experts);
+        }
         settings.training.private = private_training.then_some(PrivateTrainingPlan {
             clipping_norm_milli: 1000,
             noise_multiplier_milli: 1000,
@@ -89,7 +122,11 @@ impl AuditPlan {
             _ => vec![0.0; values.len()],
         });
         let releases = releases(&settings, unit).map_err(LedgerError::from)?;
-        let mut planned = Self { unit, model, settings, start, releases, canaries: Vec::new() };
+        let (canaries, regions) = (Vec::new(), zeros(&settings, start.table().len()));
+        let mut planned = Self { unit, model, settings, start, releases, canaries, audited, regions };
+        if audited == Some(Released::Score) {
+            planned.publish_regions()?;
+        }
         planned.canaries = planned.canaries(&planned.settings)?;
         Ok(planned)
     }
@@ -100,15 +137,20 @@ impl AuditPlan {
     /// As [`Self::new`].
     pub(crate) fn with_fault(&self, fault: PlantedFault, released: Released) -> Result<Self, LabError> {
         let canaries = self.canaries(&fault.settings(&self.settings, released, 0))?;
-        let (unit, model, settings) = (self.unit, self.model.clone(), self.settings.clone());
-        Ok(Self {
-            unit,
-            model,
-            settings,
-            start: self.start.clone(),
-            releases: self.releases.clone(),
-            canaries,
-        })
+        let (model, settings, start) = (self.model.clone(), self.settings.clone(), self.start.clone());
+        let (releases, regions) = (self.releases.clone(), self.regions.clone());
+        let (unit, audited) = (self.unit, self.audited);
+        Ok(Self { unit, model, settings, start, releases, canaries, audited, regions })
+    }
+
+    /// Publishes the regions that all canaries of scores have.
+    fn publish_regions(&mut self) -> Result<(), LabError> {
+        let included = Canary { number: 0, included: true };
+        let planted = self.plant(included, 0, &self.settings, &mut Permits::counting(self.unit)?)?;
+        let regions = self.settings.blocks[self.start.table().len()..].iter();
+        let integers = regions.map(|block| &planted.prepared.integers[block.shape.id]);
+        self.regions = integers.map(|block| block.iter().map(|value| *value as f32).collect()).collect();
+        Ok(())
     }
 
     /// What canaries contribute under these settings, by direction.
@@ -136,10 +178,15 @@ impl AuditPlan {
         permits: &mut Permits,
     ) -> Result<Planted, LabError> {
         let plan = self.plan(&self.without_noise(settings));
-        let result = canary.result(self.unit, &self.model, (&self.settings, settings), others)?;
+        let result = match self.audited {
+            Some(audited) => withheld::result(canary, audited, self.unit, &self.model, settings)?,
+            None => canary.result(self.unit, &self.model, (&self.settings, settings), others)?,
+        };
         // Without noise nothing is drawn; the generator only completes the arguments.
         let unused = &mut ChaCha20Rng::seed_from_u64(0);
-        let (prepared, _) = prepare(&plan, &self.model(), &result, permits.next(&plan)?, unused)?;
+        let before = self.before_last_changes(canary);
+        let work = LocalWork { before_last_changes: before.as_ref(), ..LocalWork::from(&result) };
+        let (prepared, _) = prepare(&plan, &self.model(), work, permits.next(&plan)?, unused)?;
         let mut protected = prepared.clone();
         if self.unit == PrivacyUnit::Member && !canary.included {
             protected.integers.iter_mut().for_each(|(_, block)| block.fill(0));
@@ -149,7 +196,8 @@ impl AuditPlan {
 
     fn without_noise(&self, settings: &RoundSettings) -> RoundSettings {
         let mut silent = settings.clone();
-        self.kinds().for_each(|released| change_noise(&mut silent, released, |_| 0));
+        // Of all kinds, those that are not audited too.
+        self.releases.iter().for_each(|release| change_noise(&mut silent, release.released, |_| 0));
         silent
     }
 
@@ -168,12 +216,20 @@ impl AuditPlan {
 
     /// The plan of a round with these settings.
     pub(crate) fn plan(&self, settings: &RoundSettings) -> RoundPlan {
-        plan(settings, &self.start, 1)
+        plan(settings, &self.model(), 1)
     }
 
     /// The model that rounds start from.
     pub(crate) fn model(&self) -> Model {
-        Model::new(self.start.values().to_vec())
+        Model::new(self.start.values().iter().chain(&self.regions).cloned().collect())
+    }
+
+    /// What a canary's scores are compared with; none unless scores are audited.
+    pub(crate) fn before_last_changes(&self, canary: Canary) -> Option<Model> {
+        // Those whose numbers differ by `DIRECTIONS` share one.
+        let canary = Canary { number: canary.number % DIRECTIONS, ..canary };
+        let scores = self.audited == Some(Released::Score);
+        scores.then(|| withheld::before_last_changes(canary, &self.settings, &self.start))
     }
 
     /// The kinds of releases of a round that are charged one by one. Steps of private training are no part of a contribution.
@@ -181,13 +237,16 @@ impl AuditPlan {
         let mut kinds: Vec<Released> = self.releases.iter().map(|release| release.released).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        kinds.into_iter().filter(|released| *released != Released::PrivateStep)
+        let audited = self.audited;
+        kinds.into_iter().filter(move |released| {
+            *released != Released::PrivateStep && audited.is_none_or(|audited| audited == *released)
+        })
     }
 
     /// Whether contributions are all that is charged. With private training they are not: its steps are
-    /// audited separately.
+    /// audited separately. Of plans with withheld sketches one kind is audited.
     pub(crate) fn is_whole(&self) -> bool {
-        self.settings.training.private.is_none()
+        self.settings.training.private.is_none() && self.audited.is_none()
     }
 
     /// The accountant's charge for it.
@@ -239,12 +298,37 @@ impl AuditPlan {
                 sketches.flat_map(|sketch| sketch.update().iter().map(|value| i64::from(*value))).collect()
             }
             Released::TokenCount => sketches.map(|sketch| i64::from(sketch.tokens)).collect(),
+            Released::Score => sketches.filter_map(announced_score).collect(),
             _ => {
                 let blocks = self.settings.blocks.iter().zip(contribution.integers.values());
                 let of_kind = blocks.filter(|(block, _)| Released::sum_of(block.shape.kind) == released);
                 of_kind.flat_map(|(_, block)| block.iter().map(|value| i64::from(*value))).collect()
             }
         }
+    }
+}
+
+/// Has members announce a score for each expert, and publish regions.
+fn withhold(settings: &mut RoundSettings, experts: usize) {
+    settings.scoring.groups = experts as u16;
+    settings.scoring.score_noise = LEAST_SCORE_NOISE;
+    let kind = BlockKind::Regions { layer: 0 };
+    let (id, length) =
+        (BlockId(settings.blocks.len() as u32), experts as u64 * u64::from(settings.sketch.coordinates));
+    let scale = Scale { step_log2: -14, clip_steps: 1 << 14 };
+    let noise_steps = least_region_noise(scale);
+    settings.blocks.push(PlannedBlock { shape: BlockShape { id, kind, length }, scale, noise_steps });
+}
+
+/// Zeros for each block from this one on.
+fn zeros(settings: &RoundSettings, from: usize) -> Vec<Vec<f32>> {
+    settings.blocks[from..].iter().map(|block| vec![0.0; block.shape.length as usize]).collect()
+}
+
+fn announced_score(sketch: &ExpertSketch) -> Option<i64> {
+    match sketch.values {
+        SketchValues::Score(score) => score.map(i64::from),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@
 //! goes through the protocol's own state machines, and the model that it opens must be the one that the plain
 //! sum of the prepared integers gives; later rounds are summed without masks.
 
-use cloister_gate::prepare;
+use cloister_gate::{LocalWork, prepare};
 use cloister_params::fixed::CohortTotal;
 use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings, SketchValues};
 use cloister_privacy::release::Released;
@@ -88,8 +88,9 @@ impl<'a> AuditedRounds<'a> {
             let planted = self.planned.planted(*canary);
             let mut generator = fault.generator(member, random);
             let permit = permits.next(plan)?;
-            let (mut contribution, _) =
-                prepare(plan, &self.planned.model(), &planted.result, permit, &mut generator)?;
+            let before = self.planned.before_last_changes(*canary);
+            let work = LocalWork { before_last_changes: before.as_ref(), ..LocalWork::from(&planted.result) };
+            let (mut contribution, _) = prepare(plan, &self.planned.model(), work, permit, &mut generator)?;
             if let Some((PlantedFault::BareCoordinate, released)) = self.broken {
                 self.bare(&mut contribution, &planted.prepared, released);
             }
@@ -116,6 +117,7 @@ impl<'a> AuditedRounds<'a> {
                 copy_last(update, known.update());
             }
             (Released::TokenCount, _) => sketch.tokens = known.tokens,
+            (Released::Score, score) => score.clone_from(&known.values),
             _ => {}
         }
     }
@@ -219,7 +221,8 @@ impl<'a> AuditedRounds<'a> {
         let start = planned.start.values().to_vec();
         let mut masked = Masked::new(MEMBERS, planned.settings.clone(), start, seed)?;
         let opened = masked.round(all)?.model;
-        let blocks = planned.settings.blocks.iter().zip(planned.start.values());
+        let start = planned.model();
+        let blocks = planned.settings.blocks.iter().zip(start.blocks().values());
         let expected: Vec<Vec<f32>> =
             blocks.zip(sums).map(|((block, start), sum)| applied(block, start, sum)).collect();
         if opened.values() == expected { Ok(()) } else { Err(LabError::OtherSum) }
@@ -275,12 +278,12 @@ fn copy_last<T: Copy>(values: &mut [T], known: &[T]) {
     }
 }
 
-/// How many members' canaries are scored in a round. Canaries in routing and in consistency weights are not
-/// orthogonal: three of them would not be independent guesses, so one is guessed by an attacker that knows
+/// How many members' canaries are scored in a round. Canaries in routing, in consistency weights and in projected regions
+/// are not orthogonal: three of them would not be independent guesses, so one is guessed by an attacker that knows
 /// the others.
 fn scored(released: Released) -> usize {
     match released {
-        Released::RouterSum | Released::RoutingHistogram => 1,
+        Released::RouterSum | Released::RoutingHistogram | Released::RegionSum => 1,
         _ => HONEST,
     }
 }

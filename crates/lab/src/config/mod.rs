@@ -6,15 +6,14 @@ mod strategy;
 
 use std::path::PathBuf;
 
-use cloister_params::plan::SharedCohort;
+use cloister_alignment::score::UNIT;
+use cloister_params::plan::{LEAST_SCORE_NOISE, SharedCohort, SketchForm};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 use crate::strategy::RunConditions;
 pub use crate::training::{MemberTrainingConfig, PrivateTrainingConfig};
-pub use sections::{
-    AnnouncedForm, BaseModelConfig, HeadConfig, HeadKind, HeadNoise, ModelPrecision, ScoringConfig,
-};
+pub use sections::{BaseModelConfig, HeadConfig, HeadKind, HeadNoise, ModelPrecision, ScoringConfig};
 pub use strategy::StrategyConfig;
 
 /// A run: every setting has a default but the files of the data.
@@ -305,26 +304,23 @@ impl Config {
     /// Sizes, groups and noise fit the form of what is announced.
     fn check_scoring(&self) -> Result<(), String> {
         let scoring = &self.scoring;
-        let sizes = scoring.sketches.sketches().unwrap_or_default().sizes();
+        let sizes = scoring.sketches.sizes();
         if !sizes.contains(&scoring.coordinates) {
             return Err(format!("`scoring.coordinates` must be one of {sizes:?}"));
         }
-        let is_withheld = scoring.sketches == AnnouncedForm::Withheld;
-        if is_withheld && self.secure {
-            return Err("`scoring.sketches = \"Withheld\"` exists in the clear alone; set `secure = false`"
-                .to_owned());
-        }
+        let is_withheld = scoring.sketches == SketchForm::Withheld;
         if !is_withheld && (scoring.groups.is_some() || scoring.score_noise.is_some()) {
             return Err(
                 "`scoring.groups` and `scoring.score_noise` are for `scoring.sketches = \"Withheld\"`"
                     .to_owned(),
             );
         }
-        match scoring.score_noise {
-            Some(noise) if !(0.0..=16.0).contains(&noise) => {
-                Err(format!("`scoring.score_noise` must lie between 0 and 16, not {noise}"))
-            }
-            _ => Ok(()),
+        // PLAN-22
+        let least = if is_withheld && self.secure { f64::from(LEAST_SCORE_NOISE) / UNIT as f64 } else { 0.0 };
+        let noise = scoring.withheld().noise;
+        match (least..4.0).contains(&noise) {
+            true => Ok(()),
+            false => Err(format!("`scoring.score_noise` must be at least {least} and below 4, not {noise}")),
         }
     }
 

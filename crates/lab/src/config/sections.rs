@@ -141,7 +141,7 @@ impl Default for BaseModelConfig {
 pub struct ScoringConfig {
     /// What members announce of their experts.
     #[serde(skip_serializing_if = "is_pairs")]
-    pub sketches: AnnouncedForm,
+    pub sketches: SketchForm,
     /// Groups of experts, each of which has one score if sketches are withheld; 0 for as many as there are experts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<usize>,
@@ -165,40 +165,9 @@ pub struct ScoringConfig {
     pub shared_cohort: SharedCohort,
 }
 
-/// What members announce of their experts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum AnnouncedForm {
-    /// Projections, which are compared pair by pair.
-    Pairs,
-    /// Signs of projections.
-    Signs,
-    /// No sketch: members score themselves, and announce one number for each group of experts. In the clear alone.
-    Withheld,
-}
-
-impl From<SketchForm> for AnnouncedForm {
-    fn from(form: SketchForm) -> Self {
-        match form {
-            SketchForm::Pairs => Self::Pairs,
-            SketchForm::Signs => Self::Signs,
-        }
-    }
-}
-
-impl AnnouncedForm {
-    /// The form of sketches behind masks; `None` for none.
-    pub(crate) fn sketches(self) -> Option<SketchForm> {
-        match self {
-            Self::Pairs => Some(SketchForm::Pairs),
-            Self::Signs => Some(SketchForm::Signs),
-            Self::Withheld => None,
-        }
-    }
-}
-
 /// The default is not written, so that the digests of runs from before this setting do not change.
-fn is_pairs(form: &AnnouncedForm) -> bool {
-    *form == AnnouncedForm::Pairs
+fn is_pairs(form: &SketchForm) -> bool {
+    *form == SketchForm::Pairs
 }
 
 /// The default is not written, so that the digests of runs from before this setting do not change.
@@ -207,18 +176,16 @@ fn is_everyone(cohort: &SharedCohort) -> bool {
 }
 
 impl ScoringConfig {
-    /// How members score themselves, if no sketch leaves them: with 8 groups and no noise, unless a file says otherwise.
-    pub(crate) fn withheld(&self) -> Option<WithheldScores> {
-        let scores =
-            WithheldScores { groups: self.groups.unwrap_or(8), noise: self.score_noise.unwrap_or(0.0) };
-        (self.sketches == AnnouncedForm::Withheld).then_some(scores)
+    /// How members score themselves if no sketch leaves them: in one group and without noise, unless a file says otherwise.
+    pub(crate) fn withheld(&self) -> WithheldScores {
+        WithheldScores { groups: self.groups.unwrap_or(1), noise: self.score_noise.unwrap_or(0.0) }
     }
 }
 
 impl Default for ScoringConfig {
     fn default() -> Self {
         Self {
-            sketches: AnnouncedForm::Pairs,
+            sketches: SketchForm::Pairs,
             groups: None,
             score_noise: None,
             coordinates: 64,

@@ -69,7 +69,7 @@ pub struct RunScoring {
     /// How its sketches are made.
     pub sketch: SketchPlan,
     /// How members score themselves, if no sketch leaves them.
-    pub withheld: Option<WithheldScores>,
+    pub withheld: WithheldScores,
 }
 
 /// What a strategy has to be compatible with ([`StrategySettings::check`]).

@@ -49,7 +49,7 @@ fn results() -> Vec<LocalResult> {
 fn started(settings: &dyn StrategySettings, shared_cohort: SharedCohort) -> Box<dyn Strategy> {
     let RoundSettings { scoring, sketch, .. } = rounds();
     let rule = ScoringRule { shared_cohort, ..scoring };
-    settings.start(&RunScoring { rule, sketch, withheld: None }, 0)
+    settings.start(&RunScoring { rule, sketch, withheld: WithheldScores::default() }, 0)
 }
 
 fn shares(settings: &dyn StrategySettings, kind: BlockKind) -> Vec<f64> {

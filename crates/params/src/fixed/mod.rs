@@ -160,7 +160,7 @@ impl Scale {
     pub fn largest_change(self, kind: BlockKind) -> f64 {
         let clip = f64::from(self.clip_steps);
         match kind {
-            BlockKind::Expert { .. } | BlockKind::Shared => 2.0 * clip,
+            BlockKind::Expert { .. } | BlockKind::Shared | BlockKind::Regions { .. } => 2.0 * clip,
             BlockKind::Router { .. } => (2.0 * clip).hypot(clip - f64::from(self.weight_steps(0.0))),
             BlockKind::Routing { .. } | BlockKind::Evaluation => std::f64::consts::SQRT_2 * clip,
         }
@@ -180,7 +180,7 @@ impl Scale {
     /// integers keep to the clip as well (`MASK-07`).
     ///
     /// A router's consistency weight ([`RouterUpdate`]) does not count in the norm, and a weight of 1 becomes
-    /// `clip_steps`. The integers of what is measured, and not trained, are not negative.
+    /// `clip_steps`. The integers of distributions and counts are not negative.
     ///
     /// # Errors
     /// A coordinate that is not finite.
@@ -199,7 +199,7 @@ impl Scale {
         let norm = clipped_part.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
         let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
-        let least = if kind.is_trained() { -limit } else { 0.0 };
+        let least = if kind.is_signed() { -limit } else { 0.0 };
         let mut integers = Vec::with_capacity(update.len());
         let mut rounded_away = Vec::with_capacity(clipped_part.len());
         for value in clipped_part {
@@ -241,6 +241,7 @@ impl Scale {
             }
             BlockKind::Routing { .. } => publish_distribution(parameters, sum),
             BlockKind::Evaluation => self.publish_counts(parameters, sum),
+            BlockKind::Regions { .. } => self.publish_mean(parameters, sum, total.weight as f64),
         }
         Ok(())
     }
@@ -248,6 +249,12 @@ impl Scale {
     fn add_mean(self, parameters: &mut [f32], sum: &[i64], divisor: f64) {
         for (parameter, total) in parameters.iter_mut().zip(sum) {
             *parameter = (f64::from(*parameter) + *total as f64 * self.step() / divisor) as f32;
+        }
+    }
+
+    fn publish_mean(self, mean: &mut [f32], sum: &[i64], divisor: f64) {
+        for (value, total) in mean.iter_mut().zip(sum) {
+            *value = (*total as f64 * self.step() / divisor) as f32;
         }
     }
 

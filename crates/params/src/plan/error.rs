@@ -111,6 +111,42 @@ pub enum PlanError {
         /// Its noise.
         got: u32,
     },
+    /// Regions of another clip than 1.
+    #[error(
+        "{block} holds regions and has a clip of {got} steps of 2 to the power {step_log2}; its clip must be exactly 1"
+    )]
+    RegionClip {
+        /// The block.
+        block: BlockId,
+        /// The plan's clip, in steps.
+        got: u32,
+        /// The power of two that a step is.
+        step_log2: i8,
+    },
+    /// Regions with too little noise.
+    #[error(
+        "{block} holds regions and has noise of {got} steps; it needs at least {least} (a sixty-fourth of its clip, and no \
+         less than {ROUTING_NOISE_STEPS})"
+    )]
+    RegionsWithoutNoise {
+        /// The block.
+        block: BlockId,
+        /// Its noise.
+        got: u32,
+        /// The least that is possible.
+        least: u32,
+    },
+    /// Scores with too little noise.
+    #[error(
+        "scores have noise of {got} units; without private training they need at least {least}, a sixty-fourth of the \
+         largest score"
+    )]
+    ScoresWithoutNoise {
+        /// The plan's noise, in units of 2⁻¹⁴.
+        got: u16,
+        /// The least that is possible.
+        least: u16,
+    },
     /// An evaluation with too little noise.
     #[error(
         "{block} is an evaluation with noise of {got} steps; it needs at least {least} (a sixty-fourth of its clip, and no \
@@ -155,6 +191,33 @@ pub enum PlanError {
         got: u16,
         /// The plan's form of sketches.
         form: SketchForm,
+    },
+    /// Groups of experts that the plan's form of sketches does not have.
+    #[error(
+        "{got} groups of experts and a score noise of {noise} are planned with sketches of the form {form:?}; withheld \
+         sketches have 1 to {experts} groups, other forms have neither groups nor score noise"
+    )]
+    Groups {
+        /// The plan's form of sketches.
+        form: SketchForm,
+        /// The plan's groups.
+        got: u16,
+        /// The plan's noise on scores.
+        noise: u16,
+        /// Expert blocks of the plan.
+        experts: usize,
+    },
+    /// Blocks of regions other than those that the plan's form of sketches needs.
+    #[error(
+        "with sketches of the form {form:?} the plan needs these blocks of regions: {expected}; it has: {got}"
+    )]
+    Regions {
+        /// The plan's form of sketches.
+        form: SketchForm,
+        /// The plan's blocks, with their lengths.
+        got: String,
+        /// What it needs.
+        expected: String,
     },
     /// A receiving key of a party that is not a custodian, or keys out of order.
     #[error(

@@ -18,20 +18,21 @@ use crate::per_block::PerBlock;
 use crate::rule;
 use rules::{
     check_count_noise, check_custodians, check_evaluation, check_late_sketches, check_parameters,
-    check_partition, check_private_training, check_ring, check_routing_noise, check_scale, check_sizes,
-    check_weights,
+    check_partition, check_private_training, check_regions, check_ring, check_routing_noise, check_scale,
+    check_sizes, check_weights,
 };
 
 mod error;
+mod groups;
 mod rules;
 mod scoring;
 mod sketch;
 
 pub use crate::planned_block::PlannedBlock;
 pub use error::PlanError;
-pub use rules::ring_reach;
+pub use rules::{least_region_noise, ring_reach};
 pub use scoring::{Fallback, ScoringRule, SharedCohort, Threshold};
-pub use sketch::{SKETCH_CLIP_STEPS, SketchForm, SketchPlan, SketchValues};
+pub use sketch::{LARGEST_SCORE, SKETCH_CLIP_STEPS, SketchForm, SketchPlan, SketchValues};
 
 /// The most blocks of a plan. Qwen3-30B, for example, has 6,144 experts; with this limit an announcement fits
 /// into one message.
@@ -48,6 +49,10 @@ pub const NOISE_STEPS_FOR_WEIGHTS: u32 = 16;
 /// The least noise on routing distributions, in steps (`PLAN-11`). They are computed from data directly, and
 /// not only from trained parameters.
 pub const ROUTING_NOISE_STEPS: u32 = 16;
+
+/// The least noise on scores without private training, in units of 2⁻¹⁴ (`PLAN-22`): a sixty-fourth of the largest score.
+/// They touch data directly.
+pub const LEAST_SCORE_NOISE: u16 = LARGEST_SCORE / 64;
 
 /// The least clip of a router, in steps (`PLAN-19`). The least consistency weight, ¼, is then at least 1 step.
 pub const LEAST_ROUTER_CLIP_STEPS: u32 = 4;
@@ -229,7 +234,7 @@ impl RoundSettings {
     ///
     /// # Errors
     /// The first rule that they break (`PLAN-02` to `PLAN-08`, `PLAN-11` to `PLAN-13`, `PLAN-17`, `PLAN-19`,
-    /// `PLAN-21`).
+    /// `PLAN-21`, `PLAN-22`).
     pub fn check(&self, consortium: &Consortium) -> Result<(), PlanError> {
         self.check_for(&consortium.floors(), consortium.members().count())
     }
@@ -264,6 +269,7 @@ impl RoundSettings {
             check_evaluation(block)?;
             check_late_sketches(self, block)?;
         }
+        check_regions(self)?;
         check_private_training(&self.training)
     }
 

@@ -1,9 +1,11 @@
 //! The rules of a plan, one function each.
 
+use std::collections::BTreeMap;
+
 use super::{
-    CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LEAST_ROUTER_CLIP_STEPS, LateSketchMode, MAX_BLOCK_LENGTH,
-    MAX_BLOCKS, MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock, ROUTING_NOISE_STEPS,
-    RoundPlan, RoundSettings, STEP_LOG2, TrainingPlan,
+    CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LEAST_ROUTER_CLIP_STEPS, LEAST_SCORE_NOISE, LateSketchMode,
+    MAX_BLOCK_LENGTH, MAX_BLOCKS, MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock,
+    ROUTING_NOISE_STEPS, RoundPlan, RoundSettings, STEP_LOG2, SketchForm, TrainingPlan,
 };
 use crate::block::{BlockKind, EVALUATION_LENGTH};
 use crate::consortium::{Consortium, MAX_WEIGHT, Role};
@@ -59,6 +61,7 @@ pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     if !form.sizes().contains(&got) {
         return Err(PlanError::Sketch { got, form });
     }
+    check_groups(settings)?;
     if !(1..=MAX_WEIGHT).contains(&settings.max_weight) {
         return Err(PlanError::Weight { got: settings.max_weight });
     }
@@ -76,6 +79,75 @@ pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+/// `PLAN-03`: there are groups of experts if sketches are withheld, and otherwise none.
+fn check_groups(settings: &RoundSettings) -> Result<(), PlanError> {
+    let (form, got, noise) =
+        (settings.scoring.sketches, settings.scoring.groups, settings.scoring.score_noise);
+    let experts = settings.blocks.iter().filter(|block| block.shape.kind.is_scored()).count();
+    let fits = match form {
+        SketchForm::Withheld => (1..=experts).contains(&usize::from(got)),
+        SketchForm::Pairs | SketchForm::Signs => (got, noise) == (0, 0),
+    };
+    if fits { Ok(()) } else { Err(PlanError::Groups { form, got, noise, experts }) }
+}
+
+/// `PLAN-22`: if sketches are withheld, each layer with experts has a block of regions, and there is no other.
+pub(super) fn check_regions(settings: &RoundSettings) -> Result<(), PlanError> {
+    let mut expected: BTreeMap<BlockKind, u64> = BTreeMap::new();
+    if settings.scoring.sketches == SketchForm::Withheld {
+        for block in &settings.blocks {
+            if let BlockKind::Expert { layer, .. } = block.shape.kind {
+                *expected.entry(BlockKind::Regions { layer }).or_default() +=
+                    u64::from(settings.sketch.coordinates);
+            }
+        }
+    }
+    let got: BTreeMap<BlockKind, u64> =
+        regions(settings).map(|block| (block.shape.kind, block.shape.length)).collect();
+    if !rule::in_force("PLAN-22") {
+        return Ok(());
+    }
+    if got != expected {
+        let form = settings.scoring.sketches;
+        return Err(PlanError::Regions { form, got: lengths(&got), expected: lengths(&expected) });
+    }
+    regions(settings).try_for_each(check_region_scale)?;
+    let (got, least) = (settings.scoring.score_noise, LEAST_SCORE_NOISE);
+    let is_private = settings.training.private.is_some();
+    match settings.scoring.sketches {
+        SketchForm::Withheld if got < least && !is_private => {
+            Err(PlanError::ScoresWithoutNoise { got, least })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn regions(settings: &RoundSettings) -> impl Iterator<Item = &PlannedBlock> {
+    settings.blocks.iter().filter(|block| matches!(block.shape.kind, BlockKind::Regions { .. }))
+}
+
+/// The least noise of each member on regions of this scale, in steps (`PLAN-22`).
+pub fn least_region_noise(scale: Scale) -> u32 {
+    scale.clip_steps.div_ceil(64).max(ROUTING_NOISE_STEPS)
+}
+
+/// A block of regions has a clip of 1, so that one member's share of the sum is no larger than others', and noise.
+fn check_region_scale(block: &PlannedBlock) -> Result<(), PlanError> {
+    let (id, scale) = (block.shape.id, block.scale);
+    if scale.clip() != 1.0 {
+        let Scale { step_log2, clip_steps } = scale;
+        return Err(PlanError::RegionClip { block: id, got: clip_steps, step_log2 });
+    }
+    let (got, least) = (block.noise_steps, least_region_noise(scale));
+    if got < least { Err(PlanError::RegionsWithoutNoise { block: id, got, least }) } else { Ok(()) }
+}
+
+/// Lengths of blocks in words.
+fn lengths(blocks: &BTreeMap<BlockKind, u64>) -> String {
+    let all: Vec<String> = blocks.iter().map(|(kind, length)| format!("{kind} of {length}")).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 /// `PLAN-19`: every update has room in its scale, and no divisor or parameter leaves the finite numbers.

@@ -39,6 +39,13 @@ pub struct ScoringRule {
     /// What members announce of their experts, and how they are compared. By default pairs.
     #[serde(default)]
     pub sketches: SketchForm,
+    /// Into how many groups experts are divided if sketches are withheld. A member announces one number for each. 0 in
+    /// other forms.
+    #[serde(default)]
+    pub groups: u16,
+    /// Standard deviation of the noise on each of these numbers, in units of 2⁻¹⁴; 0 is no noise. 0 in other forms.
+    #[serde(default)]
+    pub score_noise: u16,
     /// How the centre and the spread of the agreements of pairs are measured. Signs have no threshold.
     pub threshold: Threshold,
     /// `beta`: how many spreads below the centre the threshold lies, in 256ths.

@@ -8,6 +8,9 @@ use crate::id::Digest;
 /// are made from.
 pub const SKETCH_CLIP_STEPS: u16 = 8192;
 
+/// The largest score of a group of experts, in units of 2⁻¹⁴ (`ALIGN-16`).
+pub const LARGEST_SCORE: u16 = 1 << 14;
+
 /// What a member announces of an expert, and how members are compared by it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub enum SketchForm {
@@ -17,13 +20,16 @@ pub enum SketchForm {
     Pairs,
     /// One bit for each coordinate, compared by the coordinates in which members agree (`ALIGN-14`, `ALIGN-15`).
     Signs,
+    /// No sketch: members compare themselves with what the last closing published, and announce one number for each
+    /// group of experts (`ALIGN-16`, `ALIGN-17`).
+    Withheld,
 }
 
 impl SketchForm {
     /// The sizes that a plan may choose.
     pub fn sizes(self) -> &'static [u16] {
         match self {
-            Self::Pairs => &[16, 32, 64, 128],
+            Self::Pairs | Self::Withheld => &[16, 32, 64, 128],
             Self::Signs => &[16, 32, 64, 128, 256],
         }
     }
@@ -32,13 +38,13 @@ impl SketchForm {
     /// half of their coordinates alone.
     pub fn region_coordinates(self, size: u16) -> u16 {
         match self {
-            Self::Pairs => size,
+            Self::Pairs | Self::Withheld => size,
             Self::Signs => size / 2,
         }
     }
 }
 
-/// The sketch of one expert, noise included.
+/// What is announced of one expert or of one group of experts, noise included.
 ///
 /// # Leakage
 /// The coordinator, the custodians and the auditors see it. The member's own noise is all that protects it.
@@ -54,15 +60,18 @@ pub enum SketchValues {
     /// Signs, one bit for each sketch coordinate of the plan: coordinate `j` is bit `j mod 8` of byte `j / 8`, and 1
     /// is plus.
     Signs(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The score of a group of experts, in units of 2⁻¹⁴; `None` from a member that has nothing to compare itself with.
+    Score(Option<i32>),
 }
 
 impl SketchValues {
-    /// What is announced in a rehearsal: zeros, which depend on the plan alone (`ROUND-39`).
+    /// What is announced in a rehearsal: zeros or no score, which depends on the plan alone (`ROUND-39`).
     pub fn zeros(form: SketchForm, size: u16) -> Self {
         let size = usize::from(size);
         match form {
             SketchForm::Pairs => Self::Projections { region: vec![0; size], update: vec![0; size] },
             SketchForm::Signs => Self::Signs(vec![0; size / 8]),
+            SketchForm::Withheld => Self::Score(None),
         }
     }
 
@@ -74,6 +83,7 @@ impl SketchValues {
                 region.len() == size && update.len() == size
             }
             (Self::Signs(bits), SketchForm::Signs) => bits.len() == size / 8,
+            (Self::Score(_), SketchForm::Withheld) => true,
             _ => false,
         }
     }

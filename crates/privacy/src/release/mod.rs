@@ -20,8 +20,8 @@ use cloister_params::floors::HONEST_COMPANIONS;
 use cloister_params::late::is_sketched;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
-    LateSketchMode, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS, SketchForm,
-    SketchPlan,
+    LARGEST_SCORE, LateSketchMode, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS,
+    SketchForm, SketchPlan,
 };
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,10 @@ pub enum Released {
     /// One member's noised projection of an expert's update, of which only signs leave. Coordinator, custodians and
     /// auditors see them.
     UpdateSigns,
+    /// The sum of regions of a layer's experts. Everybody sees it.
+    RegionSum,
+    /// One member's score of a group of experts. Coordinator, custodians and auditors see it.
+    Score,
 }
 
 impl Released {
@@ -72,6 +76,7 @@ impl Released {
             BlockKind::Shared => Self::SharedSum,
             BlockKind::Routing { .. } => Self::RoutingHistogram,
             BlockKind::Evaluation => Self::EvaluationSum,
+            BlockKind::Regions { .. } => Self::RegionSum,
         }
     }
 
@@ -82,21 +87,29 @@ impl Released {
             | Self::RouterSum
             | Self::SharedSum
             | Self::RoutingHistogram
-            | Self::EvaluationSum => true,
+            | Self::EvaluationSum
+            | Self::RegionSum => true,
             Self::RegionSketch
             | Self::UpdateSketch
             | Self::RegionSigns
             | Self::UpdateSigns
+            | Self::Score
             | Self::TokenCount
             | Self::PrivateStep => false,
         }
     }
 
-    /// Whether it is computed from trained parameters alone, without looking at records again.
+    /// Whether with private training it is computed from trained parameters and what was published alone, without looking
+    /// at records again.
     fn follows_from_parameters(self) -> bool {
         matches!(
             self,
-            Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::UpdateSketch | Self::UpdateSigns
+            Self::ExpertSum
+                | Self::RouterSum
+                | Self::SharedSum
+                | Self::UpdateSketch
+                | Self::UpdateSigns
+                | Self::Score
         )
     }
 
@@ -114,6 +127,8 @@ impl Released {
             Self::TokenCount => "this member's token counts",
             Self::PrivateStep => "steps of private training",
             Self::EvaluationSum => "sums of counts of held-out records",
+            Self::RegionSum => "sums of regions",
+            Self::Score => "this member's scores of groups of experts",
         }
     }
 }
@@ -150,9 +165,10 @@ pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Relea
     // PRIV-10: for a whole member, private training gains nothing.
     let private = settings.training.private.filter(|_| unit == PrivacyUnit::Record);
     let mut all: Vec<Release> = private.map(|private| private_steps(settings, private)).into_iter().collect();
+    let announced = settings.announced_blocks();
     for block in &settings.blocks {
         let mut vectors = vec![NoisedVector::sum(settings, block)];
-        if block.shape.kind.is_scored() {
+        if announced.contains(&block.shape.id) {
             vectors.extend(NoisedVector::announced(settings));
         }
         for vector in vectors {
@@ -248,7 +264,12 @@ impl NoisedVector {
         // Distributions have norms of at most 1 and no negative coordinates, so that two are at most sqrt(2)
         // apart.
         let sqrt2_in_steps = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
-        let change_of_average = (released == Released::RoutingHistogram).then_some(sqrt2_in_steps);
+        let change_of_average = match released {
+            Released::RoutingHistogram => Some(sqrt2_in_steps),
+            // PRIV-17: directions point anywhere, so that two are at most 2 apart.
+            Released::RegionSum => Some(SQRT_2 * sqrt2_in_steps),
+            _ => None,
+        };
         // PRIV-15: a record counts at most 1 as correct, and 1 as evaluated. The two sums are rounded to 32-bit floats before
         // they are rounded to steps.
         let float_rounding = f64::from(block.scale.clip_steps) * 2f64.powi(-23);
@@ -268,8 +289,8 @@ impl NoisedVector {
         }
     }
 
-    /// What an announcement shows of an expert. It has the member's own noise alone.
-    fn announced(settings: &RoundSettings) -> [Self; 3] {
+    /// What an announcement shows of an expert, or of a group of experts. It has the member's own noise alone.
+    fn announced(settings: &RoundSettings) -> Vec<Self> {
         // A count is between 0 and its largest value, so that two counts are no further apart than one is
         // from 0.
         let largest = f64::from(settings.scoring.largest_count());
@@ -291,14 +312,31 @@ impl NoisedVector {
         let (region, update) = match form {
             SketchForm::Pairs => (Released::RegionSketch, Released::UpdateSketch),
             SketchForm::Signs => (Released::RegionSigns, Released::UpdateSigns),
+            SketchForm::Withheld => return vec![Self::score(settings)],
         };
         let region_size = form.region_coordinates(size);
-        [
+        vec![
             Self::projected(&settings.sketch, (region, region_size), region_sensitivity),
             // No average over records: an update follows from training, which covers it if it is private.
             Self::projected(&settings.sketch, (update, size), None),
             count,
         ]
+    }
+
+    /// The score of a group of experts (`PRIV-17`). It is limited after rounding.
+    fn score(settings: &RoundSettings) -> Self {
+        let largest = f64::from(LARGEST_SCORE);
+        Self {
+            released: Released::Score,
+            coordinates: 1,
+            norm: largest,
+            change: 2.0 * largest,
+            rounding: 0.0,
+            change_of_average: None,
+            change_of_sum: None,
+            sigma: u32::from(settings.scoring.score_noise),
+            parties: 1,
+        }
     }
 
     /// A projection of an expert's region or update to so many coordinates.

@@ -35,6 +35,8 @@ fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
         },
         scoring: ScoringRule {
             sketches: SketchForm::Pairs,
+            groups: 0,
+            score_noise: 0,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
@@ -136,6 +138,60 @@ fn signs_are_charged_as_the_noised_projections_that_they_follow_from() {
     settings.sketch.noise_steps = 0;
     let bare = releases(&settings, PrivacyUnit::Member).expect("charged");
     assert_eq!(one(&bare, Released::UpdateSigns).mechanism, Mechanism::Unbounded, "signs alone hide nothing");
+}
+
+/// The settings with withheld sketches in so many groups, without the routing distribution.
+fn withheld(groups: u16) -> RoundSettings {
+    let mut settings = settings(1000, 1);
+    let scoring = &mut settings.scoring;
+    (scoring.sketches, scoring.groups, scoring.score_noise) = (SketchForm::Withheld, groups, 1638);
+    let scale = Scale { step_log2: -14, clip_steps: 1 << 14 };
+    let shape = BlockShape { id: BlockId(4), kind: BlockKind::Regions { layer: 0 }, length: 2 * 64 };
+    settings.blocks[4] = PlannedBlock { shape, scale, noise_steps: 256 };
+    settings
+}
+
+/// PRIV-17
+#[test]
+fn withheld_sketches_are_charged_as_scores_and_sums_of_regions() {
+    for (groups, unit, factor) in [(1, PrivacyUnit::Member, 1.0), (2, PrivacyUnit::Record, 2.0)] {
+        let all = releases(&withheld(groups), unit).expect("charged");
+        let counts: Vec<(Released, u64)> =
+            all.iter().map(|release| (release.released, release.count)).collect();
+        let sums = [Released::RouterSum, Released::SharedSum, Released::RegionSum].map(|sum| (sum, 1));
+        assert_eq!(
+            counts,
+            [&[(Released::ExpertSum, 2), (Released::Score, groups.into())][..], &sums].concat()
+        );
+        let score = one(&all, Released::Score);
+        assert_eq!((score.sensitivity, score.coordinates, score.honest_noises), (factor * 16_384.0, 1, 1));
+        let regions = one(&all, Released::RegionSum);
+        assert_eq!((regions.sensitivity, regions.honest_noises), (factor * 16_384.0, 3));
+    }
+    let mut bare = withheld(1);
+    bare.scoring.score_noise = 0;
+    let all = releases(&bare, PrivacyUnit::Record).expect("charged");
+    assert_eq!(one(&all, Released::Score).mechanism, Mechanism::Unbounded);
+}
+
+/// PRIV-17: with private training scores follow from trained parameters, and regions are averages.
+#[test]
+fn private_training_covers_scores_and_not_regions() {
+    let mut settings = withheld(1);
+    settings.scoring.score_noise = 0;
+    settings.training.private = Some(PrivateTrainingPlan {
+        clipping_norm_milli: 1000,
+        noise_multiplier_milli: 1000,
+        sampling_probability_micro: 500_000,
+        minimum_records: 64,
+    });
+    let record = releases(&settings, PrivacyUnit::Record).expect("charged");
+    assert!(!record.iter().any(|release| release.released == Released::Score));
+    let regions = one(&record, Released::RegionSum).sensitivity;
+    let exact = 2.0 * 16_384.0 / 64.0 + 2.0 * 128f64.sqrt();
+    assert!((regions - exact).abs() < 1e-9, "{regions}");
+    let member = releases(&settings, PrivacyUnit::Member).expect("charged");
+    assert_eq!(one(&member, Released::Score).mechanism, Mechanism::Unbounded, "control: for whole members");
 }
 
 /// PRIV-15

@@ -89,6 +89,11 @@ fn described(released: Released) -> (&'static str, ReadableAs) {
         Released::UpdateSigns => {
             ("one bit for each number of a short summary of each expert's change", ReadableAs::ThisHospitals)
         }
+        Released::RegionSum => ("short summaries of the notes that each expert sees", ReadableAs::Sum),
+        Released::Score => (
+            "how well groups of experts agree with what was published, one number for each group",
+            ReadableAs::ThisHospitals,
+        ),
         Released::TokenCount => ("how many tokens each expert sees", ReadableAs::ThisHospitals),
         Released::PrivateStep => {
             ("changes to the model from private training", ReadableAs::SumAndThisHospitals)

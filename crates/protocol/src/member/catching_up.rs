@@ -153,6 +153,8 @@ impl Member {
         let Some(model) = arriving.and_then(ArrivingModel::model) else { return false };
         self.catching_up = None;
         self.model = model.clone();
+        // What another closing published is not the difference of this model and the one that was here.
+        self.before_last_changes = None;
         let (round, model) = (self.chain.round, Box::new(model));
         self.outputs.push_back(MemberOutput::CaughtUp { round, model });
         self.take_part();

@@ -72,7 +72,7 @@ impl Member {
                 if let Ok(closing) = certificate.parse()
                     && let Some((model, applied)) = self.apply(planned, &closing)
                 {
-                    self.model = model.clone();
+                    self.move_to(model.clone());
                     self.outputs.push_back(MemberOutput::Closed {
                         round: closing.round,
                         model: Box::new(model),
@@ -85,6 +85,16 @@ impl Member {
             }
             Ending::Aborted(_) => self.outputs.push_back(MemberOutput::Aborted(known.round)),
         }
+    }
+
+    /// Takes the model after a closing, and keeps what its blocks were before.
+    fn move_to(&mut self, model: Model) {
+        let (before, after) = (self.model.block_digests(), model.block_digests());
+        if before != after {
+            let kept = self.before_last_changes.take().unwrap_or_else(|| self.model.clone());
+            self.before_last_changes = Some(kept.updated(&self.model, |block| before[block] != after[block]));
+        }
+        self.model = model;
     }
 
     /// Whether a contribution may be sent again once an ending is known: only the abort of the round that it

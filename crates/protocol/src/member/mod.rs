@@ -121,6 +121,9 @@ pub struct Member {
     task: MemberTask,
     chain: ChainPosition,
     model: Model,
+    /// Each block's parameters before the last closing that changed them, since this member began the epoch or fetched a
+    /// model (`ALIGN-16`).
+    before_last_changes: Option<Model>,
     last_announced: Option<Round>,
     phase: MemberPhase,
     /// The contribution to the model that `chain` names. After an abort it is sent again (`ROUND-03`).
@@ -181,6 +184,7 @@ impl Member {
             chain: ChainPosition::genesis(&epoch, model.digest()),
             epoch,
             model,
+            before_last_changes: None,
             last_announced,
             phase: MemberPhase::Idle,
             kept: None,
@@ -210,6 +214,12 @@ impl Member {
     /// The model after the last round that this member applied.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Each block's parameters before the last closing that changed them; those of the model in a block that no closing
+    /// changed. None until this member has applied a closing that changed the model, and after it fetched one.
+    pub fn before_last_changes(&self) -> Option<&Model> {
+        self.before_last_changes.as_ref()
     }
 
     /// The next thing to do.

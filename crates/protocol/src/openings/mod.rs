@@ -316,13 +316,14 @@ fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
 }
 
 /// What contributions to a block repeat themselves from, given the digest of each block's parameters: the block's
-/// parameters, or for an evaluation those of all trained blocks, because the evaluated model is theirs (`ROUND-40`).
+/// parameters, or for an evaluation or regions those of all trained blocks, because the measured model is theirs
+/// (`ROUND-40`).
 pub fn basis(
     table: &[PlannedBlock],
     parameters: &PerBlock<Digest>,
     planned: &PlannedBlock,
 ) -> Option<Digest> {
-    if planned.shape.kind != BlockKind::Evaluation {
+    if !matches!(planned.shape.kind, BlockKind::Evaluation | BlockKind::Regions { .. }) {
         return parameters.get(planned.shape.id).copied();
     }
     let trained = table.iter().filter(|block| block.shape.kind.is_trained());

@@ -29,7 +29,7 @@ impl StrategySettings for FedAlignMoE {
         let is_local = self.routers == RouterRule::Local;
         let local_routers = is_local.then(|| PersonalRouters::with_personal_part(1.0));
         let RunScoring { rule, sketch, withheld } = *scoring;
-        let withheld = withheld.map(|config| SelfScores::new(config, rule, seed));
+        let withheld = SelfScores::new(withheld, rule, seed);
         Box::new(Alignment { settings: self.clone(), rule, sketch, withheld, seed, local_routers })
     }
 
@@ -79,8 +79,8 @@ struct Alignment {
     rule: ScoringRule,
     /// How signs are made.
     sketch: SketchPlan,
-    /// What members score themselves against, if no sketch leaves them.
-    withheld: Option<SelfScores>,
+    /// What members score themselves against; nothing if sketches leave them.
+    withheld: SelfScores,
     /// The seed of the run, which random cohorts follow.
     seed: u64,
     /// Routers that stay with their members, if the gate is local.
@@ -96,10 +96,8 @@ impl Alignment {
         layer: u16,
         updates: &MemberUpdates<'_>,
     ) -> ExpertScores {
-        if let Some(withheld) = &self.withheld {
-            return withheld.scores(block, updates);
-        }
         match self.rule.sketches {
+            SketchForm::Withheld => self.withheld.scores(block, updates),
             SketchForm::Pairs => self.scores_of_pairs(roles, layer, updates),
             SketchForm::Signs => {
                 let members = updates.results.iter();
@@ -209,22 +207,20 @@ impl Strategy for Alignment {
     fn memory(&self) -> StrategyMemory {
         let mut memory =
             self.local_routers.as_ref().map_or_else(StrategyMemory::new, PersonalRouters::memory);
-        memory.extend(self.withheld.iter().flat_map(SelfScores::memory));
+        memory.extend(self.withheld.memory());
         memory
     }
 
     fn recall(&mut self, mut memory: StrategyMemory) {
-        if let Some(withheld) = &mut self.withheld {
-            withheld.recall(&mut memory);
-        }
+        self.withheld.recall(&mut memory);
         if let Some(routers) = &mut self.local_routers {
             routers.recall(memory);
         }
     }
 
     fn close_round(&mut self, before: &BlockVectors, after: &BlockVectors, updates: &MemberUpdates<'_>) {
-        if let Some(withheld) = &mut self.withheld {
-            withheld.close_round(before, after, updates);
+        if self.rule.sketches == SketchForm::Withheld {
+            self.withheld.close_round(before, after, updates);
         }
     }
 

@@ -10,10 +10,10 @@ use cloister_privacy::discrete_gaussian::sample;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::centred_region::centred_region;
+use crate::centred_region::{CountedExperts, centred_region};
 use crate::seeds::{Purpose, seed_for};
 use crate::strategy::{MemberUpdates, StrategyMemory};
-use crate::withheld_scores::WithheldScores;
+use crate::withheld_scores::{WithheldScores, groups_of};
 
 /// In a strategy's memory, the numbers of published updates and of published regions. No member has them.
 const UPDATES: usize = usize::MAX;
@@ -42,10 +42,7 @@ impl SelfScores {
     pub(crate) fn scores(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> ExpertScores {
         let experts: Vec<&BlockShape> =
             updates.global.table().iter().filter(|shape| shape.kind.is_scored()).collect();
-        let groups = match self.config.groups {
-            0 => experts.len(),
-            some => some.min(experts.len()),
-        };
+        let groups = groups_of(self.config.groups, experts.len());
         let place = experts.iter().position(|shape| shape.id == block.id).unwrap_or_default();
         let group = place * groups / experts.len();
         let in_group =
@@ -77,13 +74,11 @@ impl SelfScores {
 
     fn expert_score(&self, shape: &BlockShape, result: &LocalResult) -> Option<f64> {
         let region: Vec<f64> =
-            centred_region(shape, result, &self.rule)?.into_iter().map(f64::from).collect();
+            centred_region(shape, result, CountedExperts::Used)?.into_iter().map(f64::from).collect();
         let update: Vec<f64> = result.updates[shape.id].iter().map(|value| f64::from(*value)).collect();
         let trained = ExpertDirections { update: &update, region: &region };
-        let published = ExpertDirections {
-            update: self.published.get(&(UPDATES, shape.id.0))?,
-            region: self.published.get(&(REGIONS, shape.id.0))?,
-        };
+        let known = |number| self.published.get(&(number, shape.id.0)).map_or(&[][..], Vec::as_slice);
+        let published = ExpertDirections { update: known(UPDATES), region: known(REGIONS) };
         Some(own_score(trained, published))
     }
 
@@ -98,11 +93,17 @@ impl SelfScores {
             if !shape.kind.is_scored() {
                 continue;
             }
-            let moved = old.iter().zip(new).map(|(old, new)| f64::from(*new) - f64::from(*old)).collect();
-            self.published.insert((UPDATES, shape.id.0), moved);
+            let moved: Vec<f64> =
+                old.iter().zip(new).map(|(old, new)| f64::from(*new) - f64::from(*old)).collect();
+            // A block that did not change has the update that was published last.
+            if moved.iter().any(|value| *value != 0.0) {
+                self.published.insert((UPDATES, shape.id.0), moved);
+            }
             let mut sum: Vec<f64> = Vec::new();
-            for region in
-                updates.results.iter().filter_map(|result| centred_region(shape, result, &self.rule))
+            for region in updates
+                .results
+                .iter()
+                .filter_map(|result| centred_region(shape, result, CountedExperts::Used))
             {
                 sum.resize(region.len(), 0.0);
                 sum.iter_mut().zip(&region).for_each(|(sum, value)| *sum += f64::from(*value));
