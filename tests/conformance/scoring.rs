@@ -187,6 +187,8 @@ pub(crate) fn cohorts(file: Cohorts) {
     for case in file.withheld {
         let mut plan: RoundPlan = plan.clone();
         plan.settings.blocks.clone_from(&file.tables[case.table]);
+        // PLAN-22: with private training there are no regions.
+        plan.settings.training.private = None;
         plan.parameters = PerBlock::from_table(&plan.settings.blocks, |_| Digest::default());
         plan.settings.cohort_floor = case.cohort_floor;
         plan.settings.max_weight = case.max_weight;

@@ -149,7 +149,8 @@ fn an_evaluation_of_one_model_over_others_is_told() {
 /// ROUND-40: regions that one model leads to are summed over others, likewise.
 #[test]
 fn regions_of_one_model_over_others_are_told() {
-    let configuration = Configuration { withheld: true, ..six_that_sketch() };
+    // With this seed party 6, whose late sketches are missing, is in every cohort, so that no trained block changes.
+    let configuration = Configuration { withheld: true, seed: 3, ..six_that_sketch() };
     let attack = || without_the_first(&configuration, &[&[(WithholdSketches, 5)]], 0);
     assert!(fails(&attack));
     assert!(rule::without("ROUND-40", || succeeds(&attack)));

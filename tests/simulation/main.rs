@@ -18,6 +18,7 @@ mod liveness;
 mod long_blocks;
 mod models;
 mod operation;
+mod references;
 mod rehearsals;
 mod reproduction;
 mod shrink;

@@ -156,7 +156,7 @@ fn planned(shape: BlockShape, protection: Protection, held_out_records: u32) -> 
         BlockKind::Router { .. } => (-18, 2.0, 0),
         BlockKind::Shared => (-17, 8.0, 0),
         BlockKind::Routing { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 64 }),
-        BlockKind::Regions { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 0 }),
+        BlockKind::Regions { .. } => (-16, 1.0, 0),
         // Both counts may be as large as the number of records.
         BlockKind::Evaluation => (-4, std::f64::consts::SQRT_2 * f64::from(held_out_records), 0),
     };

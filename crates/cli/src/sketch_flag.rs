@@ -16,9 +16,10 @@ pub(crate) enum SketchFlag {
 }
 
 impl SketchFlag {
-    /// Coordinates of an expert's region in the task, which blocks of regions have; none unless sketches are withheld.
-    pub(crate) fn regions(self) -> Option<u16> {
-        (self == Self::Withheld).then_some(REGION_COORDINATES)
+    /// Coordinates of an expert's region in the task, which blocks of regions have; none unless sketches are withheld, and
+    /// with private training none.
+    pub(crate) fn regions(self, private_training: bool) -> Option<u16> {
+        (self == Self::Withheld && !private_training).then_some(REGION_COORDINATES)
     }
 }
 

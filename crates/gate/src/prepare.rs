@@ -118,7 +118,7 @@ fn released_values<'a>(
         (_, BlockKind::Evaluation) => return Ok(Cow::Owned(score.unwrap_or_default().counts())),
         // ALIGN-18
         (_, BlockKind::Regions { layer }) => {
-            return scores::regions(&plan.settings, layer, trained).map(Cow::Owned);
+            return Ok(Cow::Owned(scores::regions(&plan.settings, layer, trained)));
         }
         // PRIV-11
         (Some(_), BlockKind::Routing { .. }) => {

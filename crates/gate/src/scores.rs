@@ -1,10 +1,10 @@
 //! What a member announces and publishes if sketches are withheld: scores of groups of experts, and mean regions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::score::ExpertSketch;
-use cloister_alignment::scores::{averaged_region_values, cosine, expert_score, group_score, region_values};
+use cloister_alignment::scores::{cosine, expert_score, group_score, region_values};
 use cloister_alignment::signs::centred_means;
 use cloister_alignment::sketch::{SketchSubject, unit_direction};
 use cloister_params::block::BlockKind;
@@ -16,7 +16,7 @@ use cloister_updates::{ExpertRegion, LocalResult};
 use rand_core::CryptoRng;
 
 use crate::error::PrepareError;
-use crate::sketches::{region_clip, region_plan};
+use crate::sketches::region_plan;
 
 /// What a member compares itself with (`ALIGN-16`).
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,11 @@ pub(crate) fn announced(
     reference: Option<ScoreReference<'_>>,
     random: &mut impl CryptoRng,
 ) -> Result<MemberSketches, PrepareError> {
-    let directions = directions(settings, local);
+    let mut directions = BTreeMap::new();
+    if settings.publishes_regions() {
+        let layers: BTreeSet<u16> = settings.blocks.iter().filter_map(experts_layer).collect();
+        directions.extend(layers.into_iter().flat_map(|layer| layer_directions(settings, layer, local)));
+    }
     let mut announced = MemberSketches::new();
     for group in settings.announced_groups() {
         let mut score = None;
@@ -94,63 +98,46 @@ fn published_region<'a>(settings: &RoundSettings, kind: BlockKind, global: &'a M
 }
 
 /// A member's values for a layer's block of regions (`ALIGN-18`).
-pub(crate) fn regions(
-    settings: &RoundSettings,
-    layer: u16,
-    local: &LocalResult,
-) -> Result<Vec<f32>, PrepareError> {
+pub(crate) fn regions(settings: &RoundSettings, layer: u16, local: &LocalResult) -> Vec<f32> {
     let kinds: Vec<BlockKind> = experts(settings, layer).map(|block| block.shape.kind).collect();
-    if settings.training.private.is_none() {
-        let directions = directions(settings, local);
-        let zeros = vec![0.0; usize::from(settings.sketch.coordinates)];
-        let all: Vec<Vec<f64>> =
-            kinds.iter().map(|kind| directions.get(kind).unwrap_or(&zeros).clone()).collect();
-        return Ok(region_values(&all));
-    }
-    let clip = region_clip(&settings.sketch);
-    let mut averages = Vec::with_capacity(kinds.len());
-    for kind in kinds {
-        let averaged = local.by_record.as_ref().and_then(|averages| averages.region(kind));
-        averages.push(clipped(averaged.ok_or(PrepareError::MissingBlock(kind))?, clip));
-    }
-    Ok(averaged_region_values(&averages, clip))
-}
-
-/// An average within the clip: the trainer is not trusted with the bound that the ledger charged (`PRIV-11`).
-fn clipped(average: &[f64], clip: f64) -> Vec<f64> {
-    let norm = average.iter().map(|value| value * value).sum::<f64>().sqrt();
-    if !norm.is_finite() {
-        return vec![0.0; average.len()];
-    }
-    let share = if norm > clip { clip / norm } else { 1.0 };
-    average.iter().map(|value| value * share).collect()
+    let directions = layer_directions(settings, layer, local);
+    let zeros = vec![0.0; usize::from(settings.sketch.coordinates)];
+    let all: Vec<Vec<f64>> =
+        kinds.iter().map(|kind| directions.get(kind).unwrap_or(&zeros).clone()).collect();
+    region_values(&all)
 }
 
 fn experts(settings: &RoundSettings, layer: u16) -> impl Iterator<Item = &PlannedBlock> {
-    let is_in_layer =
-        move |kind| matches!(kind, BlockKind::Expert { layer: of_expert, .. } if of_expert == layer);
-    settings.blocks.iter().filter(move |block| is_in_layer(block.shape.kind))
+    settings.blocks.iter().filter(move |block| experts_layer(block) == Some(layer))
+}
+
+/// The layer of an expert's block.
+fn experts_layer(block: &PlannedBlock) -> Option<u16> {
+    match block.shape.kind {
+        BlockKind::Expert { layer, .. } => Some(layer),
+        _ => None,
+    }
 }
 
 /// The direction of each expert's region less the mean of the member's regions in the layer, for the experts that any
 /// token used (`ALIGN-18`).
-fn directions(settings: &RoundSettings, local: &LocalResult) -> BTreeMap<BlockKind, Vec<f64>> {
+fn layer_directions(
+    settings: &RoundSettings,
+    layer: u16,
+    local: &LocalResult,
+) -> BTreeMap<BlockKind, Vec<f64>> {
     let plan = region_plan(settings);
-    let mut layers: BTreeMap<u16, Vec<&ExpertRegion>> = BTreeMap::new();
-    for block in &settings.blocks {
-        let BlockKind::Expert { layer, expert } = block.shape.kind else { continue };
-        let mut regions = local.regions.iter();
-        let used = regions.find(|region| (region.layer, region.expert) == (layer, expert));
-        layers.entry(layer).or_default().extend(used.filter(|region| region.tokens > 0));
+    let mut used: Vec<&ExpertRegion> = Vec::new();
+    for block in experts(settings, layer) {
+        let mut regions = local.regions.iter().filter(|region| region.tokens > 0);
+        used.extend(regions.find(|region| region.kind() == block.shape.kind));
     }
+    let hidden: Vec<&[f32]> = used.iter().map(|region| region.mean_hidden.as_slice()).collect();
+    let centred = centred_means(&hidden, &vec![true; hidden.len()]);
     let mut directions = BTreeMap::new();
-    for (layer, counted) in layers {
-        let hidden: Vec<&[f32]> = counted.iter().map(|region| region.mean_hidden.as_slice()).collect();
-        let centred = centred_means(&hidden, &vec![true; hidden.len()]);
-        for (region, centred) in counted.iter().zip(centred) {
-            let direction = unit_direction(&plan, SketchSubject::Region, &centred);
-            directions.insert(BlockKind::Expert { layer, expert: region.expert }, direction);
-        }
+    for (region, centred) in used.iter().zip(centred) {
+        let direction = unit_direction(&plan, SketchSubject::Region, &centred);
+        directions.insert(region.kind(), direction);
     }
     directions
 }
@@ -307,34 +294,12 @@ mod tests {
     #[test]
     fn blocks_of_regions_are_directions_of_the_experts_that_were_used() {
         let (settings, local) = trained();
-        let values = regions(&settings, 0, &local).expect("the layer is there");
+        let values = regions(&settings, 0, &local);
         assert_eq!(values.len(), 4 * 16);
         for (expert, part) in values.chunks(16).enumerate() {
             let square: f32 = part.iter().map(|value| value * value).sum();
             let expected = if expert == 3 { 0.0 } else { 0.25 };
             assert!((square - expected).abs() < 1e-5, "expert {expert}: {square}");
         }
-    }
-
-    /// ALIGN-18, PRIV-17: averages are cut to the clip again, whatever a trainer says, and centred over all experts.
-    #[test]
-    fn averages_are_clipped_and_centred() {
-        let (mut settings, mut local) = trained();
-        settings.training.private = Some(PRIVATE);
-        let values = regions(&settings, 0, &local).expect("the layer is there");
-        for at in 0..16 {
-            let sum: f32 = values.iter().skip(at).step_by(16).sum();
-            assert!(sum.abs() < 1e-5, "centred: {sum}");
-        }
-        if let Some(averages) = &mut local.by_record {
-            averages.regions[0].iter_mut().flatten().for_each(|value| *value *= 1e9);
-            averages.regions[0][1][0] = f64::NAN;
-        }
-        let long = regions(&settings, 0, &local).expect("the layer is there");
-        let norm: f32 = long.iter().map(|value| value * value).sum();
-        assert!(norm <= 1.0 + 1e-5, "{norm}");
-        local.by_record = None;
-        let kind = BlockKind::Expert { layer: 0, expert: 0 };
-        assert_eq!(regions(&settings, 0, &local), Err(PrepareError::MissingBlock(kind)));
     }
 }

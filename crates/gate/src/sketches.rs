@@ -67,8 +67,8 @@ impl<'a> Expert<'a> {
     ) -> Result<Self, PrepareError> {
         let kind = block.shape.kind;
         let missing = PrepareError::MissingBlock(kind);
-        let BlockKind::Expert { layer, expert } = kind else { return Err(missing) };
-        let used = local.regions.iter().find(|region| (region.layer, region.expert) == (layer, expert));
+        let BlockKind::Expert { layer, .. } = kind else { return Err(missing) };
+        let used = local.regions.iter().find(|region| region.kind() == kind);
         let average = match (settings.training.private, &local.by_record) {
             (None, _) => None,
             (Some(_), averages) => {

@@ -1,5 +1,7 @@
 //! What a local training yields.
 
+use cloister_params::block::BlockKind;
+
 use crate::{BlockVectors, RecordAverages};
 
 /// The tokens that one expert was responsible for in the last pass of a training. Private training, which
@@ -15,6 +17,13 @@ pub struct ExpertRegion {
     pub mean_hidden: Vec<f32>,
     /// How many of the member's tokens are routed to the expert.
     pub tokens: u64,
+}
+
+impl ExpertRegion {
+    /// The kind of the expert's block.
+    pub fn kind(&self) -> BlockKind {
+        BlockKind::Expert { layer: self.layer, expert: self.expert }
+    }
 }
 
 /// The mean and the count reveal something about the member's notes, so they are never printed.

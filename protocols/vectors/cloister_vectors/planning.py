@@ -82,6 +82,11 @@ def by_scores(chosen, groups=2):
     return chosen | {"scoring": chosen["scoring"] | withheld}
 
 
+def without_privacy(chosen):
+    """Settings whose training is not private."""
+    return chosen | {"training": chosen["training"] | {"private": None}}
+
+
 def experts_by_layer(blocks):
     """How many expert blocks each layer has."""
     kinds = [row["shape"]["kind"] for row in blocks]
@@ -100,8 +105,8 @@ def with_regions(chosen):
 
 
 def withheld_settings():
-    """The settings with scores, and with a block of regions."""
-    return with_regions(by_scores(settings()))
+    """The settings with scores and without private training, and so with a block of regions."""
+    return with_regions(by_scores(without_privacy(settings())))
 
 
 def check_blocks(blocks, members):
@@ -134,8 +139,9 @@ def check_groups(chosen):
 
 def check_regions(chosen):
     """PLAN-22: exactly the blocks of regions that ALIGN-18 asks for, each with a clip of 1 and enough noise."""
-    size, is_withheld = chosen["sketch"]["coordinates"], chosen["scoring"]["sketches"] == "Withheld"
-    layers = experts_by_layer(chosen["blocks"]) if is_withheld else {}
+    size, is_private = chosen["sketch"]["coordinates"], chosen["training"]["private"] is not None
+    has_regions = chosen["scoring"]["sketches"] == "Withheld" and not is_private
+    layers = experts_by_layer(chosen["blocks"]) if has_regions else {}
     rows = [row for row in chosen["blocks"] if "Regions" in row["shape"]["kind"]]
     lengths = {row["shape"]["kind"]["Regions"]["layer"]: row["shape"]["length"] for row in rows}
     require(lengths == {layer: experts * size for layer, experts in layers.items()}, "regions")

@@ -2,7 +2,7 @@
 
 from .dealing import public_of
 from .hashing import body_digest, digest
-from .planning import CLIP_STEPS, by_scores, check_plan, planned_block, projection_seed
+from .planning import CLIP_STEPS, by_scores, check_plan, planned_block, projection_seed, without_privacy
 from .refusal import step_of
 from .refusals import flipped
 from .rfc_values import BAD_ELEMENTS
@@ -97,8 +97,8 @@ def regions_in_place(chosen, layer=0, length=48, at=ROUTING):
 
 
 def scored_in_place(chosen, groups=2):
-    """Settings by scores that obey the rules, with as many blocks."""
-    return regions_in_place(by_scores(chosen, groups))
+    """Settings by scores without private training that obey the rules, with as many blocks."""
+    return regions_in_place(by_scores(without_privacy(chosen), groups))
 
 
 def scaled_in_place(chosen, step_log2, clip_steps, noise):
@@ -107,19 +107,17 @@ def scaled_in_place(chosen, step_log2, clip_steps, noise):
     return changed_blocks(scored_in_place(chosen), ROUTING, scale=scale, noise_steps=noise)
 
 
-def noised_scores(chosen, noise, is_private):
-    """The same with another noise of scores, and with private training or without."""
-    chosen = scored_in_place(chosen)
-    private = chosen["training"]["private"] if is_private else None
-    return chosen | {
-        "scoring": chosen["scoring"] | {"score_noise": noise}, "training": chosen["training"] | {"private": private},
-    }
+def noised_scores(chosen, noise):
+    """Settings by scores with another noise of scores; their blocks stay."""
+    scored = by_scores(chosen)
+    return scored | {"scoring": scored["scoring"] | {"score_noise": noise}}
 
 
 def broken_scoring(chosen):
     """PLAN-03: numbers of groups and noise of scores that do not fit the form of sketches."""
     scored = lambda **fields: chosen | {"scoring": chosen["scoring"] | fields}
     large = {"sketch": chosen["sketch"] | {"coordinates": 256}}
+    public = without_privacy(chosen)
     return [
         ("groups", "a group with pairs", scored(groups=1)),
         ("groups", "noise of scores with pairs", scored(score_noise=1)),
@@ -128,18 +126,20 @@ def broken_scoring(chosen):
         ("groups", "scores for no group", scored_in_place(chosen, groups=0)),
         ("groups", "more groups than experts", scored_in_place(chosen, groups=4)),
         ("groups", "the largest number of groups", scored_in_place(chosen, groups=2**16 - 1)),
-        ("sketch", "256 coordinates with scores", regions_in_place(by_scores(chosen), length=768) | large),
+        ("sketch", "256 coordinates with scores", regions_in_place(by_scores(public), length=768) | large),
     ]
 
 
 def broken_regions(chosen):
     """PLAN-22: blocks of regions that ALIGN-18 does not ask for, and ones that are lacking."""
-    scored = by_scores(chosen)
-    signs = chosen | {"scoring": chosen["scoring"] | {"sketches": "Signs"}}
+    public = without_privacy(chosen)
+    scored = by_scores(public)
+    signs = public | {"scoring": chosen["scoring"] | {"sketches": "Signs"}}
     also = regions_in_place(scored_in_place(chosen), layer=1, at=SHARED)
     return [
-        ("regions", "regions with pairs", regions_in_place(chosen)),
+        ("regions", "regions with pairs", regions_in_place(public)),
         ("regions", "regions with signs", regions_in_place(signs)),
+        ("regions", "regions with private training", regions_in_place(by_scores(chosen))),
         ("regions", "scores without regions", scored),
         ("regions", "regions of another layer", regions_in_place(scored, layer=1)),
         ("regions", "regions of a layer without experts as well", also),
@@ -162,13 +162,13 @@ def broken_region_clips(chosen):
 
 def quiet_scores(chosen):
     """PLAN-22: regions and scores with too little noise."""
-    alike = {"max_weight": 1}
+    alike, public = {"max_weight": 1}, regions_in_place(without_privacy(chosen))
     return [
         ("regions-without-noise", "255 steps", scaled_in_place(chosen, -14, CLIP_STEPS, 255)),
         ("regions-without-noise", "15 steps of 1/512", scaled_in_place(chosen, -9, 512, 15) | alike),
         ("regions-without-noise", "no noise", scaled_in_place(chosen, -14, CLIP_STEPS, 0) | alike),
-        ("scores-without-noise", "255 without private training", noised_scores(chosen, 255, False)),
-        ("scores-without-noise", "no noise without private training", noised_scores(chosen, 0, False)),
+        ("scores-without-noise", "255 without private training", noised_scores(public, 255)),
+        ("scores-without-noise", "no noise without private training", noised_scores(public, 0)),
     ]
 
 

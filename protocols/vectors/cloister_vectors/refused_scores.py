@@ -2,9 +2,9 @@
 
 from .hashing import body_digest
 from .member import Dealer
-from .planning import check_plan
+from .planning import check_plan, without_privacy
 from .refusal import step_of
-from .refused_plans import noised_scores, scaled_in_place, scored_in_place
+from .refused_plans import noised_scores, regions_in_place, scaled_in_place, scored_in_place
 from .roster import COORDINATOR
 from .statements import body_bytes
 from .withheld import check_scores
@@ -62,8 +62,9 @@ def broken_scores(coordinates):
 
 def unusual_plans(chosen):
     """Plans with scores that are at a border of PLAN-22, and must be accepted: what is unusual, settings."""
-    yield "without noise of scores, with private training", noised_scores(chosen, 0, True)
-    yield "with the least noise of scores, without private training", noised_scores(chosen, 256, False)
+    public = regions_in_place(without_privacy(chosen))
+    yield "without regions and without noise of scores, with private training", noised_scores(chosen, 0)
+    yield "with the least noise of scores, without private training", noised_scores(public, 256)
     yield "with regions of one step", scaled_in_place(chosen, 0, 1, 16)
     yield "with regions of 1,024 steps and their least noise", scaled_in_place(chosen, -10, 1024, 16)
 

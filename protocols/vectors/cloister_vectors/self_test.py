@@ -7,7 +7,7 @@ from hashlib import sha512
 
 from .hashing import leaf_hash, path, root, verify_path
 from .planning import by_scores, check_block, check_groups, check_regions, check_score_noise, planned_block, settings
-from .planning import with_regions, withheld_settings
+from .planning import with_regions, withheld_settings, without_privacy
 from .refusal import step_of
 from .rfc_values import BAD_ELEMENTS, MULTIPLES, RFC_8032_KEYS, RFC_8032_SEEDS, TREE_LEAVES, TREE_ROOTS
 from .rfc_values import ONE_WAY_BORDER_ELEMENT, ONE_WAY_BORDERS, ONE_WAY_ELEMENTS, ONE_WAY_FIRST_INPUT, ONE_WAY_TEXTS
@@ -70,17 +70,17 @@ def check_undecided_cohorts():
 
 def check_withheld_plans():
     """PLAN-03 and PLAN-22: settings that obey them, and the same without what they ask for."""
-    public, noise = {"training": settings()["training"] | {"private": None}}, {"score_noise": 0}
-    silent = {"scoring": withheld_settings()["scoring"] | noise}
-    for chosen in (settings(), withheld_settings(), settings() | public, withheld_settings() | silent):
+    silent = {"scoring": withheld_settings()["scoring"] | {"score_noise": 0}}
+    private, public = by_scores(settings()), without_privacy(settings())
+    for chosen in (settings(), public, private, private | silent, withheld_settings()):
         check_groups(chosen)
         check_regions(chosen)
         check_score_noise(chosen)
-    assert step_of(check_score_noise, withheld_settings() | silent | public) == "scores-without-noise"
+    assert step_of(check_score_noise, withheld_settings() | silent) == "scores-without-noise"
     kinds = [row["shape"]["kind"] for row in withheld_settings()["blocks"]]
     assert kinds[-2:] == [{"Regions": {"layer": 0}}, "Evaluation"]
-    assert step_of(check_regions, by_scores(settings())) == "regions"
-    assert step_of(check_regions, with_regions(settings())) == "regions"
+    for chosen in (by_scores(public), with_regions(private), with_regions(settings()), with_regions(public)):
+        assert step_of(check_regions, chosen) == "regions"
     assert step_of(check_groups, by_scores(settings(), 4)) == "groups"
 
 

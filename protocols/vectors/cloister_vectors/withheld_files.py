@@ -1,7 +1,7 @@
 """Vectors of consensus and cohorts by scores (ALIGN-16, ALIGN-17)."""
 
 from . import scoring
-from .planning import by_scores, planned_block, settings, with_regions, withheld_settings
+from .planning import by_scores, planned_block, settings, with_regions, withheld_settings, without_privacy
 from .roster import the_roster
 from .samples import integers
 from .schema import PLANNED_BLOCK
@@ -20,7 +20,7 @@ MAJORITY, SKIP = {"shared_cohort": "Majority"}, {"fallback": "Skip"}
 def tables():
     """Settings with one layer of experts, and with two."""
     two = settings() | {"blocks": [planned_block(number, *row) for number, row in enumerate(TWO_LAYERS)]}
-    return [withheld_settings(), with_regions(by_scores(two))]
+    return [withheld_settings(), with_regions(by_scores(without_privacy(two)))]
 
 
 def numbered(*rows):

@@ -12,7 +12,7 @@ class WithheldRound(RoundOne):
     closed = {}
 
     def planned(self):
-        """The settings of the first round, with scores, regions, and a shared rest that follows the experts."""
+        """The settings with scores and regions, and a shared rest that follows the experts."""
         chosen = withheld_settings()
         return chosen | {"scoring": chosen["scoring"] | {"shared_cohort": "Majority"}}
 

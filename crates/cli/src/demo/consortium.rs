@@ -164,7 +164,7 @@ fn party_entry(hospital: &DemoHospital, keys: &NewParty) -> Party {
 fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
     let Some(base) = &arguments.base_model else {
         let (seed, max_tokens) = (arguments.seed, arguments.max_tokens());
-        let regions = arguments.sketches.regions();
+        let regions = arguments.sketches.regions(arguments.noise_multiplier.is_some());
         let config = ModelConfig { seed, max_tokens, regions, ..ModelConfig::new(text.classes.clone()) };
         return Ok(Task::Classifier(config));
     };
@@ -172,7 +172,8 @@ fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
     let settings = AdapterSettings { router: true, ..AdapterSettings::default() };
     let task =
         AdapterTask::from_base(base, name, Objective::MultipleChoice, settings, arguments.max_tokens());
-    let (seed, regions) = (arguments.seed, arguments.sketches.regions());
+    let regions = arguments.sketches.regions(arguments.noise_multiplier.is_some());
+    let seed = arguments.seed;
     Ok(Task::Adapter(AdapterTask { seed, regions, ..task.map_err(Failure::config)? }))
 }
 

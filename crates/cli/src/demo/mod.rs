@@ -82,7 +82,7 @@ pub(crate) struct DemoArguments {
     #[arg(long)]
     late_sketches: bool,
     /// What hospitals announce of their experts, so that cohorts can be chosen.
-    #[arg(long, value_enum, default_value_t = SketchFlag::Pairs)]
+    #[arg(long, value_enum, default_value_t = SketchFlag::Withheld)]
     sketches: SketchFlag,
     /// Have each hospital train with DP-SGD, with noise of this many clipping norms on each step.
     #[arg(long, value_parser = noise_multiplier)]

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use cloister_params::plan::SketchForm;
 use serde::Serialize;
 
 /// A whole run.
@@ -12,6 +13,8 @@ pub(crate) struct DemoResult {
     pub(crate) text: String,
     /// The classes that notes are sorted into.
     pub(crate) classes: Vec<String>,
+    /// What hospitals announced of their experts.
+    pub(crate) sketches: SketchForm,
     /// Notes that no hospital trained on and every accuracy is measured on.
     pub(crate) held_out: usize,
     /// The hospitals, by number.
@@ -77,7 +80,7 @@ pub(crate) struct ExpertResult {
     /// The hospitals of the cohort, whether or not their uploads arrived.
     pub(crate) members: Vec<u32>,
     /// Consensus of each member that announced, in the order of `announced`: how many other members' experts agree with its
-    /// own. None for a member that routed too few tokens to the expert.
+    /// own; or if sketches are withheld, its score. None for a member that routed too few tokens to the expert, or has no score.
     pub(crate) consensus: Vec<Option<f64>>,
     /// Whether its sum was opened. If not, the expert stays as it was.
     pub(crate) opened: bool,

@@ -304,6 +304,7 @@ impl<'a> Watch<'a> {
         Ok(DemoResult {
             text: text.description.clone(),
             classes: text.classes.clone(),
+            sketches: self.arguments.sketches.into(),
             held_out: text.held_out.len(),
             members,
             rounds: self.rounds,

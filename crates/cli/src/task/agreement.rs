@@ -10,6 +10,7 @@ use cloister_params::policy::Policy;
 use cloister_privacy::planning::{RoundsTarget, sampling_probability_micro};
 use cloister_protocol::model::Model;
 
+use super::model::NoiseOn;
 use super::{BudgetRequest, Request, usage};
 use crate::failure::Failure;
 use crate::privacy::rounds::CheckedPolicy;
@@ -52,7 +53,12 @@ impl AgreedFiles {
 
 /// Makes all files in memory, and checks that they fit one another.
 pub(super) fn agree(request: &Request<'_>) -> Result<AgreedFiles, Failure> {
-    let task = request.model.task(request.budget.is_some())?;
+    let noise = match &request.budget {
+        None => NoiseOn::Nothing,
+        Some(BudgetRequest { records: None, .. }) => NoiseOn::Sums,
+        Some(BudgetRequest { records: Some(_), .. }) => NoiseOn::Training,
+    };
+    let task = request.model.task(noise)?;
     let text = serde_json::to_string_pretty(&task).map_err(Failure::error)? + "\n";
     let initial = task.initial(request.model.base()).map_err(Failure::experts)?;
     let (settings, limits) = plan(request, &text, initial.table())?;

@@ -115,7 +115,7 @@ pub(crate) struct TrainedFlags {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) local_epochs: Option<u16>,
     /// What hospitals announce of their experts, so that cohorts can be chosen.
-    #[arg(long, value_enum, default_value_t = SketchFlag::Pairs)]
+    #[arg(long, value_enum, default_value_t = SketchFlag::Withheld)]
     pub(super) sketches: SketchFlag,
     /// Evaluate the model in every round on the members' held-out records, and publish the noised sum of their counts. No
     /// hospital has more held-out records than this number; the fewer, the less noise.

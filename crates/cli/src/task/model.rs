@@ -20,6 +20,17 @@ pub(super) struct ModelRequest<'a> {
     pub(super) trained: &'a TrainedFlags,
 }
 
+/// What has noise for a privacy budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoiseOn {
+    /// Nothing: there is no budget.
+    Nothing,
+    /// Each sum, for whole members.
+    Sums,
+    /// Private training, for records.
+    Training,
+}
+
 impl ModelRequest<'_> {
     /// The folder of the base model from which initial parameters are read. A classifier's follow from its task alone.
     pub(super) fn base(&self) -> &Path {
@@ -35,7 +46,9 @@ impl ModelRequest<'_> {
 
     /// The task. With noise a small model is trained unless the flags say another: the fewer numbers are trained, the less
     /// noise there is.
-    pub(super) fn task(&self, has_noise: bool) -> Result<Task, Failure> {
+    pub(super) fn task(&self, noise: NoiseOn) -> Result<Task, Failure> {
+        let has_noise = noise != NoiseOn::Nothing;
+        let regions = self.trained.sketches.regions(noise == NoiseOn::Training);
         let classes = self.classes()?;
         warn_of_twins(&classes);
         match self.architecture {
@@ -55,14 +68,15 @@ impl ModelRequest<'_> {
                     max_tokens: self.trained.max_tokens.unwrap_or(if has_noise { 128 } else { 256 }),
                     seed: self.trained.seed,
                     evaluation: self.trained.held_out_records.is_some(),
-                    regions: self.trained.sketches.regions(),
+                    regions,
                     ..usual
                 };
                 config.check().map_err(Failure::experts)?;
                 Ok(Task::Classifier(config))
             }
             Architecture::Published { base, objective } => {
-                self.published(base, objective, classes, has_noise).map(Task::Adapter)
+                let task = self.published(base, objective, classes, has_noise)?;
+                Ok(Task::Adapter(AdapterTask { regions, ..task }))
             }
         }
     }
@@ -74,8 +88,7 @@ impl ModelRequest<'_> {
         classes: Vec<String>,
         has_noise: bool,
     ) -> Result<AdapterTask, Failure> {
-        let TrainedFlags { trained_experts, seed, date, max_tokens, held_out_records, sketches, .. } =
-            self.trained;
+        let TrainedFlags { trained_experts, seed, date, max_tokens, held_out_records, .. } = self.trained;
         let folder_name = || {
             base.file_name()
                 .map_or_else(|| "the base model".to_owned(), |name| name.to_string_lossy().into_owned())
@@ -95,8 +108,7 @@ impl ModelRequest<'_> {
             false => None,
         };
         let (trained_experts, evaluation) = (trained_experts.clone(), held_out_records.is_some());
-        let regions = sketches.regions();
-        Ok(AdapterTask { trained_experts, seed: *seed, date, evaluation, regions, ..task })
+        Ok(AdapterTask { trained_experts, seed: *seed, date, evaluation, ..task })
     }
 
     /// The classes of the flags, or of the file that they name.

@@ -21,6 +21,12 @@ impl RoundSettings {
         groups
     }
 
+    /// Whether rounds with these settings publish mean regions, with which members compare theirs (`ALIGN-18`). With private
+    /// training they do not: regions would leave for nothing.
+    pub fn publishes_regions(&self) -> bool {
+        self.scoring.sketches == SketchForm::Withheld && self.training.private.is_none()
+    }
+
     /// The blocks under which members announce sketches or scores, ascending.
     pub fn announced_blocks(&self) -> Vec<BlockId> {
         self.announced_groups().into_iter().filter_map(|group| group.first().copied()).collect()

@@ -93,10 +93,11 @@ fn check_groups(settings: &RoundSettings) -> Result<(), PlanError> {
     if fits { Ok(()) } else { Err(PlanError::Groups { form, got, noise, experts }) }
 }
 
-/// `PLAN-22`: if sketches are withheld, each layer with experts has a block of regions, and there is no other.
+/// `PLAN-22`: if sketches are withheld and training is not private, each layer with experts has a block of regions. There is
+/// no other.
 pub(super) fn check_regions(settings: &RoundSettings) -> Result<(), PlanError> {
     let mut expected: BTreeMap<BlockKind, u64> = BTreeMap::new();
-    if settings.scoring.sketches == SketchForm::Withheld {
+    if settings.publishes_regions() {
         for block in &settings.blocks {
             if let BlockKind::Expert { layer, .. } = block.shape.kind {
                 *expected.entry(BlockKind::Regions { layer }).or_default() +=

@@ -264,12 +264,7 @@ impl NoisedVector {
         // Distributions have norms of at most 1 and no negative coordinates, so that two are at most sqrt(2)
         // apart.
         let sqrt2_in_steps = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
-        let change_of_average = match released {
-            Released::RoutingHistogram => Some(sqrt2_in_steps),
-            // PRIV-17: directions point anywhere, so that two are at most 2 apart.
-            Released::RegionSum => Some(SQRT_2 * sqrt2_in_steps),
-            _ => None,
-        };
+        let change_of_average = (released == Released::RoutingHistogram).then_some(sqrt2_in_steps);
         // PRIV-15: a record counts at most 1 as correct, and 1 as evaluated. The two sums are rounded to 32-bit floats before
         // they are rounded to steps.
         let float_rounding = f64::from(block.scale.clip_steps) * 2f64.powi(-23);

@@ -8,6 +8,8 @@ mod tables;
 use self::html::{escape, section, strong};
 use super::format::{percent, seconds};
 use super::result::{DemoResult, MemberResult};
+use cloister_params::plan::SketchForm;
+
 use crate::byte_count::bytes;
 use crate::whole_number::counted;
 
@@ -16,6 +18,31 @@ const STYLE: &str = include_str!("style.css");
 /// forgotten.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const VISIBILITY: &str = include_str!("visibility.html");
+
+/// What the coordinator saw, where hospitals announced this of their experts.
+fn visibility(form: SketchForm) -> String {
+    let chosen = "Cohorts are chosen from them before any update is uploaded.";
+    let (announced, limits) = match form {
+        SketchForm::Pairs => (
+            "<strong>Noised sketches</strong>: for each hospital and expert two short lists of numbers, which say what kind \
+             of text the expert handled there and in which direction training moved it, and a count of its tokens, all with \
+             noise.",
+            "Sketches can show how alike two hospitals' case mixes are.",
+        ),
+        SketchForm::Signs => (
+            "<strong>Signs of noised sketches</strong>: for each hospital and expert one bit for each number of a short \
+             list, which says in which direction training moved the expert and what kind of text it handled there, and a \
+             noised count of its tokens.",
+            "Signs can show how alike two hospitals' case mixes are.",
+        ),
+        SketchForm::Withheld => (
+            "<strong>Noised scores, and no sketches</strong>: for each hospital one number for each group of experts, which \
+             says how well the group agrees with what was published before. Each hospital computes it itself.",
+            "A score shows one hospital alone, though little of it.",
+        ),
+    };
+    VISIBILITY.replace("{announced}", &format!("<li>{announced} {chosen}</li>")).replace("{limits}", limits)
+}
 
 /// The whole page. Every text that comes from the result is escaped.
 pub(crate) fn render(result: &DemoResult) -> String {
@@ -26,7 +53,7 @@ pub(crate) fn render(result: &DemoResult) -> String {
         section("Who was summed with whom", &heat_map::figures(result)),
         section("Rounds", &tables::rounds(result)),
         section("Hospitals", &tables::hospitals(result)),
-        section("What the coordinator saw, and what it did not see", VISIBILITY),
+        section("What the coordinator saw, and what it did not see", &visibility(result.sketches)),
         section("Files of this run", &tables::files(result)),
     ];
     format!(

@@ -1,5 +1,7 @@
 //! An invented run for tests: plausible, and always the same.
 
+use cloister_params::plan::SketchForm;
+
 use crate::demo::result::{DemoResult, ExpertResult, MemberResult, RoundResult, WrittenFile};
 
 const NAMES: [&str; 8] = [
@@ -42,6 +44,7 @@ pub(crate) fn run(members: u32, rounds: u64) -> DemoResult {
     DemoResult {
         text: "synthetic notes, seed 1".to_owned(),
         classes: CLASSES.map(str::to_owned).to_vec(),
+        sketches: SketchForm::Pairs,
         held_out: 400,
         members: (1..=members).map(|party| member(party, rounds)).collect(),
         rounds: (1..=rounds).map(|round| closed(round, members)).collect(),

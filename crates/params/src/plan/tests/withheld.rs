@@ -90,16 +90,23 @@ fn scores_have_noise_unless_training_is_private() {
     let noise = |noise| changed(|plan| plan.settings.scoring.score_noise = noise);
     assert_eq!(noise(256), Ok(()), "control");
     assert_eq!(noise(255), Err(PlanError::ScoresWithoutNoise { got: 255, least: 256 }));
-    let private = changed(|plan| {
-        plan.settings.scoring.score_noise = 0;
-        plan.settings.training.private = Some(PrivateTrainingPlan {
-            clipping_norm_milli: 1000,
-            noise_multiplier_milli: 1000,
-            sampling_probability_micro: 500_000,
-            minimum_records: 4,
-        });
-    });
-    assert_eq!(private, Ok(()), "it follows from trained parameters");
+    let private = |regions: bool| {
+        changed(|plan| {
+            plan.settings.scoring.score_noise = 0;
+            plan.settings.training.private = Some(PrivateTrainingPlan {
+                clipping_norm_milli: 1000,
+                noise_multiplier_milli: 1000,
+                sampling_probability_micro: 500_000,
+                minimum_records: 4,
+            });
+            if !regions {
+                plan.settings.blocks.truncate(3);
+                plan.parameters = PerBlock::from_table(&plan.settings.blocks, |_| Digest::default());
+            }
+        })
+    };
+    assert_eq!(private(false), Ok(()), "scores follow from trained parameters");
+    assert!(matches!(private(true), Err(PlanError::Regions { .. })), "regions would leave for nothing");
 }
 
 /// ALIGN-16

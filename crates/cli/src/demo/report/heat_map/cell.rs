@@ -1,5 +1,7 @@
 //! The cells of a map and their legend.
 
+use cloister_params::plan::SketchForm;
+
 use crate::demo::format::NONE;
 use crate::demo::result::{ExpertResult, RoundResult};
 
@@ -13,7 +15,7 @@ const SIDE: f64 = 18.0;
 pub(super) enum Look {
     /// It did not announce, or its upload did not arrive.
     Lost,
-    /// It routed too few tokens to the expert.
+    /// It routed too few tokens to the expert, or has no score.
     FewTokens,
     /// Its consensus.
     Consensus(f64),
@@ -31,10 +33,13 @@ impl Look {
     }
 
     /// The same in words.
-    pub(super) fn describe(self) -> String {
+    pub(super) fn describe(self, form: SketchForm) -> String {
+        let withheld = form == SketchForm::Withheld;
         match self {
             Self::Lost => "lost".to_owned(),
+            Self::FewTokens if withheld => "no score".to_owned(),
             Self::FewTokens => "too few tokens".to_owned(),
+            Self::Consensus(score) if withheld => format!("score {score:.2}"),
             Self::Consensus(consensus) => format!("consensus {consensus:.1}"),
         }
     }
@@ -101,14 +106,23 @@ fn opacity(consensus: f64, most: f64) -> f64 {
 }
 
 /// The legend of maps whose largest consensus is `most`.
-pub(super) fn legend(most: f64) -> String {
+pub(super) fn legend(most: f64, form: SketchForm) -> String {
     let shades: String = (0..SHADES).map(legend_shade).collect();
     let single = |look, is_summed| legend_cell(0).draw(look, 1.0, is_summed);
-    let scale = format!("consensus, 0 to {most:.1}: how many other hospitals' experts agree with this one");
+    let (scale, unscored) = match form {
+        SketchForm::Withheld => (
+            format!("score, 0 to {most:.2}: how well this hospital's experts agree with what was published"),
+            "no score: there was nothing to compare with",
+        ),
+        SketchForm::Pairs | SketchForm::Signs => (
+            format!("consensus, 0 to {most:.1}: how many other hospitals' experts agree with this one"),
+            "too few tokens to be scored",
+        ),
+    };
     let items = [
         item(SHADES, &shades, &scale),
         item(1, &single(Look::Consensus(0.5), true), "in the cohort: its update is in the sum"),
-        item(1, &single(Look::FewTokens, false), "too few tokens to be scored"),
+        item(1, &single(Look::FewTokens, false), unscored),
         item(1, &single(Look::Lost, false), "lost, or absent in this round"),
     ]
     .concat();

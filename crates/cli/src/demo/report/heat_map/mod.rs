@@ -23,7 +23,7 @@ pub(super) fn figures(result: &DemoResult) -> String {
          is averaged over everyone and not shown. Round {}:</p>\
          {}<figure class=\"wide\">{large}</figure>{others}",
         shown.round,
-        legend(most),
+        legend(most, result.sketches),
     )
 }
 
@@ -199,7 +199,10 @@ impl Map<'_> {
         if !self.has_words() {
             return drawn;
         }
-        format!("<g><title>{}</title>{drawn}</g>", words(member, expert, look, is_summed))
+        format!(
+            "<g><title>{}</title>{drawn}</g>",
+            words(member, expert, &look.describe(self.result.sketches), is_summed)
+        )
     }
 }
 
@@ -212,8 +215,7 @@ fn name(member: &MemberResult, y: f64) -> String {
     )
 }
 
-fn words(member: &MemberResult, expert: &ExpertResult, look: Look, is_summed: bool) -> String {
-    let what = look.describe();
+fn words(member: &MemberResult, expert: &ExpertResult, what: &str, is_summed: bool) -> String {
     let cohort = if is_summed { ", in the cohort" } else { "" };
     let place = format!("layer {}, expert {}", expert.layer, expert.expert);
     format!("{} {}, {place}: {what}{cohort}", member.party, escape(&member.name))
