@@ -10,6 +10,7 @@ use std::process::ExitCode;
 mod circles;
 mod closures;
 mod crates;
+mod examples;
 mod figures;
 mod links;
 mod modules;
@@ -66,6 +67,7 @@ fn report(sources: &Sources) -> ExitCode {
     violations.extend(prose::violations(sources));
     violations.extend(links::violations(sources));
     violations.extend(crates::violations(sources));
+    violations.extend(examples::violations(sources));
     violations.extend(modules::violations(sources));
     for violation in &violations {
         println!("{violation}");
