@@ -107,9 +107,6 @@ pub(super) fn check_regions(settings: &RoundSettings) -> Result<(), PlanError> {
     }
     let got: BTreeMap<BlockKind, u64> =
         regions(settings).map(|block| (block.shape.kind, block.shape.length)).collect();
-    if !rule::in_force("PLAN-22") {
-        return Ok(());
-    }
     if got != expected {
         let form = settings.scoring.sketches;
         return Err(PlanError::Regions { form, got: lengths(&got), expected: lengths(&expected) });
