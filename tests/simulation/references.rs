@@ -65,3 +65,11 @@ fn a_member_that_fetched_the_model_has_no_reference_until_the_next_closing() {
     let before = run(&mut world);
     assert_eq!(before_last_changes(&world, LAST), Some(before));
 }
+
+/// ALIGN-16: rounds with another form need no reference, and keep no second model for it.
+#[test]
+fn a_round_with_sketches_leaves_no_reference() {
+    let mut world = World::new(consortium(&[1; 5]), template(2, 4, 1), 4);
+    run(&mut world);
+    assert_eq!(before_last_changes(&world, FIRST), None);
+}

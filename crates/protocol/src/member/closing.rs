@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use cloister_params::id::{BlockId, PartyId};
+use cloister_params::plan::{ScoringRule, SketchForm};
 use cloister_params::rule;
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::Ending;
@@ -72,7 +73,7 @@ impl Member {
                 if let Ok(closing) = certificate.parse()
                     && let Some((model, applied)) = self.apply(planned, &closing)
                 {
-                    self.move_to(model.clone());
+                    self.move_to(model.clone(), &planned.context.plan().settings.scoring);
                     self.outputs.push_back(MemberOutput::Closed {
                         round: closing.round,
                         model: Box::new(model),
@@ -87,10 +88,13 @@ impl Member {
         }
     }
 
-    /// Takes the model after a closing, and keeps what its blocks were before.
-    fn move_to(&mut self, model: Model) {
+    /// Takes the model after a closing. If sketches are withheld, keeps what its blocks were before; otherwise that would
+    /// be a second model in memory for nothing.
+    fn move_to(&mut self, model: Model, rule: &ScoringRule) {
         let (before, after) = (self.model.block_digests(), model.block_digests());
-        if before != after {
+        if rule.sketches != SketchForm::Withheld {
+            self.before_last_changes = None;
+        } else if before != after {
             let kept = self.before_last_changes.take().unwrap_or_else(|| self.model.clone());
             self.before_last_changes = Some(kept.updated(&self.model, |block| before[block] != after[block]));
         }
