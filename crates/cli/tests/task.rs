@@ -45,16 +45,20 @@ fn a_task_that_sorts_texts_takes_its_classes_from_a_file_and_may_train_experts_w
     let output = new_task(&target, &flags);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(target.join("task.json")).expect("the file was written");
-    let Task::Adapter(task) = Task::parse(&text).expect("a sound task") else { panic!("an adapter's task") };
+    let parsed = Task::parse(&text).expect("a sound task");
+    let Task::Adapter(task) = &parsed else { panic!("an adapter's task") };
     assert_eq!(
         (task.objective, task.adapter.classes.as_slice()),
         (Objective::Classification, &["heart".to_owned(), "lung".to_owned()][..])
     );
     let said: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
-    let blocks = task.blocks(&base()).expect("the base's");
-    assert_eq!(said["blocks"], blocks.blocks().len());
-    let uploaded: u64 = blocks.table().iter().map(|shape| shape.length).sum();
+    // Regions included, which no trainer knows.
+    let initial = parsed.initial(&base()).expect("the base's");
+    assert_eq!(said["blocks"], initial.table().len());
+    let uploaded: u64 = initial.table().iter().map(|shape| shape.length).sum();
     assert_eq!(said["numbers"], uploaded);
+    let regions = initial.table().len() - initial.for_trainers().table().len();
+    assert_eq!(regions, 2, "one for each layer");
     fs::remove_dir_all(folder).expect("it was made above");
 }
 
