@@ -83,7 +83,10 @@ const FEWEST_CLIP_STEPS: u32 = 16;
 pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
     let protection = agreement.protection();
     let is_private = protection != Protection::SumsOnly;
-    let withheld = agreement.sketches == SketchForm::Withheld;
+    let has_experts = agreement.table.iter().any(|shape| shape.kind.is_scored());
+    // Where no expert is trained nothing is announced of any, in whatever form, and there is nothing to group.
+    let sketches = if has_experts { agreement.sketches } else { SketchForm::Pairs };
+    let withheld = sketches == SketchForm::Withheld;
     // With private training scores cost nothing, and sketches that choose cohorts cost too much.
     let chooses = !is_private || (withheld && protection == Protection::Records);
     let ring = RingWidth::new(RING_BITS).ok_or_else(|| Failure::error("32 is a supported width"))?;
@@ -99,7 +102,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
         sketch: SketchPlan {
             seed: projection_seed(task),
             // A sketch of 256 signs has 32 bytes.
-            coordinates: match agreement.sketches {
+            coordinates: match sketches {
                 SketchForm::Pairs => 64,
                 SketchForm::Signs => 256,
                 SketchForm::Withheld => REGION_COORDINATES,
@@ -114,7 +117,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             count_noise: 4,
         },
         scoring: ScoringRule {
-            sketches: agreement.sketches,
+            sketches,
             groups: u16::from(withheld),
             score_noise: match protection {
                 _ if !withheld => 0,
@@ -201,6 +204,7 @@ fn with_noise(block: PlannedBlock, milli: u32, members: u32) -> Option<PlannedBl
 #[cfg(test)]
 mod tests {
     use cloister_experts::task::Task;
+    use cloister_params::id::BlockId;
     use cloister_params::plan::PrivateTrainingPlan;
 
     use super::*;
@@ -238,6 +242,29 @@ mod tests {
             held_out_records: 0,
         };
         round_settings(&agreement).expect("sound settings")
+    }
+
+    /// An adapter with frozen experts announces nothing of them, whatever form is asked for.
+    #[test]
+    fn without_experts_there_is_nothing_to_announce() {
+        let Ok(Task::Classifier(model)) = Task::parse(TASK) else { panic!("a task with classes") };
+        let mut table = cloister_experts::block_table(&model);
+        table.retain(|shape| !shape.kind.is_scored());
+        (0..).zip(&mut table).for_each(|(id, shape)| shape.id = BlockId(id));
+        let floors = Floors::for_roster(5, 5).expect("five members");
+        let agreement = Agreement {
+            task: TASK,
+            floors: &floors,
+            table: &table,
+            training: TrainingPlan { private: None, ..shipped().training },
+            late_sketches: LateSketchMode::Off,
+            sketches: SketchForm::Withheld,
+            noise_of_sums_milli: None,
+            held_out_records: 0,
+        };
+        let settings = round_settings(&agreement).expect("sound settings");
+        assert_eq!(settings.check_for(&floors, 5), Ok(()));
+        assert_eq!(settings.announced_numbers(), 0);
     }
 
     #[test]

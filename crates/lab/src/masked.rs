@@ -6,7 +6,7 @@ use cloister_alignment::score::UNIT;
 use cloister_cluster::Cluster;
 use cloister_cluster::consortium::large_consortium;
 use cloister_crypto::hash::projection_seed;
-use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::block::{BlockKind, BlockShape, region_blocks};
 use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, Digest, PartyId};
@@ -180,26 +180,15 @@ fn cosines(consensus: &[Option<u32>]) -> Vec<Option<f64>> {
 /// The settings of the rounds that train a model.
 pub fn training_settings(config: &Config, table: &[BlockShape], everyone: bool, seed: u64) -> RoundSettings {
     let mut table = table.to_vec();
-    table.extend(region_blocks(config, &table));
+    if config.scoring.sketches == SketchForm::Withheld {
+        for (kind, length) in region_blocks(table.iter().map(|shape| shape.kind), config.scoring.coordinates)
+        {
+            table.push(BlockShape { id: BlockId(table.len() as u32), kind, length });
+        }
+    }
     let blocks =
         table.iter().map(|shape| training_block(*shape, config.strategy.training.expert_clip)).collect();
     settings(config, blocks, everyone, seed)
-}
-
-/// The blocks of regions that rounds behind masks have in addition to the model's, if sketches are withheld.
-fn region_blocks(config: &Config, table: &[BlockShape]) -> Vec<BlockShape> {
-    let mut experts: BTreeMap<u16, u64> = BTreeMap::new();
-    for shape in table {
-        if let BlockKind::Expert { layer, .. } = shape.kind {
-            *experts.entry(layer).or_default() += u64::from(config.scoring.coordinates);
-        }
-    }
-    let withheld = config.scoring.sketches == SketchForm::Withheld;
-    let ids = (table.len() as u32..).map(BlockId);
-    let regions = ids.zip(experts).filter(|_| withheld);
-    regions
-        .map(|(id, (layer, length))| BlockShape { id, kind: BlockKind::Regions { layer }, length })
-        .collect()
 }
 
 /// Clips leave room for members with several times the mean number of texts, because their updates are scaled
@@ -239,8 +228,9 @@ pub(crate) fn settings(
     let task = task_of_run(seed);
     let experts = blocks.iter().filter(|block| block.shape.kind.is_scored()).count();
     let WithheldScores { groups, noise } = config.scoring.withheld();
-    let (groups, score_noise) = match config.scoring.sketches {
-        // No group where no expert is trained.
+    // Sums without experts, such as those of a head, have nothing to group.
+    let sketches = if experts > 0 { config.scoring.sketches } else { SketchForm::Pairs };
+    let (groups, score_noise) = match sketches {
         SketchForm::Withheld => (groups_of(groups, experts) as u16, (noise * UNIT as f64).round() as u16),
         SketchForm::Pairs | SketchForm::Signs => (0, 0),
     };
@@ -261,7 +251,7 @@ pub(crate) fn settings(
             count_noise: 4,
         },
         scoring: ScoringRule {
-            sketches: config.scoring.sketches,
+            sketches,
             groups,
             score_noise,
             threshold,
@@ -290,4 +280,21 @@ fn task_of_run(seed: u64) -> Digest {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     Digest(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of a head have no experts, so that scores of none are planned.
+    #[test]
+    fn sums_without_experts_are_planned_in_every_form() {
+        let text = "dataset = \"random\"\nsecure = true\n[data]\ntrain = [\"none\"]\n[partition]\nmembers = 8\n[strategy]\nname = \"FedAlignMoE\"";
+        let changes = ["scoring.sketches=Withheld".to_owned(), "scoring.score_noise=0.1".to_owned()];
+        let config = Config::parse(text, "the test", &changes).expect("a configuration");
+        let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length: 10 };
+        let floors = Floors::for_roster(8, 8).expect("eight members");
+        let settings = settings(&config, vec![block(shape, -16, 1.0, 0)], true, 1);
+        assert_eq!(settings.check_for(&floors, 8), Ok(()));
+    }
 }

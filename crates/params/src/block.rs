@@ -1,5 +1,6 @@
 //! The partition of everything that is aggregated into blocks. Each block has a cohort of its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,21 @@ impl fmt::Display for BlockKind {
             Self::Regions { layer } => write!(f, "layer {layer} regions"),
         }
     }
+}
+
+/// The blocks of regions of a model with these blocks, with their lengths, if a region has so many coordinates: one for each
+/// layer that has experts (`ALIGN-18`).
+pub fn region_blocks(
+    kinds: impl IntoIterator<Item = BlockKind>,
+    coordinates: u16,
+) -> BTreeMap<BlockKind, u64> {
+    let mut lengths = BTreeMap::new();
+    for kind in kinds {
+        if let BlockKind::Expert { layer, .. } = kind {
+            *lengths.entry(BlockKind::Regions { layer }).or_default() += u64::from(coordinates);
+        }
+    }
+    lengths
 }
 
 /// One row of the partition: a block and how many coordinates it has.

@@ -9,7 +9,7 @@ mod base;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cloister_params::block::{BlockKind, BlockShape, EVALUATION_LENGTH};
+use cloister_params::block::{BlockKind, BlockShape, EVALUATION_LENGTH, region_blocks};
 use cloister_params::id::BlockId;
 use cloister_params::limits::Date;
 use cloister_updates::BlockVectors;
@@ -150,17 +150,9 @@ impl Task {
     /// The blocks that no trainer knows, after those that one does: regions of each layer with experts, then the evaluation
     /// (`TASK-02`).
     fn measured_blocks(&self, trainers: &[BlockShape]) -> Vec<(BlockKind, u64)> {
-        let mut experts: BTreeMap<u16, u64> = BTreeMap::new();
-        for shape in trainers {
-            if let BlockKind::Expert { layer, .. } = shape.kind {
-                *experts.entry(layer).or_default() += 1;
-            }
-        }
         let mut measured = Vec::new();
         if let Some(coordinates) = self.regions() {
-            for (layer, count) in experts {
-                measured.push((BlockKind::Regions { layer }, count * u64::from(coordinates)));
-            }
+            measured.extend(region_blocks(trainers.iter().map(|shape| shape.kind), coordinates));
         }
         if self.has_evaluation() {
             measured.push((BlockKind::Evaluation, EVALUATION_LENGTH));

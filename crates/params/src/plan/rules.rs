@@ -7,7 +7,7 @@ use super::{
     MAX_BLOCK_LENGTH, MAX_BLOCKS, MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock,
     ROUTING_NOISE_STEPS, RoundPlan, RoundSettings, STEP_LOG2, SketchForm, TrainingPlan,
 };
-use crate::block::{BlockKind, EVALUATION_LENGTH};
+use crate::block::{BlockKind, EVALUATION_LENGTH, region_blocks};
 use crate::consortium::{Consortium, MAX_WEIGHT, Role};
 use crate::fixed::Scale;
 use crate::late;
@@ -96,15 +96,11 @@ fn check_groups(settings: &RoundSettings) -> Result<(), PlanError> {
 /// `PLAN-22`: if sketches are withheld and training is not private, each layer with experts has a block of regions. There is
 /// no other.
 pub(super) fn check_regions(settings: &RoundSettings) -> Result<(), PlanError> {
-    let mut expected: BTreeMap<BlockKind, u64> = BTreeMap::new();
-    if settings.publishes_regions() {
-        for block in &settings.blocks {
-            if let BlockKind::Expert { layer, .. } = block.shape.kind {
-                *expected.entry(BlockKind::Regions { layer }).or_default() +=
-                    u64::from(settings.sketch.coordinates);
-            }
-        }
-    }
+    let kinds = settings.blocks.iter().map(|block| block.shape.kind);
+    let expected = match settings.publishes_regions() {
+        true => region_blocks(kinds, settings.sketch.coordinates),
+        false => BTreeMap::new(),
+    };
     let got: BTreeMap<BlockKind, u64> =
         regions(settings).map(|block| (block.shape.kind, block.shape.length)).collect();
     if got != expected {
