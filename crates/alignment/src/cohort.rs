@@ -48,9 +48,9 @@ pub struct Cohort {
     pub members: Vec<CohortMember>,
     /// The scores of the members that announced, in ascending order of members.
     ///
-    /// For an expert, a score is the consensus in units of 2⁻¹⁴, `None` for a member without one. For the shared parameters, if a majority
-    /// decides, it is the number of experts that align the member, and `None` if no expert has a consensus
-    /// for it. Empty for a block whose cohort is everyone.
+    /// For an expert, a score is the consensus in units of 2⁻¹⁴, and `None` for a member without one. For the
+    /// shared parameters, if a majority decides, it is the number of experts that align the member, and `None`
+    /// if no expert has a consensus for it. Empty for a block that is not scored.
     pub consensus: Vec<Option<u32>>,
 }
 

@@ -45,8 +45,8 @@ pub(crate) fn in_words(form: SketchForm) -> &'static str {
              hospital's mix of cases"
         }
         SketchForm::Withheld => {
-            "withheld: no sketch; a noised number for each group of experts, which says how well they agree with what was \
-             published"
+            "withheld: no sketch; one number for each group of experts, which says how well they agree with what was \
+             published, and has noise or follows from private training"
         }
     }
 }

@@ -83,6 +83,8 @@
 
 mod error;
 mod prepare;
+#[cfg(test)]
+mod samples;
 mod scores;
 mod sketches;
 

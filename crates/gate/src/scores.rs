@@ -145,47 +145,17 @@ fn layer_directions(
 #[cfg(test)]
 mod tests {
     use cloister_cluster::plan::{model, template, with_withheld_sketches};
-    use cloister_params::plan::PrivateTrainingPlan;
-    use cloister_updates::{BlockVectors, RecordAverages};
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 
     use super::*;
-
-    const PRIVATE: PrivateTrainingPlan = PrivateTrainingPlan {
-        clipping_norm_milli: 1000,
-        noise_multiplier_milli: 1000,
-        sampling_probability_micro: 500_000,
-        minimum_records: 4,
-    };
-
-    fn made(length: usize, place: usize) -> Vec<f32> {
-        (0..length).map(|at| ((at * 7 + place * 13) as f32 * 0.37).sin() + 0.01).collect()
-    }
+    use crate::samples::{PRIVATE, result, singles};
 
     /// Settings in two groups without noise, and a result in which no token used the last of four experts.
     fn trained() -> (RoundSettings, LocalResult) {
         let mut settings = with_withheld_sketches(template(4, 5, 1));
         settings.scoring.score_noise = 0;
-        let table: Vec<_> = settings.blocks.iter().map(|block| block.shape).collect();
-        let values = table.iter().map(|shape| made(shape.length as usize, shape.id.0 as usize)).collect();
-        let region = |expert: u16| ExpertRegion {
-            layer: 0,
-            expert,
-            mean_hidden: made(12, 20 + usize::from(expert)),
-            tokens: if expert == 3 { 0 } else { 40 },
-        };
-        let averages = (0..4).map(|expert| made(16, 30 + expert).into_iter().map(f64::from).collect());
-        let result = LocalResult {
-            updates: BlockVectors::new(table, values).expect("it fits its table"),
-            regions: (0..4).map(region).collect(),
-            margins: Vec::new(),
-            loss_first: 1.0,
-            loss_last: 1.0,
-            truncated: 0,
-            notes: 10,
-            by_record: Some(RecordAverages { regions: vec![averages.collect()], routing: Vec::new() }),
-        };
+        let result = result(&settings);
         (settings, result)
     }
 
@@ -196,7 +166,7 @@ mod tests {
         for block in &settings.blocks {
             let kind = block.shape.kind;
             if kind.is_scored() || matches!(kind, BlockKind::Regions { .. }) {
-                blocks[block.shape.id] = made(block.shape.length as usize, 50 + block.shape.id.0 as usize);
+                blocks[block.shape.id] = singles(block.shape.length as usize, 50 + block.shape.id.0 as usize);
             }
         }
         (Model::new(blocks.into_values()), before)
@@ -225,23 +195,31 @@ mod tests {
         values.iter().map(|value| f64::from(*value)).collect()
     }
 
+    /// The cosine of an expert's update with the published one.
+    fn updates_cosine(expert: usize) -> f64 {
+        let length = 40 + expert;
+        cosine_of(&doubles(&singles(length, expert)), &doubles(&singles(length, 50 + expert)))
+    }
+
+    fn units(score: f64) -> Option<i32> {
+        Some((score * 16_384.0).round() as i32)
+    }
+
     /// ALIGN-16: by the formula, written out for the experts that a token used.
     #[test]
     fn a_group_has_the_mean_score_of_the_experts_that_were_used() {
         let (settings, local) = trained();
         let (global, _) = reference(&settings);
         let published = &global.blocks()[BlockId(7)];
-        let hidden: Vec<Vec<f32>> = (0..3).map(|expert| made(12, 20 + expert)).collect();
+        let hidden: Vec<Vec<f32>> = (0..3).map(|expert| singles(12, 20 + expert)).collect();
         let centred = centred_means(&hidden.iter().map(Vec::as_slice).collect::<Vec<_>>(), &[true; 3]);
         let mut experts = Vec::new();
         for (expert, region) in centred.iter().enumerate() {
-            let length = 40 + expert;
-            let updates = cosine_of(&doubles(&made(length, expert)), &doubles(&made(length, 50 + expert)));
+            let updates = updates_cosine(expert);
             let direction = unit_direction(&region_plan(&settings), SketchSubject::Region, region);
             let regions = cosine_of(&direction, &doubles(&published[16 * expert..16 * (expert + 1)]));
             experts.push(updates * (1.0 + regions) / 2.0);
         }
-        let units = |score: f64| Some((score * 16_384.0).round() as i32);
         let expected = [(0, units((experts[0] + experts[1]) / 2.0)), (2, units(experts[2]))];
         assert_eq!(scores(&settings, &local), expected);
     }
@@ -251,12 +229,8 @@ mod tests {
     fn with_private_training_updates_alone_are_compared() {
         let (mut settings, mut local) = trained();
         settings.training.private = Some(PRIVATE);
-        let score = |expert: usize| {
-            let length = 40 + expert;
-            cosine_of(&doubles(&made(length, expert)), &doubles(&made(length, 50 + expert)))
-        };
-        let units = |score: f64| Some((score * 16_384.0).round() as i32);
-        let expected = [(0, units((score(0) + score(1)) / 2.0)), (2, units((score(2) + score(3)) / 2.0))];
+        let all: Vec<f64> = (0..4).map(updates_cosine).collect();
+        let expected = [(0, units((all[0] + all[1]) / 2.0)), (2, units((all[2] + all[3]) / 2.0))];
         assert_eq!(scores(&settings, &local), expected);
         local.regions.clear();
         assert_eq!(scores(&settings, &local), expected);

@@ -193,48 +193,18 @@ mod tests {
     use cloister_alignment::sketch::widened;
     use cloister_cluster::plan::template;
     use cloister_params::plan::PrivateTrainingPlan;
-    use cloister_updates::{BlockVectors, RecordAverages};
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 
     use super::*;
-
-    /// Values that are not 0, another row of them for each `place`.
-    fn made(length: usize, place: usize) -> Vec<f64> {
-        (0..length).map(|at| ((at * 7 + place * 13) as f64 * 0.37).sin() + 0.01).collect()
-    }
-
-    fn singles(length: usize, place: usize) -> Vec<f32> {
-        made(length, place).into_iter().map(|value| value as f32).collect()
-    }
+    use crate::samples::{PRIVATE, made, result};
 
     /// Settings by signs without noise on projections, and a result in which three experts have enough tokens.
     fn trained(private: Option<PrivateTrainingPlan>) -> (RoundSettings, LocalResult) {
         let mut settings = template(4, 5, 1);
         settings.scoring.sketches = SketchForm::Signs;
         settings.training.private = private;
-        let table: Vec<_> = settings.blocks.iter().map(|block| block.shape).collect();
-        let values = table.iter().map(|shape| singles(shape.length as usize, shape.id.0 as usize)).collect();
-        let region = |expert: u16| ExpertRegion {
-            layer: 0,
-            expert,
-            mean_hidden: singles(12, 20 + usize::from(expert)),
-            tokens: if expert == 3 { 0 } else { 40 },
-        };
-        let by_record = RecordAverages {
-            regions: vec![(0..4).map(|expert| made(8, 30 + expert)).collect()],
-            routing: Vec::new(),
-        };
-        let result = LocalResult {
-            updates: BlockVectors::new(table, values).expect("it fits its table"),
-            regions: (0..4).map(region).collect(),
-            margins: Vec::new(),
-            loss_first: 1.0,
-            loss_last: 1.0,
-            truncated: 0,
-            notes: 10,
-            by_record: private.map(|_| by_record),
-        };
+        let result = result(&settings);
         (settings, result)
     }
 
@@ -273,13 +243,7 @@ mod tests {
     /// ALIGN-14, PRIV-16: in private training it is the clipped averages that are centred, after their noise.
     #[test]
     fn private_averages_are_centred_after_their_clip() {
-        let private = PrivateTrainingPlan {
-            clipping_norm_milli: 1000,
-            noise_multiplier_milli: 1000,
-            sampling_probability_micro: 500_000,
-            minimum_records: 4,
-        };
-        let (settings, result) = trained(Some(private));
+        let (settings, result) = trained(Some(PRIVATE));
         let clip = region_clip(&settings.sketch);
         let clipped: Vec<Vec<i64>> =
             (0..4).map(|expert| widened(&sketch::clipped(&made(8, 30 + expert), clip))).collect();

@@ -64,20 +64,20 @@ impl PublishedRounds {
 
     /// Takes what is its own out of a checkpoint.
     pub(crate) fn recalled(mut self, memory: &mut StrategyMemory) -> Self {
-        let mut taken = |number| {
-            let keys: Vec<(usize, u32)> =
-                memory.range((number, 0)..=(number, u32::MAX)).map(|(key, _)| *key).collect();
-            let values = keys.iter().filter_map(|key| memory.remove(key));
-            values
-                .map(|values| values.into_iter().map(|value| value as f32).collect())
-                .collect::<Vec<Vec<f32>>>()
-        };
-        self.before = taken(BEFORE);
-        let regions = taken(REGIONS);
+        self.before = take(memory, BEFORE);
+        let regions = take(memory, REGIONS);
         // A checkpoint of a run in the clear has none.
         if !regions.is_empty() {
             self.regions = regions;
         }
         self
     }
+}
+
+/// Takes the vectors of this number out of a memory, in the order of their blocks.
+fn take(memory: &mut StrategyMemory, number: usize) -> Vec<Vec<f32>> {
+    let keys: Vec<(usize, u32)> =
+        memory.range((number, 0)..=(number, u32::MAX)).map(|(key, _)| *key).collect();
+    let vectors = keys.iter().filter_map(|key| memory.remove(key));
+    vectors.map(|values| values.into_iter().map(|value| value as f32).collect()).collect()
 }

@@ -15,8 +15,7 @@ use cloister_wire::statement::{AnnouncedSketch, Announcement, Body, Dealing, Sha
 use rand_core::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::contribution::Contribution;
-use crate::contribution::check_sketches;
+use crate::contribution::{Contribution, check_sketches};
 use crate::fault::{Misbehaviour, expect};
 use crate::round::RoundContext;
 use crate::statement::check_partys;

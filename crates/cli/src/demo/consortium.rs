@@ -162,18 +162,15 @@ fn party_entry(hospital: &DemoHospital, keys: &NewParty) -> Party {
 
 /// The task that the hospitals train.
 fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
+    let (seed, max_tokens) = (arguments.seed, arguments.max_tokens());
+    let regions = arguments.sketches.regions(arguments.noise_multiplier.is_some());
     let Some(base) = &arguments.base_model else {
-        let (seed, max_tokens) = (arguments.seed, arguments.max_tokens());
-        let regions = arguments.sketches.regions(arguments.noise_multiplier.is_some());
         let config = ModelConfig { seed, max_tokens, regions, ..ModelConfig::new(text.classes.clone()) };
         return Ok(Task::Classifier(config));
     };
     let name = base.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let settings = AdapterSettings { router: true, ..AdapterSettings::default() };
-    let task =
-        AdapterTask::from_base(base, name, Objective::MultipleChoice, settings, arguments.max_tokens());
-    let regions = arguments.sketches.regions(arguments.noise_multiplier.is_some());
-    let seed = arguments.seed;
+    let task = AdapterTask::from_base(base, name, Objective::MultipleChoice, settings, max_tokens);
     Ok(Task::Adapter(AdapterTask { seed, regions, ..task.map_err(Failure::config)? }))
 }
 

@@ -91,10 +91,13 @@ impl Member {
     /// Takes the model after a closing. If sketches are withheld, keeps what its blocks were before; otherwise that would
     /// be a second model in memory for nothing.
     fn move_to(&mut self, model: Model, rule: &ScoringRule) {
-        let (before, after) = (self.model.block_digests(), model.block_digests());
         if rule.sketches != SketchForm::Withheld {
             self.before_last_changes = None;
-        } else if before != after {
+            self.model = model;
+            return;
+        }
+        let (before, after) = (self.model.block_digests(), model.block_digests());
+        if before != after {
             let kept = self.before_last_changes.take().unwrap_or_else(|| self.model.clone());
             self.before_last_changes = Some(kept.updated(&self.model, |block| before[block] != after[block]));
         }

@@ -36,9 +36,10 @@ fn visibility(form: SketchForm) -> String {
             "Signs can show how alike two hospitals' case mixes are.",
         ),
         SketchForm::Withheld => (
-            "<strong>Noised scores, and no sketches</strong>: for each hospital one number for each group of experts, which \
-             says how well the group agrees with what was published before. Each hospital computes it itself.",
-            "A score shows one hospital alone, though little of it.",
+            "<strong>Scores, and no sketches</strong>: for each hospital one number for each group of experts, which says how \
+             well the group agrees with what was published before. Each hospital computes it itself. It has noise, or follows \
+             from training that has noise.",
+            "A score shows one hospital alone.",
         ),
     };
     VISIBILITY.replace("{announced}", &format!("<li>{announced} {chosen}</li>")).replace("{limits}", limits)

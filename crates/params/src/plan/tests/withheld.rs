@@ -84,41 +84,48 @@ fn regions_have_a_clip_of_1_and_noise() {
     assert_eq!(noise(255), Err(PlanError::RegionsWithoutNoise { block: BlockId(4), got: 255, least: 256 }));
 }
 
+/// What comes of private training without noise on scores, with or without blocks of regions.
+fn privately_trained(with_regions: bool) -> Result<(), PlanError> {
+    changed(|plan| {
+        plan.settings.scoring.score_noise = 0;
+        plan.settings.training.private = Some(PrivateTrainingPlan {
+            clipping_norm_milli: 1000,
+            noise_multiplier_milli: 1000,
+            sampling_probability_micro: 500_000,
+            minimum_records: 4,
+        });
+        if !with_regions {
+            plan.settings.blocks.truncate(3);
+            plan.parameters = PerBlock::from_table(&plan.settings.blocks, |_| Digest::default());
+        }
+    })
+}
+
 /// PLAN-22
 #[test]
 fn scores_have_noise_unless_training_is_private() {
     let noise = |noise| changed(|plan| plan.settings.scoring.score_noise = noise);
     assert_eq!(noise(256), Ok(()), "control");
     assert_eq!(noise(255), Err(PlanError::ScoresWithoutNoise { got: 255, least: 256 }));
-    let private = |regions: bool| {
-        changed(|plan| {
-            plan.settings.scoring.score_noise = 0;
-            plan.settings.training.private = Some(PrivateTrainingPlan {
-                clipping_norm_milli: 1000,
-                noise_multiplier_milli: 1000,
-                sampling_probability_micro: 500_000,
-                minimum_records: 4,
-            });
-            if !regions {
-                plan.settings.blocks.truncate(3);
-                plan.parameters = PerBlock::from_table(&plan.settings.blocks, |_| Digest::default());
-            }
-        })
-    };
-    assert_eq!(private(false), Ok(()), "scores follow from trained parameters");
-    assert!(matches!(private(true), Err(PlanError::Regions { .. })), "regions would leave for nothing");
+    assert_eq!(privately_trained(false), Ok(()), "scores follow from trained parameters");
+    assert!(
+        matches!(privately_trained(true), Err(PlanError::Regions { .. })),
+        "regions would leave for nothing"
+    );
+}
+
+/// The numbers of the blocks that share what is announced.
+fn groups(form: SketchForm, groups: u16) -> Vec<Vec<u32>> {
+    let mut plan = plan();
+    withhold(&mut plan);
+    (plan.settings.scoring.sketches, plan.settings.scoring.groups) = (form, groups);
+    let blocks = plan.settings.announced_groups().into_iter();
+    blocks.map(|group| group.into_iter().map(|block| block.0).collect()).collect()
 }
 
 /// ALIGN-16
 #[test]
 fn groups_are_neighbours_in_the_table() {
-    let groups = |form: SketchForm, groups: u16| {
-        let mut plan = plan();
-        withhold(&mut plan);
-        (plan.settings.scoring.sketches, plan.settings.scoring.groups) = (form, groups);
-        let blocks = plan.settings.announced_groups().into_iter();
-        blocks.map(|group| group.into_iter().map(|block| block.0).collect()).collect::<Vec<Vec<u32>>>()
-    };
     assert_eq!(groups(SketchForm::Withheld, 1), [vec![0, 1, 2]]);
     assert_eq!(groups(SketchForm::Withheld, 2), [vec![0, 1], vec![2]]);
     assert_eq!(groups(SketchForm::Withheld, 3), [[0], [1], [2]]);
