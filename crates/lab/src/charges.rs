@@ -46,22 +46,19 @@ pub struct SeedCharges {
 pub enum ReleasedPart {
     /// Everything.
     Everything,
-    /// What the member announces alone: sketches or signs, and token counts.
+    /// What the member announces alone: sketches, signs or scores, and token counts.
     Announced,
-    /// Sketches or signs, without token counts.
+    /// Sketches, signs or scores, without token counts.
     Sketches,
 }
 
 impl ReleasedPart {
     fn has(self, released: Released) -> bool {
-        let is_sketch = matches!(
-            released,
-            Released::RegionSketch | Released::UpdateSketch | Released::RegionSigns | Released::UpdateSigns
-        );
+        let is_announced = !released.is_sum() && released != Released::PrivateStep;
         match self {
             Self::Everything => true,
-            Self::Announced => is_sketch || released == Released::TokenCount,
-            Self::Sketches => is_sketch,
+            Self::Announced => is_announced,
+            Self::Sketches => is_announced && released != Released::TokenCount,
         }
     }
 }
@@ -162,6 +159,18 @@ mod tests {
     use super::*;
     use crate::accounts::Accounts;
     use crate::noise::{self, Clips, Target};
+
+    #[test]
+    fn whatever_form_is_announced_counts_as_sketches() {
+        for released in [Released::RegionSketch, Released::UpdateSigns, Released::Score] {
+            assert!(ReleasedPart::Announced.has(released) && ReleasedPart::Sketches.has(released));
+        }
+        assert!(ReleasedPart::Announced.has(Released::TokenCount));
+        assert!(!ReleasedPart::Sketches.has(Released::TokenCount));
+        for released in [Released::RegionSum, Released::ExpertSum, Released::PrivateStep] {
+            assert!(!ReleasedPart::Announced.has(released) && ReleasedPart::Everything.has(released));
+        }
+    }
 
     /// PRIV-03: noise of every kind, so that every ε is finite.
     #[test]

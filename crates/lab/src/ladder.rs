@@ -42,6 +42,17 @@ pub(crate) struct RowTable {
     /// Whether a sweep sets its key in this row; a ladder does not ask.
     #[serde(default = "RowTable::is_swept_by_default")]
     pub(crate) swept: bool,
+    /// What a sweep sweeps in this row, in place of its own key and values; a ladder does not ask.
+    #[serde(default)]
+    pub(crate) sweep: Option<RowSweep>,
+}
+
+/// What a sweep sweeps in one row.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RowSweep {
+    pub(crate) key: String,
+    pub(crate) values: Vec<f64>,
 }
 
 impl RowTable {
@@ -178,7 +189,7 @@ pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), LabError> {
 fn to_csv(all: &[RowResult]) -> String {
     let mut lines = Vec::new();
     for row in all {
-        let csv = row.summary.to_csv();
+        let csv = row.summary.to_csv(&row.config);
         let mut measured = csv.lines();
         // Every row has the same head, which is written once.
         let head = measured.next().unwrap_or_default();

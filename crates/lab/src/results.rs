@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::charges::SeedCharges;
 use crate::config::{Config, Division, HeadKind};
+use crate::epsilons::{RELEASED_DELTA, RunEpsilons, text};
 use crate::error::LabError;
+use crate::estimate::{AccuracyEstimate, mean};
 use crate::private;
 
 /// Measurements after a round. Round 0 is before any training, with the head from sums alone.
@@ -195,10 +197,11 @@ impl RunSummary {
             "rounds": self.measured.first().map_or(0, |seed| seed.rounds.len().saturating_sub(1)),
             "seeds": partition.seeds,
             "aligned_experts": self.aligned(),
-            "accuracy": { "mean": self.mean, "std": self.std },
+            "accuracy": self.estimate(),
             "secure": config.secure,
             "epsilon_of_head": self.epsilon_of_head(),
             "epsilon_of_training": self.epsilon_of_training(config),
+            "epsilons": self.epsilons(config, RELEASED_DELTA),
             "notes": self.notes_on_head(config),
         })
     }
@@ -215,6 +218,25 @@ impl RunSummary {
     /// The largest ε over seeds of the head from sums alone, by the members' ledgers; none where it carries no noise.
     pub fn epsilon_of_head(&self) -> Option<f64> {
         self.measured.iter().filter_map(|seed| seed.epsilon_of_head).max_by(f64::total_cmp)
+    }
+
+    /// Every ε of the run, those of releases behind masks at `delta`.
+    pub fn epsilons(&self, config: &Config, delta: f64) -> RunEpsilons {
+        let mut charges: Vec<&SeedCharges> = Vec::new();
+        for seed in &self.measured {
+            // Most seeds release alike, and an account may take a while.
+            charges.extend(seed.charges.as_ref().filter(|other| !charges.contains(other)));
+        }
+        let (training, head) = (self.epsilon_of_training(config), self.epsilon_of_head());
+        RunEpsilons::new(config, training, head, &charges, delta)
+    }
+
+    /// Accuracy after the last round, with intervals.
+    pub fn estimate(&self) -> AccuracyEstimate {
+        let accuracies: Vec<f64> = self.measured.iter().map(SeedResult::last).collect();
+        // The fewest: an interval of more texts than a seed has would be too narrow.
+        let measured_on = self.measured.iter().map(|seed| seed.measured_on).min().flatten();
+        AccuracyEstimate::new(&accuracies, measured_on)
     }
 
     /// What a reader has to know where training starts on top of a head from sums: a plain sentence, and another where
@@ -243,16 +265,21 @@ impl RunSummary {
         notes
     }
 
-    /// A line for each seed and round.
-    pub fn to_csv(&self) -> String {
-        let mut lines =
-            vec!["seed,round,accuracy,loss,aligned_experts,left_out,head_without,consensus,masked_bytes,announced_bytes".to_owned()];
+    /// A line for each seed and round. Each ε is that of the whole run, at the δ of [`RELEASED_DELTA`] behind masks.
+    pub fn to_csv(&self, config: &Config) -> String {
+        let epsilons = self.epsilons(config, RELEASED_DELTA).columns();
+        let mut lines = vec![COLUMNS.to_owned() + &epsilons.map(|(name, _)| format!(",{name}")).concat()];
+        let of_run = epsilons.map(|(_, epsilon)| format!(",{}", text(epsilon))).concat();
         for seed in &self.measured {
-            lines.extend(seed.rounds.iter().map(|round| round.to_csv(seed.seed)));
+            lines.extend(seed.rounds.iter().map(|round| round.to_csv(seed.seed) + &of_run));
         }
         lines.join("\n") + "\n"
     }
 }
+
+/// The columns of `results.csv` before those of ε.
+const COLUMNS: &str =
+    "seed,round,accuracy,loss,aligned_experts,left_out,head_without,consensus,masked_bytes,announced_bytes";
 
 impl MeasuredRound {
     /// The round as a line. Fields that were not measured are empty; a member without a consensus has a
@@ -289,10 +316,6 @@ fn whole(value: Option<u64>) -> String {
 /// Numbers with spaces between them.
 fn spaced(numbers: Option<&[usize]>) -> String {
     numbers.unwrap_or_default().iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The result of an earlier run with this seed, if it was the same run. A file that cannot be read is
@@ -343,10 +366,11 @@ mod tests {
         let by_round = summary.by_round();
         assert!(by_round.len() == 1 && by_round[0].0 == 1 && (by_round[0].1 - 0.85).abs() < 1e-12);
         assert_eq!(summary.aligned(), None);
-        let csv = summary.to_csv();
+        let text = "dataset = \"x\"\n[data]\ntrain = [\"a\"]\n";
+        let csv = summary.to_csv(&Config::parse(text, "the test", &[]).expect("a configuration"));
         assert_eq!(
             csv.lines().skip(1).take(2).collect::<Vec<_>>(),
-            ["0,0,,,,,,,,", "0,1,0.8000,,,0 3,2,0.400 -,7,"]
+            ["0,0,,,,,,,,,,,,,,,,", "0,1,0.8000,,,0 3,2,0.400 -,7,,,,,,,,,"]
         );
         let consensus = summary.consensus_by_round();
         assert!(consensus.len() == 1 && consensus[0].0 == 1 && (consensus[0].1 - 0.425).abs() < 1e-12);

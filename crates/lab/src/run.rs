@@ -161,7 +161,7 @@ fn write_results(
     text: &str,
     files: &[(String, String)],
 ) -> Result<(), LabError> {
-    let csv = summary.to_csv();
+    let csv = summary.to_csv(config);
     let path = environment.out.join("results.csv");
     fs::write(&path, &csv).map_err(LabError::file(&path))?;
     let files = files.iter().map(|(name, digest)| json!({ "file": name, "sha256": digest }));

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
-use cloister_lab::sweep::{AccuracyEstimate, MixAccuracy, SweepEpsilons, SweepReport, SweepRow, SweepRun};
+use cloister_lab::epsilons::RunEpsilons;
+use cloister_lab::estimate::AccuracyEstimate;
+use cloister_lab::sweep::{MixAccuracy, SweepReport, SweepRow, SweepRun};
 use cloister_lab::{RunEnvironment, Sweep};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 
 const BASE: &str = "dataset = \"notes & more\"\nsecure = true\n[data]\ntrain = [\"notes.jsonl\"]\nmax_tokens = 24\n\
                     [partition]\nmembers = 5\ndivision = \"iid\"\nseeds = [0, 1]\n[head]\nkind = \"none\"\n[model]\n\
-                    experts = 3\nrank = 2\n[strategy]\nname = \"FedAlignMoE\"\nnum_rounds = 1\nbalanced = false\n";
+                    experts = 3\nrank = 2\n[strategy]\nname = \"FedAlignMoE\"\nnum_rounds = 1\nbalanced = false\n[scoring]\nsketches = \"Pairs\"\n";
 const ROWS: &str =
     "[[rows]]\nname = \"pairs\"\n[[rows]]\nname = \"mean\"\nset = [\"strategy.name=FedAvg\"]\n";
 const NOISE: &str = "[sweep]\nkey = \"scoring.noise_steps\"\nvalues = [1000, 30000]\n";
@@ -44,10 +46,11 @@ fn row(name: &str, value: Option<f64>, epsilon: Option<f64>, accuracies: &[f64])
     SweepRow {
         row: name.to_owned(),
         value,
+        key: value.map(|_| "scoring.noise_steps".to_owned()),
         target_epsilon: None,
         strategy: "FedAvg".to_owned(),
         epsilon,
-        epsilons: SweepEpsilons { member, sketches_member: epsilon, ..SweepEpsilons::default() },
+        epsilons: RunEpsilons { member, sketches_member: epsilon, ..RunEpsilons::default() },
         accuracy: AccuracyEstimate::new(accuracies, Some(400)),
         by_mix: value.map(|_| MixAccuracy { mean: 0.7, least: 0.6, most: 0.8 }),
         is_on_front: false,
@@ -57,12 +60,15 @@ fn row(name: &str, value: Option<f64>, epsilon: Option<f64>, accuracies: &[f64])
 }
 
 fn report() -> SweepReport {
-    let rows = vec![
+    report_of(vec![
         row("pairs", Some(1000.0), Some(120.5), &[0.8, 0.82]),
         row("pairs", Some(30000.0), Some(2.25), &[0.7, 0.74]),
         row("signs", Some(1000.0), Some(f64::INFINITY), &[0.81, 0.79]),
         row("mean", None, None, &[0.78, 0.78]),
-    ];
+    ])
+}
+
+fn report_of(rows: Vec<SweepRow>) -> SweepReport {
     let axis = "ε of sketches for a member, δ = 1e-5".to_owned();
     SweepReport::from_rows("notes & more".to_owned(), sweep(NOISE, ROWS, &[]).settings, axis, rows)
 }
@@ -250,4 +256,42 @@ fn noise_for_a_target_meets_it_and_training_covers_what_follows_from_it() {
     assert_eq!(private.epsilons.member, Some(f64::INFINITY));
     assert_eq!((alone.epsilon, alone.epsilons.member), (None, None));
     assert!(alone.accuracy.over_seeds.is_none() && alone.accuracy.over_texts.is_some());
+}
+
+#[test]
+fn the_front_has_what_nothing_else_is_better_than() {
+    let report = report_of(vec![
+        row("a", Some(1.0), Some(10.0), &[0.8]),
+        row("a", Some(2.0), Some(5.0), &[0.7]),
+        row("a", Some(3.0), Some(7.0), &[0.6]),
+        row("b", Some(1.0), Some(10.0), &[0.75]),
+        row("b", Some(2.0), Some(5.0), &[0.7]),
+        row("b", Some(3.0), Some(f64::INFINITY), &[0.9]),
+        row("b", Some(4.0), None, &[0.9]),
+        row("baseline", None, Some(1.0), &[0.95]),
+    ]);
+    let front: Vec<bool> = report.rows.iter().map(|row| row.is_on_front).collect();
+    // Two rows that are equal in both are both on it.
+    assert_eq!(front, [true, true, false, false, true, false, false, false]);
+}
+
+#[test]
+fn differences_are_paired_by_seed_and_compare_rows_at_a_value_and_with_baselines() {
+    let mut short = row("b", Some(1.0), Some(5.0), &[0.7, 0.6]);
+    short.runs[0].seed = 9;
+    let report = report_of(vec![
+        row("a", Some(1.0), Some(10.0), &[0.8, 0.9, 0.7]),
+        short,
+        row("baseline", None, None, &[0.7, 0.8, 0.7]),
+    ]);
+    let pairs: Vec<(&str, &str, usize)> =
+        report.differences.iter().map(|pair| (&*pair.row, &*pair.minus, pair.seeds)).collect();
+    assert_eq!(pairs, [("a", "b", 1), ("a", "baseline", 3), ("b", "baseline", 1)]);
+    let [alone, three, _] = &report.differences[..] else { panic!("three pairs") };
+    assert!((alone.mean - 0.3).abs() < 1e-12 && alone.interval.is_none());
+    let interval = three.interval.expect("three seeds");
+    assert!(
+        (three.mean - 0.2 / 3.0).abs() < 1e-12 && interval.low < three.mean && three.mean < interval.high
+    );
+    assert!(interval.low > -1e-12 && interval.high < 0.1 + 1e-12, "resamples stay within the differences");
 }

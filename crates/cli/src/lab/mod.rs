@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use cloister_experts::{Device, device};
+use cloister_lab::epsilons::RELEASED_DELTA;
 use cloister_lab::sketching::{Degradation, plot};
 use cloister_lab::{
     Config, LabError, Ladder, MeasuredRound, RunEnvironment, RunProgress, RunSummary, Sweep, ladder,
@@ -299,13 +300,14 @@ fn print(config: &Config, summary: &RunSummary, out: &Path, json: bool) -> Resul
     if json {
         return output::line(summary.to_json(config));
     }
-    let (mean, std) = (100.0 * summary.mean, 100.0 * summary.std);
     let masks = if config.secure { "behind masks" } else { "in the clear" };
     output::line(format_args!(
-        "{} {}, {masks}: {mean:.2} % ± {std:.2}",
+        "{} {}, {masks}: {}",
         config.dataset,
-        config.strategy.kind.name()
+        config.strategy.kind.name(),
+        summary.estimate()
     ))?;
+    output::line(summary.epsilons(config, RELEASED_DELTA))?;
     for note in summary.notes_on_head(config) {
         output::line(note)?;
     }

@@ -330,6 +330,7 @@ impl Config {
             secure: self.secure,
             is_causal: self.model.folder.is_some(),
             is_private: self.strategy.training.private.is_some(),
+            compares_pairs: self.scoring.sketches == SketchForm::Pairs,
         }
     }
 }

@@ -140,7 +140,6 @@ impl Default for BaseModelConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct ScoringConfig {
     /// What members announce of their experts.
-    #[serde(skip_serializing_if = "is_pairs")]
     pub sketches: SketchForm,
     /// Groups of experts, each of which has one score if sketches are withheld; 0 for as many as there are experts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,26 +165,21 @@ pub struct ScoringConfig {
 }
 
 /// The default is not written, so that the digests of runs from before this setting do not change.
-fn is_pairs(form: &SketchForm) -> bool {
-    *form == SketchForm::Pairs
-}
-
-/// The default is not written, so that the digests of runs from before this setting do not change.
 fn is_everyone(cohort: &SharedCohort) -> bool {
     *cohort == SharedCohort::Everyone
 }
 
 impl ScoringConfig {
-    /// How members score themselves if no sketch leaves them: in one group and without noise, unless a file says otherwise.
+    /// How members score themselves if no sketch leaves them: as new tasks plan it, unless a file says otherwise.
     pub(crate) fn withheld(&self) -> WithheldScores {
-        WithheldScores { groups: self.groups.unwrap_or(1), noise: self.score_noise.unwrap_or(0.0) }
+        WithheldScores { groups: self.groups.unwrap_or(1), noise: self.score_noise.unwrap_or(0.1) }
     }
 }
 
 impl Default for ScoringConfig {
     fn default() -> Self {
         Self {
-            sketches: SketchForm::Pairs,
+            sketches: SketchForm::Withheld,
             groups: None,
             score_noise: None,
             coordinates: 64,

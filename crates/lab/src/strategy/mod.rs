@@ -81,6 +81,8 @@ pub struct RunConditions {
     pub is_causal: bool,
     /// Whether members train with DP-SGD.
     pub is_private: bool,
+    /// Whether scores compare pairs of members.
+    pub compares_pairs: bool,
 }
 
 /// The settings of a strategy. Their serde names are the keys of `[strategy]` in configuration files.

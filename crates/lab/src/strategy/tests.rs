@@ -2,7 +2,7 @@
 
 use cloister_experts::{ExpertRegion, ModelConfig, block_table, initial_blocks};
 use cloister_params::block::BlockKind;
-use cloister_params::plan::{RoundSettings, ScoringRule, SharedCohort};
+use cloister_params::plan::{RoundSettings, ScoringRule, SharedCohort, SketchForm};
 
 use super::personal_routers::PersonalRouters;
 use super::*;
@@ -48,7 +48,7 @@ fn results() -> Vec<LocalResult> {
 /// The strategy of these settings, before its first round.
 fn started(settings: &dyn StrategySettings, shared_cohort: SharedCohort) -> Box<dyn Strategy> {
     let RoundSettings { scoring, sketch, .. } = rounds();
-    let rule = ScoringRule { shared_cohort, ..scoring };
+    let rule = ScoringRule { shared_cohort, sketches: SketchForm::Pairs, ..scoring };
     settings.start(&RunScoring { rule, sketch, withheld: WithheldScores::default() }, 0)
 }
 

@@ -1,8 +1,8 @@
 //! The tables of a sweep as columns, and as CSV.
 
-use super::epsilons::UNBOUNDED;
-use super::estimate::ShareInterval;
 use super::report::{PairedDifference, SweepReport, SweepRow, SweepRun};
+use crate::epsilons;
+use crate::estimate::ShareInterval;
 
 /// A column of a table.
 pub(super) struct TableColumn {
@@ -39,11 +39,7 @@ impl ColumnValues {
     fn text(&self, line: usize) -> String {
         match self {
             Self::Texts(values) => quoted(&values[line]),
-            Self::Numbers(values) => match values[line] {
-                Some(number) if number.is_finite() => number.to_string(),
-                Some(_) => UNBOUNDED.to_owned(),
-                None => String::new(),
-            },
+            Self::Numbers(values) => epsilons::text(values[line]),
             Self::Counts(values) => values[line].map_or(String::new(), |count| count.to_string()),
             Self::Flags(values) => values[line].to_string(),
         }
@@ -76,7 +72,7 @@ pub(super) fn table(report: &SweepReport) -> Vec<TableColumn> {
     let mut all = vec![
         texts("row", rows, |row| row.row.clone()),
         texts("strategy", rows, |row| row.strategy.clone()),
-        texts("swept_key", rows, |row| row.value.map_or("", |_| report.settings.key.as_str()).to_owned()),
+        texts("swept_key", rows, |row| row.key.clone().unwrap_or_default()),
         numbers("value", rows, |row| row.value),
         numbers("target_epsilon", rows, |row| row.target_epsilon),
         flags("is_baseline", rows, |row| row.value.is_none()),

@@ -3,9 +3,8 @@
 //! A sweep's file is a ladder's with a table `[sweep]`. Every row is run at every value, and rows that are not swept
 //! are baselines. Results are a table with the ε of each row and value, intervals, and plots of accuracy against ε.
 
+mod axis;
 mod columns;
-mod epsilons;
-mod estimate;
 mod files;
 mod latex;
 mod parquet;
@@ -20,19 +19,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::SketchForm;
 use serde::{Deserialize, Serialize};
 
 use crate::charges::ReleasedPart;
 use crate::config::Config;
 use crate::data::Files;
 use crate::environment::RunEnvironment;
+use crate::epsilons::RELEASED_DELTA;
 use crate::error::LabError;
-use crate::ladder::{Ladder, RowsFile};
+use crate::ladder::{Ladder, RowSweep, RowTable, RowsFile};
 use crate::private::noise_for;
 use crate::progress::RunProgress;
 use crate::text_run::fewest_texts;
-pub use epsilons::SweepEpsilons;
-pub use estimate::{AccuracyEstimate, RESAMPLES, ShareInterval, bootstrap, student, wilson};
 pub use report::{MixAccuracy, PairedDifference, SweepReport, SweepRow, SweepRun};
 use stopwatch::Stopwatch;
 
@@ -81,7 +80,7 @@ impl SweepSettings {
     }
 
     fn default_delta() -> f64 {
-        1e-5
+        RELEASED_DELTA
     }
 
     /// The ε that the curve is drawn over.
@@ -100,13 +99,7 @@ impl SweepSettings {
         if self.values.is_empty() == self.epsilons.is_empty() {
             return Err("`[sweep]` needs either `values` or `epsilons`, with a number at least".to_owned());
         }
-        let numbers = [&self.values[..], &self.epsilons].concat();
-        if let Some(number) = numbers.iter().find(|number| !number.is_finite() || **number < 0.0) {
-            return Err(format!("`[sweep]` has the value {number}; values are finite, and not below 0"));
-        }
-        if let Some(number) = repeated(&numbers) {
-            return Err(format!("`[sweep]` has the value {number} several times; give each value once"));
-        }
+        check_values(&[&self.values[..], &self.epsilons].concat())?;
         if !self.epsilons.is_empty() && self.key != SOLVED_KEY {
             return Err(format!(
                 "`sweep.epsilons` needs `sweep.key = \"{SOLVED_KEY}\"`, not {}: other noise cannot be solved \
@@ -131,6 +124,8 @@ pub struct SweepPoint {
     pub row: String,
     /// The value of the swept key; none for baselines.
     pub value: Option<f64>,
+    /// The key that is swept; none for baselines.
+    pub key: Option<String>,
     /// The ε that the value is solved for, if it is.
     pub target_epsilon: Option<f64>,
     /// The configuration.
@@ -174,31 +169,9 @@ impl Sweep {
         let sweep = sweep.ok_or_else(|| LabError::config(place, missing))?;
         let sweep: SweepSettings = sweep.try_into().map_err(|error| LabError::config(place, error))?;
         sweep.check().map_err(|reason| LabError::config(place, reason))?;
-        if let Some(setting) = settings.iter().find(|setting| sets(setting, &sweep.key)) {
-            let reason =
-                "the sweep sets this key; change `[sweep]` in the file, or use `cloister lab ladder`";
-            return Err(LabError::config(&format!("--set {setting}"), reason));
-        }
         let mut points = Vec::new();
         for row in rows {
-            let place = format!("{place}, row {}", row.name);
-            // Later settings win, and the command line must win over the row.
-            let plain = Config::parse(&base, &place, &[&row.set[..], settings].concat());
-            let is_baseline = match &plain {
-                Ok(config) => !row.swept || ignores(config, &sweep.key),
-                // The row may need the swept key.
-                Err(_) => !row.swept,
-            };
-            if is_baseline {
-                points.push(SweepPoint { row: row.name, value: None, target_epsilon: None, config: plain? });
-                continue;
-            }
-            for (value, target_epsilon) in sweep.steps() {
-                let all = [&row.set[..], &[format!("{}={value}", sweep.key)], settings].concat();
-                let config = Config::parse(&base, &format!("{place} at {value}"), &all)?;
-                let row = row.name.clone();
-                points.push(SweepPoint { row, value: Some(value), target_epsilon, config });
-            }
+            points.extend(sweep.points_of_row(row, &base, place, settings)?);
         }
         check_points(&points).map_err(|reason| LabError::config(place, reason))?;
         Ok(Self { settings: sweep, points })
@@ -272,11 +245,65 @@ impl Sweep {
 }
 
 impl SweepSettings {
+    /// A row at each value, or as a baseline.
+    fn points_of_row(
+        &self,
+        row: RowTable,
+        base: &str,
+        place: &str,
+        settings: &[String],
+    ) -> Result<Vec<SweepPoint>, LabError> {
+        let place = format!("{place}, row {}", row.name);
+        let (key, steps) = match &row.sweep {
+            Some(RowSweep { key, values }) => {
+                check_values(values).map_err(|reason| LabError::config(&place, reason))?;
+                (key, values.iter().map(|value| (*value, None)).collect())
+            }
+            None => (&self.key, self.steps()),
+        };
+        if let Some(setting) = settings.iter().find(|setting| sets(setting, key)) {
+            let reason =
+                "the sweep sets this key; change `[sweep]` in the file, or use `cloister lab ladder`";
+            return Err(LabError::config(&format!("--set {setting}"), reason));
+        }
+        // Later settings win, and the command line must win over the row.
+        let plain = Config::parse(base, &place, &[&row.set[..], settings].concat());
+        let is_baseline = match &plain {
+            Ok(config) => !row.swept || ignores(config, key),
+            // The row may need the swept key.
+            Err(_) => !row.swept,
+        };
+        if is_baseline {
+            let point =
+                SweepPoint { row: row.name, value: None, key: None, target_epsilon: None, config: plain? };
+            return Ok(vec![point]);
+        }
+        let mut points = Vec::with_capacity(steps.len());
+        for (value, target_epsilon) in steps {
+            let all = [&row.set[..], &[format!("{key}={value}")], settings].concat();
+            let config = Config::parse(base, &format!("{place} at {value}"), &all)?;
+            let (row, key) = (row.name.clone(), Some(key.clone()));
+            points.push(SweepPoint { row, value: Some(value), key, target_epsilon, config });
+        }
+        Ok(points)
+    }
+
     /// Each value with the ε that it is solved for. A target has a value of 1 until it is solved.
     fn steps(&self) -> Vec<(f64, Option<f64>)> {
         let values = self.values.iter().map(|value| (*value, None));
         let targets = self.epsilons.iter().map(|epsilon| (1.0, Some(*epsilon)));
         values.chain(targets).collect()
+    }
+}
+
+/// Rejects values that no setting can have, and repeated ones.
+fn check_values(values: &[f64]) -> Result<(), String> {
+    if let Some(number) = values.iter().find(|number| !number.is_finite() || **number < 0.0) {
+        return Err(format!("`[sweep]` has the value {number}; values are finite, and not below 0"));
+    }
+    match repeated(values) {
+        Some(number) => Err(format!("`[sweep]` has the value {number} several times; give each value once")),
+        None => Ok(()),
     }
 }
 
@@ -290,9 +317,10 @@ fn sets(setting: &str, key: &str) -> bool {
     setting.split('=').next() == Some(key)
 }
 
-/// Whether a key of scoring changes nothing, because the strategy does not score members.
+/// Whether a key of scoring changes nothing, because the strategy does not score members, or no sketch leaves them.
 fn ignores(config: &Config, key: &str) -> bool {
-    key.starts_with("scoring.") && !config.strategy.kind.settings().scores_members()
+    let has_no_sketch = config.scoring.sketches == SketchForm::Withheld && key == "scoring.noise_steps";
+    key.starts_with("scoring.") && (has_no_sketch || !config.strategy.kind.settings().scores_members())
 }
 
 /// Rejects points without a swept row, and points whose folders would be the same.

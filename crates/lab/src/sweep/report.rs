@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::epsilons::spelled;
-use super::estimate::{AccuracyEstimate, RESAMPLES, ShareInterval, bootstrap, mean};
-use super::{SweepEpsilons, SweepPoint, SweepSettings, stopwatch};
+use super::{SweepPoint, SweepSettings, stopwatch};
+use crate::epsilons::{RunEpsilons, spelled};
+use crate::estimate::{AccuracyEstimate, RESAMPLES, ShareInterval, bootstrap, mean};
 use crate::ladder::RowResult;
 use crate::results::{MeasuredRound, SeedResult};
 
@@ -28,6 +28,8 @@ pub struct SweepRow {
     pub row: String,
     /// The swept value; none for baselines.
     pub value: Option<f64>,
+    /// The swept key; none for baselines.
+    pub key: Option<String>,
     /// The ε that the value was solved for, if it was.
     pub target_epsilon: Option<f64>,
     /// The strategy.
@@ -36,7 +38,7 @@ pub struct SweepRow {
     #[serde(serialize_with = "spelled")]
     pub epsilon: Option<f64>,
     /// Every ε.
-    pub epsilons: SweepEpsilons,
+    pub epsilons: RunEpsilons,
     /// Accuracy after the last round.
     pub accuracy: AccuracyEstimate,
     /// The last models on the members' own mixes of labels. Texts are those that all members are measured on, because
@@ -114,7 +116,7 @@ impl SweepReport {
     ) -> Self {
         let mut rows = Vec::with_capacity(points.len());
         for (point, result) in points.iter().zip(results) {
-            let epsilons = SweepEpsilons::new(&point.config, &result.summary, settings.delta);
+            let epsilons = result.summary.epsilons(&point.config, settings.delta);
             let seconds = stopwatch::read(&out.join(point.folder()));
             let runs: Vec<SweepRun> = result
                 .summary
@@ -122,17 +124,15 @@ impl SweepReport {
                 .iter()
                 .map(|seed| SweepRun { seconds: seconds.get(&seed.seed).copied(), ..SweepRun::from(seed) })
                 .collect();
-            let accuracies: Vec<f64> = runs.iter().map(|run| run.accuracy).collect();
-            // The fewest: an interval of more texts than a seed has would be too narrow.
-            let measured_on = runs.iter().map(|run| run.measured_on).min().flatten();
             rows.push(SweepRow {
                 row: point.row.clone(),
                 value: point.value,
+                key: point.key.clone(),
                 target_epsilon: point.target_epsilon,
                 strategy: point.config.strategy.kind.name().to_owned(),
-                epsilon: epsilons.on_axis(settings),
+                epsilon: settings.epsilon_on_axis(&epsilons),
                 epsilons,
-                accuracy: AccuracyEstimate::new(&accuracies, measured_on),
+                accuracy: result.summary.estimate(),
                 by_mix: by_mix(&result.summary.measured),
                 is_on_front: false,
                 notes: result.summary.notes_on_head(&point.config),
@@ -230,7 +230,7 @@ fn differences(rows: &[SweepRow]) -> Vec<PairedDifference> {
             let is_baseline = other.value.is_none();
             // Solved noise differs between rows, and the target is what they share.
             let is_alike = match (row.target_epsilon, other.target_epsilon) {
-                (None, None) => row.value == other.value,
+                (None, None) => row.value == other.value && row.key == other.key,
                 (target, other_target) => target == other_target,
             };
             if is_baseline || (other_at > at && is_alike) {

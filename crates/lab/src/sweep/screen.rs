@@ -1,9 +1,9 @@
 //! The table of a sweep as plain text.
 
-use super::RESAMPLES;
-use super::epsilons::UNBOUNDED;
-use super::estimate::ShareInterval;
 use super::report::{PairedDifference, SweepReport, SweepRow};
+use crate::epsilons::UNBOUNDED;
+use crate::estimate::RESAMPLES;
+use crate::estimate::ShareInterval;
 
 impl SweepReport {
     /// The table, the paired differences, and what a reader has to know, for a screen.

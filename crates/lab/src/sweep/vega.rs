@@ -67,7 +67,7 @@ pub(super) fn specification(report: &SweepReport) -> Value {
 /// A row's data. An unbounded ε is a text, which no axis has a place for.
 fn line(report: &SweepReport, row: &SweepRow) -> Value {
     let interval = row.accuracy.widest();
-    let unbounded = row.epsilon.filter(|epsilon| epsilon.is_infinite()).map(|_| super::epsilons::UNBOUNDED);
+    let unbounded = row.epsilon.filter(|epsilon| epsilon.is_infinite()).map(|_| crate::epsilons::UNBOUNDED);
     json!({
         "row": row.row,
         "strategy": row.strategy,

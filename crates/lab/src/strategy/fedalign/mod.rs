@@ -61,6 +61,11 @@ impl StrategySettings for FedAlignMoE {
                     .to_owned(),
             );
         }
+        if self.signal != Signal::Both && !conditions.compares_pairs {
+            return Err(
+                "`strategy.signal` other than \"both\" needs `scoring.sketches = \"Pairs\"`".to_owned()
+            );
+        }
         let rule_in_clear = !matches!(self.cohorts, CohortRule::Aligned | CohortRule::Everyone);
         let weights_in_clear =
             matches!(self.routers, RouterRule::Weighted(ConsistencyOf::Overlap | ConsistencyOf::Margin));

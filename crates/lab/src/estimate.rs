@@ -1,6 +1,7 @@
 //! Intervals of accuracies: over seeds, over measured texts, and of paired differences.
 
 use std::f64::consts::PI;
+use std::fmt;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -65,6 +66,26 @@ impl AccuracyEstimate {
             (Some(seeds), Some(texts)) => Some(if seeds.width() >= texts.width() { seeds } else { texts }),
             (seeds, texts) => seeds.or(texts),
         }
+    }
+}
+
+impl fmt::Display for AccuracyEstimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} %", 100.0 * self.mean)?;
+        match self.seeds {
+            1 => write!(f, ", one seed")?,
+            // One seed has no deviation, and seeds may agree on a fixed test file: the interval over texts is shown as well.
+            seeds => write!(f, " ± {:.2} over {seeds} seeds", 100.0 * self.std)?,
+        }
+        if let (Some(ShareInterval { low, high }), Some(texts)) = (self.over_texts, self.measured_on) {
+            write!(
+                f,
+                "; 95 % interval of the {texts} measured texts: {:.2} to {:.2} %",
+                100.0 * low,
+                100.0 * high
+            )?;
+        }
+        Ok(())
     }
 }
 
