@@ -66,6 +66,12 @@ pub enum EntryKind {
     BlameAnswer = 11,
     /// The shared secret of two members, shown by one of them.
     PairOpening = 12,
+    /// An announcement's body that no first seal names.
+    UnsealedAnnouncement = 13,
+    /// A receiving key's body. The plan repeats the key.
+    ReceivingKey = 14,
+    /// The evidence that bars a dealer from the next round.
+    BadDealing = 15,
 }
 
 impl EntryKind {
@@ -84,8 +90,25 @@ impl EntryKind {
             Self::LateSketches => "late-sketches",
             Self::BlameAnswer => "blame",
             Self::PairOpening => "pair-opening",
+            Self::UnsealedAnnouncement => "unsealed-announcement",
+            Self::ReceivingKey => "receiving-key",
+            Self::BadDealing => "bad-dealing",
         }
     }
+
+    /// Whether a seal or a closing names a root that has it (`LOG-01`).
+    fn is_in_tree(self) -> bool {
+        !matches!(self, Self::UnsealedAnnouncement | Self::ReceivingKey | Self::BadDealing)
+    }
+}
+
+/// A signature on an entry's body, under the tag of its kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntrySignature {
+    /// Who signed.
+    pub party: PartyId,
+    /// Ed25519.
+    pub signature: [u8; 64],
 }
 
 /// An entry: what, of whom, and the body.
@@ -97,6 +120,8 @@ pub struct LogEntry {
     pub party: PartyId,
     /// The canonical body, without signatures.
     pub body: Vec<u8>,
+    /// The signatures on it, which are not in the leaf (`LOG-03`). Empty for what nobody signs.
+    pub signatures: Vec<EntrySignature>,
 }
 
 impl LogEntry {
@@ -108,12 +133,18 @@ impl LogEntry {
 
     /// The entry as one line of JSON, for the log file of a run.
     pub fn to_json_line(&self) -> String {
+        let mut signatures = Vec::with_capacity(self.signatures.len());
+        for EntrySignature { party, signature } in &self.signatures {
+            let signature = hex::encode(signature);
+            signatures.push(format!(r#"{{"party":{},"signature":"{signature}"}}"#, party.0));
+        }
         format!(
-            r#"{{"kind":"{}","party":{},"leaf":"{}","body":"{}"}}"#,
+            r#"{{"kind":"{}","party":{},"leaf":"{}","body":"{}","signatures":[{}]}}"#,
             self.kind.name(),
             self.party.0,
             self.leaf(),
-            hex::encode(&self.body)
+            hex::encode(&self.body),
+            signatures.join(",")
         )
     }
 }
@@ -126,15 +157,37 @@ pub struct RoundLog {
 }
 
 impl RoundLog {
-    /// Appends an entry.
+    /// Appends an entry without signatures.
     pub fn push(&mut self, kind: EntryKind, party: PartyId, body: Vec<u8>) {
-        let entry = LogEntry { kind, party, body };
-        // Hashed once on entry, because roots are taken at each seal and bodies are long.
-        self.leaves.push(entry.leaf());
+        self.push_signed(kind, party, body, Vec::new());
+    }
+
+    /// Appends an entry with the signatures on its body, which the caller checked.
+    pub fn push_signed(
+        &mut self,
+        kind: EntryKind,
+        party: PartyId,
+        body: Vec<u8>,
+        signatures: Vec<EntrySignature>,
+    ) {
+        let entry = LogEntry { kind, party, body, signatures };
+        if kind.is_in_tree() {
+            // Hashed once on entry, because roots are taken at each seal and bodies are long.
+            self.leaves.push(entry.leaf());
+        }
         self.entries.push(entry);
     }
 
-    /// The root over all entries so far.
+    /// Adds signatures to the entry of this kind and party. A kind of which a party may have several entries is pushed
+    /// with its signatures. Nothing happens without such an entry.
+    pub fn add_signatures(&mut self, kind: EntryKind, party: PartyId, signatures: &[EntrySignature]) {
+        let entry = self.entries.iter_mut().find(|entry| (entry.kind, entry.party) == (kind, party));
+        if let Some(entry) = entry {
+            entry.signatures.extend_from_slice(signatures);
+        }
+    }
+
+    /// The root over all entries so far that seals and closings cover (`LOG-01`).
     pub fn root(&self) -> Digest {
         merkle::root(&self.leaves)
     }
@@ -166,10 +219,33 @@ mod tests {
 
     #[test]
     fn a_line_of_the_file_holds_the_entry() {
-        let entry = LogEntry { kind: EntryKind::Seal1, party: PartyId(3), body: vec![0xab] };
+        let signatures = vec![EntrySignature { party: PartyId(2), signature: [1; 64] }];
+        let mut entry = LogEntry { kind: EntryKind::Seal1, party: PartyId(3), body: vec![0xab], signatures };
         let line = entry.to_json_line();
-        assert!(
-            line.starts_with(r#"{"kind":"seal-1","party":3,"leaf":""#) && line.ends_with(r#""body":"ab"}"#)
+        assert!(line.starts_with(r#"{"kind":"seal-1","party":3,"leaf":""#), "{line}");
+        let end = format!(r#""body":"ab","signatures":[{{"party":2,"signature":"{}"}}]}}"#, "01".repeat(64));
+        assert!(line.ends_with(&end), "{line}");
+        entry.signatures.clear();
+        assert!(entry.to_json_line().ends_with(r#""body":"ab","signatures":[]}"#));
+    }
+
+    /// LOG-03
+    #[test]
+    fn signatures_and_entries_beside_the_tree_do_not_change_the_root() {
+        let mut log = RoundLog::default();
+        log.push(EntryKind::Plan, PartyId::COORDINATOR, b"a".to_vec());
+        let root = log.root();
+        log.add_signatures(
+            EntryKind::Plan,
+            PartyId::COORDINATOR,
+            &[EntrySignature { party: PartyId::COORDINATOR, signature: [7; 64] }],
         );
+        for kind in [EntryKind::UnsealedAnnouncement, EntryKind::ReceivingKey, EntryKind::BadDealing] {
+            log.push(kind, PartyId(2), b"b".to_vec());
+        }
+        assert_eq!((log.root(), log.entries().len()), (root, 4));
+        assert_eq!(log.entries()[0].signatures.len(), 1);
+        log.push(EntryKind::Abort, PartyId::COORDINATOR, b"c".to_vec());
+        assert_ne!(log.root(), root);
     }
 }
