@@ -144,21 +144,23 @@ pub fn added_paths(old: u64, new: u64) -> Vec<TilePath> {
     paths
 }
 
-/// The partial tiles of a log of size `old` of which a log of size `new` has the full tile. A log may delete them once
-/// it has written the full tiles. Other partial tiles it must keep, if it published a checkpoint of size `old`.
-pub fn removable_paths(old: u64, new: u64) -> Vec<TilePath> {
-    let mut paths = Vec::new();
-    for path in tile_paths(old) {
+/// The folders of partial tiles, such as `tile/0/000.p`, of which a log of size `new` has the full tile and a log of size
+/// `old` did not. They hold the partial tiles of all sizes up to `old`. A log may delete them once it has written the
+/// full tiles. All other partial tiles of sizes with a published checkpoint it must keep.
+pub fn superseded_folders(old: u64, new: u64) -> Vec<String> {
+    let mut folders = Vec::new();
+    for path in tile_paths(old).into_iter().filter(TilePath::is_partial) {
         let span = match path.kind {
             TileKind::Entries => 1,
-            // A tile of the size's levels is within a u64.
+            // A log's size is a u64, so its highest level is 7.
             TileKind::Hashes(level) => TILE_WIDTH.pow(u32::from(level)),
         };
-        if path.is_partial() && new / span / TILE_WIDTH > path.index {
-            paths.push(path);
+        if new / span / TILE_WIDTH > path.index {
+            let full = TilePath { width: TILE_WIDTH as u16, ..path };
+            folders.push(format!("{full}.p"));
         }
     }
-    paths
+    folders
 }
 
 /// The added tiles of one level, which has `old` and then `new` hashes or entries.
