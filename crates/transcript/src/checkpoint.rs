@@ -13,7 +13,7 @@ use cloister_crypto::{SigningKey, merkle};
 use cloister_params::id::Digest;
 use thiserror::Error;
 
-use crate::encoding::{decode_digest, encode_base64, parse_decimal};
+use crate::encoding::{decode_digest, encode_base64, excerpt, parse_decimal};
 use crate::keys::{BadKeyName, KeyName, VerifierKey};
 use crate::note::{NoteError, NoteSignatureError, SignedNote, VerifiedNote};
 
@@ -109,14 +109,14 @@ impl LogCheckpoint {
         let (Some(origin), Some(size), Some(root), Some(rest)) =
             (lines.next(), lines.next(), lines.next(), lines.next())
         else {
-            return Err(CheckpointError::Lines { came: text.to_owned() });
+            return Err(CheckpointError::Lines { came: excerpt(text) });
         };
         if !rest.is_empty() {
-            return Err(CheckpointError::Extension { came: rest.to_owned() });
+            return Err(CheckpointError::Extension { came: excerpt(rest) });
         }
         let origin = KeyName::new(origin)?;
-        let size = parse_decimal(size).ok_or_else(|| CheckpointError::Size { came: size.to_owned() })?;
-        let root = decode_digest(root).ok_or_else(|| CheckpointError::Root { came: root.to_owned() })?;
+        let size = parse_decimal(size).ok_or_else(|| CheckpointError::Size { came: excerpt(size) })?;
+        let root = decode_digest(root).ok_or_else(|| CheckpointError::Root { came: excerpt(root) })?;
         let expected = merkle::root(&[]);
         if size == 0 && root != expected {
             return Err(CheckpointError::EmptyRoot { expected, came: root });

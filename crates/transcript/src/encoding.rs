@@ -25,6 +25,17 @@ pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
     (number.to_string() == text).then_some(number)
 }
 
+/// How many characters of a wrong text a message quotes.
+const EXCERPT: usize = 120;
+
+/// The beginning of a text for a message: what came from elsewhere may be as long as the largest note.
+pub(crate) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Where the first ASCII control character other than a newline is, counted in bytes from 0.
 pub(crate) fn find_control_character(text: &str) -> Option<usize> {
     text.bytes().position(|byte| byte < 0x20 && byte != b'\n')

@@ -55,7 +55,7 @@ impl EpochLog {
             }
             let hashes = &mut self.levels[level];
             hashes.push(hash);
-            if hashes.len() % WIDTH != 0 {
+            if !hashes.len().is_multiple_of(WIDTH) {
                 break;
             }
             hash = merkle::root(&hashes[hashes.len() - WIDTH..]);

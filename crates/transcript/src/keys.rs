@@ -7,7 +7,7 @@ use cloister_crypto::sign::{WeakKey, check_key};
 use cloister_params::consortium::PublicBytes;
 use thiserror::Error;
 
-use crate::encoding::{decode_base64, encode_base64};
+use crate::encoding::{decode_base64, encode_base64, excerpt};
 
 /// The name of a key: not empty, without Unicode spaces, `+` and ASCII control characters. By convention it is a URL
 /// without its scheme, such as `hospital.example/log`.
@@ -31,7 +31,7 @@ impl KeyName {
         if name.is_empty()
             || name.chars().any(|letter| letter.is_whitespace() || letter == '+' || letter < ' ')
         {
-            return Err(BadKeyName { came: name.to_owned() });
+            return Err(BadKeyName { came: excerpt(name) });
         }
         Ok(Self(name.to_owned()))
     }
@@ -149,20 +149,20 @@ impl VerifierKey {
         // The base64 part may hold further `+`, the other two cannot.
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(material)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(VerifierKeyError::Format { came: text.to_owned() });
+            return Err(VerifierKeyError::Format { came: excerpt(text) });
         };
         let name = KeyName::new(name)?;
         let material =
-            decode_base64(material).ok_or_else(|| VerifierKeyError::Format { came: text.to_owned() })?;
+            decode_base64(material).ok_or_else(|| VerifierKeyError::Format { came: excerpt(text) })?;
         let Some((type_byte, bytes)) = material.split_first() else {
-            return Err(VerifierKeyError::Format { came: text.to_owned() });
+            return Err(VerifierKeyError::Format { came: excerpt(text) });
         };
         let signature_type =
             SignatureType::from_byte(*type_byte).ok_or(VerifierKeyError::Type { came: *type_byte })?;
         let public = bytes.try_into().map_err(|_| VerifierKeyError::Length { came: bytes.len() })?;
         let key = Self::new(name, signature_type, PublicBytes(public))?;
         if key.id().to_string() != id {
-            return Err(VerifierKeyError::Id { expected: key.id(), came: id.to_owned() });
+            return Err(VerifierKeyError::Id { expected: key.id(), came: excerpt(id) });
         }
         Ok(key)
     }

@@ -68,7 +68,7 @@
 //! let note = note.with_signature(cosign(&checkpoint, 1_800_000_000, &name, &secret)?)?;
 //!
 //! let hashes = log.inclusion_proof(1, 2).ok_or("no such entry")?;
-//! let text = TlogProof { extra: None, index: 1, hashes, checkpoint: note }.to_string();
+//! let text = TlogProof { extra: Vec::new(), index: 1, hashes, checkpoint: note }.to_string();
 //!
 //! let policy = CosignerPolicy::new(vec![witness_key], 1)?;
 //! let proof = TlogProof::parse(text.as_bytes())?;

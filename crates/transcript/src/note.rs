@@ -9,7 +9,7 @@ use cloister_crypto::SigningKey;
 use cloister_crypto::sign::{SignatureBytes, verify_text};
 use thiserror::Error;
 
-use crate::encoding::{decode_base64, encode_base64, find_control_character};
+use crate::encoding::{decode_base64, encode_base64, excerpt, find_control_character};
 use crate::keys::{KeyId, KeyName, SignatureType, VerifierKey, key_id};
 
 /// The largest note, in bytes. It is the limit of Go's `golang.org/x/mod/sumdb/note`, so that both accept the same.
@@ -188,7 +188,7 @@ impl SignedNote {
                 return Err(NoteError::TooManySignatures);
             }
             let signature = SignatureLine::parse(line);
-            signatures.push(signature.ok_or_else(|| NoteError::SignatureLine { came: line.to_owned() })?);
+            signatures.push(signature.ok_or_else(|| NoteError::SignatureLine { came: excerpt(line) })?);
         }
         Ok(Self { text: text.to_owned(), signatures })
     }
@@ -212,6 +212,12 @@ impl SignedNote {
         &self.signatures
     }
 
+    /// Whether a line's signature is this key's over the text.
+    fn has_valid_signature(&self, line: &SignatureLine, key: &VerifierKey) -> bool {
+        let signature = SignatureBytes::try_from(line.signature.as_slice());
+        signature.is_ok_and(|bytes| verify_text(key.public(), &self.text, &bytes).is_ok())
+    }
+
     /// Checks the signatures of known keys. Lines of other keys are ignored, also those that share only the name or
     /// only the id with a known key. One wrong signature of a known key rejects the note.
     ///
@@ -222,8 +228,7 @@ impl SignedNote {
         let mut signers: Vec<VerifierKey> = Vec::new();
         for line in &self.signatures {
             let Some(key) = known.iter().find(|key| line.claims(key)) else { continue };
-            let signature = SignatureBytes::try_from(line.signature.as_slice()).ok();
-            if !signature.is_some_and(|bytes| verify_text(key.public(), &self.text, &bytes).is_ok()) {
+            if !self.has_valid_signature(line, key) {
                 return Err(NoteSignatureError::BadSignature { name: line.name.clone(), id: line.id });
             }
             if !signers.contains(key) {
@@ -295,5 +300,5 @@ fn check_known_keys(known: &[VerifierKey]) -> Result<(), NoteSignatureError> {
 /// Names and ids for a message.
 fn listed<'a>(keys: impl Iterator<Item = (&'a KeyName, KeyId)>) -> String {
     let parts: Vec<String> = keys.map(|(name, id)| format!("{name} {id}")).collect();
-    if parts.is_empty() { "nobody".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "nobody".to_owned() } else { excerpt(&parts.join(", ")) }
 }

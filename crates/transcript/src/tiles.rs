@@ -8,6 +8,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::encoding::excerpt;
+
 /// How many hashes or entries a full tile has.
 pub const TILE_WIDTH: u64 = 256;
 
@@ -61,7 +63,7 @@ impl TilePath {
     pub fn parse(text: &str) -> Result<Self, BadTilePath> {
         let path = parse_parts(text);
         // Comparing rejects leading zeros, signs and superfluous groups.
-        path.filter(|path| path.to_string() == text).ok_or_else(|| BadTilePath { came: text.to_owned() })
+        path.filter(|path| path.to_string() == text).ok_or_else(|| BadTilePath { came: excerpt(text) })
     }
 
     /// What the file holds.

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::checkpoint::{CheckpointError, VerifiedCheckpoint};
 use crate::cosignature::{Cosignature, CosignatureError, CosignerPolicy};
-use crate::encoding::{decode_base64, decode_digest, encode_base64, parse_decimal};
+use crate::encoding::{decode_base64, decode_digest, encode_base64, excerpt, parse_decimal};
 use crate::keys::VerifierKey;
 use crate::note::{MAX_NOTE_BYTES, NoteError, SignedNote};
 use crate::proof::{TreeProofError, verify_inclusion};
@@ -94,8 +94,8 @@ pub enum UnprovenEntry {
 /// A proof as it travels. Nothing is checked until [`Self::verify`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlogProof {
-    /// Bytes with a meaning for the application, which nobody signed. `None` and no bytes are written alike.
-    pub extra: Option<Vec<u8>>,
+    /// Bytes with a meaning for the application, which nobody signed. Without bytes the text has no such line.
+    pub extra: Vec<u8>,
     /// The entry's index in the log, from 0.
     pub index: u64,
     /// The inclusion proof, from the leaf's sibling to the child of the root.
@@ -131,16 +131,16 @@ impl TlogProof {
         let mut lines = lines.split('\n').peekable();
         let header = lines.next().unwrap_or_default();
         if header != HEADER {
-            return Err(TlogProofError::Header { came: header.to_owned() });
+            return Err(TlogProofError::Header { came: excerpt(header) });
         }
         let extra = match lines.next_if(|line| line.starts_with("extra ")) {
-            Some(line) => Some(parse_extra(line)?),
-            None => None,
+            Some(line) => parse_extra(line)?,
+            None => Vec::new(),
         };
         let index = parse_index(lines.next().unwrap_or_default())?;
         let mut hashes = Vec::new();
         for line in lines {
-            hashes.push(decode_digest(line).ok_or_else(|| TlogProofError::Hash { came: line.to_owned() })?);
+            hashes.push(decode_digest(line).ok_or_else(|| TlogProofError::Hash { came: excerpt(line) })?);
         }
         if hashes.len() > MAX_HASHES {
             return Err(TlogProofError::TooManyHashes { came: hashes.len() });
@@ -170,8 +170,8 @@ impl TlogProof {
 impl fmt::Display for TlogProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEADER}")?;
-        if let Some(extra) = self.extra.as_ref().filter(|extra| !extra.is_empty()) {
-            writeln!(f, "extra {}", encode_base64(extra))?;
+        if !self.extra.is_empty() {
+            writeln!(f, "extra {}", encode_base64(&self.extra))?;
         }
         writeln!(f, "index {}", self.index)?;
         for hash in &self.hashes {
@@ -184,10 +184,10 @@ impl fmt::Display for TlogProof {
 fn parse_extra(line: &str) -> Result<Vec<u8>, TlogProofError> {
     let bytes = line.strip_prefix("extra ").and_then(decode_base64);
     // Without extra data the line is left out, so that each proof has one text.
-    bytes.filter(|bytes| !bytes.is_empty()).ok_or_else(|| TlogProofError::Extra { came: line.to_owned() })
+    bytes.filter(|bytes| !bytes.is_empty()).ok_or_else(|| TlogProofError::Extra { came: excerpt(line) })
 }
 
 fn parse_index(line: &str) -> Result<u64, TlogProofError> {
     let index = line.strip_prefix("index ").and_then(parse_decimal);
-    index.ok_or_else(|| TlogProofError::IndexLine { came: line.to_owned() })
+    index.ok_or_else(|| TlogProofError::IndexLine { came: excerpt(line) })
 }

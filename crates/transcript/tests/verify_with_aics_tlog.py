@@ -43,6 +43,11 @@ def check(holds, what):
         sys.exit(f"aics-tlog does not verify {what}")
 
 
+def entry_at(index):
+    """The test's entry at an index."""
+    return (str(index) * (index % 5)).encode()
+
+
 def opened(note):
     result = verify_checkpoint(note, log_key, [witness_key], quorum=1, expected_origin=log_key.name)
     check(result.ok, f"a checkpoint: {result.error}")
@@ -69,7 +74,8 @@ for path in (folder / "proofs").iterdir():
     index = int(index.removeprefix("index "))
     hashes = [base64.b64decode(line, validate=True) for line in hashes]
     result = opened(parse_note(note))
-    entry = read_entry(reader, index, result.size)
+    entry = entry_at(index)
+    check(read_entry(reader, index, result.size) == entry, f"entry {index}")
     check(verify_leaf_inclusion(entry, index, result.size, hashes, result.root), f"{path.name}")
     check(inclusion_proof_from_tiles(reader, index, result.size) == hashes, f"{path.name} as its own")
 
@@ -81,7 +87,7 @@ for path in (folder / "consistency").iterdir():
 
 # The package's own files for the same entries.
 size = sizes[-1]
-entries = [read_entry(reader, index, size) for index in range(size)]
+entries = [entry_at(index) for index in range(size)]
 theirs = TileWriter(entries).materialise()
 for path, content in theirs.items():
     check((folder / "log" / path).read_bytes() == content, f"{path} as its own")

@@ -155,9 +155,9 @@ fn a_key_cannot_pass_off_one_type_of_signature_as_the_other() {
 
     let line = cosign(&checkpoint, 10, &log.name, &log.secret).unwrap();
     assert_eq!(line.id, key.id());
-    let own =
+    let cosigned =
         VerifiedCheckpoint::open(&note.clone().with_signature(line.clone()).unwrap(), &log.key).unwrap();
-    assert_eq!(policy.check(&own).unwrap()[0].time, 10);
+    assert_eq!(policy.check(&cosigned).unwrap()[0].time, 10);
     let line = SignatureLine { id: log.key.id(), signature: line.signature[8..].to_vec(), ..line };
     assert!(VerifiedCheckpoint::open(&note.with_signature(line).unwrap(), &log.key).is_err());
 }

@@ -66,7 +66,7 @@ fn write_files(folder: &Path) {
         write(&format!("log/{CHECKPOINT_PATH}"), checkpoint.to_string().as_bytes());
         for index in [0, size / 2, size - 1] {
             let hashes = log.inclusion_proof(index, size).unwrap();
-            let proof = TlogProof { extra: None, index, hashes, checkpoint: checkpoint.clone() };
+            let proof = TlogProof { extra: Vec::new(), index, hashes, checkpoint: checkpoint.clone() };
             write(&format!("proofs/{size}-{index}.tlog-proof"), proof.to_string().as_bytes());
         }
         let hashes = log.consistency_proof(old, size).unwrap();
