@@ -1,7 +1,7 @@
 //! Merkle trees with the hashes of RFC 6962, section 2.1: a leaf is hashed after the byte 0x00, a node after
 //! 0x01, so that no leaf can be taken for a node.
 //!
-//! Used for uploads and for the log of a round.
+//! Used for uploads, for the log of a round and for the log of an epoch.
 
 use cloister_params::id::Digest;
 

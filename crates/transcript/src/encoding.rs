@@ -8,10 +8,10 @@ pub(crate) fn encode_base64(bytes: &[u8]) -> String {
     Base64::encode_string(bytes)
 }
 
-/// The bytes of a base64 text. `None` if encoding them does not give the same text.
+/// The bytes of a base64 text. `base64ct` refuses padding that is missing or superfluous, other characters, and unused
+/// bits that are not zero, so no other text has the same bytes.
 pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let bytes = Base64::decode_vec(text).ok()?;
-    (encode_base64(&bytes) == text).then_some(bytes)
+    Base64::decode_vec(text).ok()
 }
 
 /// A hash in base64.
@@ -39,4 +39,29 @@ pub(crate) fn excerpt(text: &str) -> String {
 /// Where the first ASCII control character other than a newline is, counted in bytes from 0.
 pub(crate) fn find_control_character(text: &str) -> Option<usize> {
     text.bytes().position(|byte| byte < 0x20 && byte != b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Texts that are almost base64: what is accepted is the one encoding of its bytes.
+        #[test]
+        fn base64_has_one_form(text in "([A-Za-z0-9+/]{4}){0,3}[A-Za-z0-9+/]{0,4}={0,3}[ \n]?") {
+            if let Some(bytes) = decode_base64(&text) {
+                prop_assert_eq!(encode_base64(&bytes), text);
+            }
+        }
+
+        #[test]
+        fn every_number_has_one_form(number in any::<u64>(), text in "[+0]?[0-9]{1,20}") {
+            prop_assert_eq!(parse_decimal(&number.to_string()), Some(number));
+            if let Some(number) = parse_decimal(&text) {
+                prop_assert_eq!(number.to_string(), text);
+            }
+        }
+    }
 }

@@ -135,6 +135,13 @@ fn a_wrong_cosignature_of_a_known_witness_rejects_the_checkpoint() {
     assert_eq!(check(good.signature[8..].to_vec()), bad);
     assert_eq!(check(good.signature[..4].to_vec()), bad);
 
+    // A signature that fits, with a time that the format excludes.
+    for (time, fits) in [(MAX_TIME, true), (MAX_TIME + 1, false), (u64::MAX, false)] {
+        let text = LogCheckpoint { origin: log.name.clone(), head: HEAD }.to_string();
+        let signature = witness.secret.sign_text(&format!("cosignature/v1\ntime {time}\n{text}")).unwrap();
+        assert_eq!(check([&time.to_be_bytes()[..], &signature].concat()).is_ok(), fits, "{time}");
+    }
+
     // The cosignature of another checkpoint.
     let other = witness.cosigned(log.checkpoint(TreeHead { size: 4, ..HEAD }), &log, 10);
     assert_eq!(check(other.signatures()[1].signature.clone()), bad);
