@@ -4,6 +4,7 @@
 //!   it, so a custodian that signs a seal signs everything before it. Rounds are chained by the digests of their
 //!   endings, which the next plan names. Leaves are canonical bodies without signatures, so the root does not depend
 //!   on who signed or how often.
+//! - [`leaf`]: what the log of an epoch has of each statement of a round (`LOG-05`).
 //! - [`epoch_log`], [`tiles`]: a log that only grows, and the files in which it is published (c2sp.org/tlog-tiles).
 //! - [`keys`], [`note`], [`checkpoint`], [`cosignature`]: signed statements about a log's size and root
 //!   (c2sp.org/signed-note, c2sp.org/tlog-checkpoint, c2sp.org/tlog-cosignature).
@@ -84,6 +85,7 @@ pub mod cosignature;
 mod encoding;
 pub mod epoch_log;
 pub mod keys;
+pub mod leaf;
 pub mod note;
 pub mod proof;
 pub mod round;

@@ -40,6 +40,25 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// Every kind, ascending by number.
+    pub const ALL: [Self; 15] = [
+        Self::Plan,
+        Self::Announcement,
+        Self::Manifest,
+        Self::Seal1,
+        Self::Upload,
+        Self::Seal2,
+        Self::Reveal,
+        Self::Closing,
+        Self::Abort,
+        Self::LateSketches,
+        Self::BlameAnswer,
+        Self::PairOpening,
+        Self::UnsealedAnnouncement,
+        Self::ReceivingKey,
+        Self::BadDealing,
+    ];
+
     /// The name used in files.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,6 +78,11 @@ impl EntryKind {
             Self::ReceivingKey => "receiving-key",
             Self::BadDealing => "bad-dealing",
         }
+    }
+
+    /// The kind of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// Whether a seal or a closing names a root that has it (`LOG-01`).
@@ -192,6 +216,13 @@ mod tests {
         assert!(line.ends_with(&end), "{line}");
         entry.signatures.clear();
         assert!(entry.to_json_line().ends_with(r#""body":"ab","signatures":[]}"#));
+    }
+
+    #[test]
+    fn every_number_is_that_of_its_kind() {
+        for (at, kind) in EntryKind::ALL.into_iter().enumerate() {
+            assert_eq!((kind as usize, EntryKind::by_name(kind.name())), (at + 1, Some(kind)));
+        }
     }
 
     /// LOG-03

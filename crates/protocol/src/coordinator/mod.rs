@@ -154,6 +154,11 @@ impl Coordinator {
         &self.model
     }
 
+    /// The round in progress, or the next one.
+    pub fn next_round(&self) -> Round {
+        self.round.as_ref().map_or(self.chain.round.next(), |active| active.number)
+    }
+
     /// Whether a round is in progress.
     pub fn is_busy(&self) -> bool {
         self.round.is_some()
