@@ -44,7 +44,7 @@ const CONFIDENTIAL: [&str; 3] = ["Contribution", "ExpertRegion", "LocalResult"];
 
 /// Types that are named like secrets and hold none: names of secrets, public keys, errors about them, what was opened for
 /// all to see.
-const PUBLIC: [&str; 10] = [
+const PUBLIC: [&str; 11] = [
     "BadSeeds",
     "BlockSeed",
     "DealtKey",
@@ -54,6 +54,7 @@ const PUBLIC: [&str; 10] = [
     "RevealedSecret",
     "RevealedSeeds",
     "SharedKey",
+    "VerifierKey",
     "WeakKey",
 ];
 

@@ -19,6 +19,7 @@ use cloister_wire::statement::{Abort, Closing, Manifest, ManifestCohort, Seal1, 
 use serde::Serialize;
 
 use crate::evidence::{Evidence, Revealer};
+use crate::logs::RelayedAnnouncements;
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -67,6 +68,7 @@ pub(crate) struct Invariants {
     revealed: BTreeMap<(PartyId, Round), Revealed>,
     models: BTreeMap<Round, Digest>,
     evidence: Evidence,
+    relayed: RelayedAnnouncements,
     /// Whether nobody but the coordinator's own program speaks in its place.
     pub(crate) coordinator_is_honest: bool,
     /// Members that deal wrong keys.
@@ -98,6 +100,7 @@ impl Invariants {
             aborts: BTreeSet::new(),
             revealed: BTreeMap::new(),
             models: BTreeMap::new(),
+            relayed: RelayedAnnouncements::default(),
             coordinator_is_honest: true,
             bad_dealers: BTreeSet::new(),
             proposed: BTreeMap::new(),
@@ -119,7 +122,10 @@ impl Invariants {
                 self.check_custodian(*custodian, message)
             }
             Observation::Closed(_, round, model) => self.check_model(*round, *model),
-            Observation::Ended(report) => self.check_model_of(report),
+            Observation::Ended(report) => {
+                self.relayed.check(report, &self.epoch)?;
+                self.check_model_of(report)
+            }
             _ => Ok(()),
         }
     }
@@ -127,6 +133,9 @@ impl Invariants {
     /// Remembers the bodies that custodians are asked to sign.
     fn learn(&mut self, message: &Message) {
         self.evidence.learn(message);
+        if self.coordinator_is_honest {
+            self.relayed.learn(message);
+        }
         match message {
             Message::ProposeSeal1 { manifest, seal } => {
                 if let Some(body) = sealed_manifest(manifest, seal) {

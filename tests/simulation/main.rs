@@ -15,6 +15,7 @@ mod generator;
 mod invariants;
 mod knowledge;
 mod liveness;
+mod logs;
 mod long_blocks;
 mod models;
 mod operation;

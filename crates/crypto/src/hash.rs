@@ -1,5 +1,6 @@
 //! SHA-256 with a domain for each use, so that a digest made for one purpose fits no other (`HASH-01`).
 
+use cloister_params::consortium::PublicBytes;
 use cloister_params::id::Digest;
 use ring::digest::{Context, SHA256, SHA512};
 
@@ -79,6 +80,14 @@ pub fn digest(domain: Domain, parts: &[&[u8]]) -> Digest {
 /// member's update.
 pub fn projection_seed(task: Digest) -> Digest {
     digest(Domain::Projection, &[&task.0])
+}
+
+/// The id of a verifier key of c2sp.org/signed-note: the first four bytes of SHA-256 over
+/// `name ‖ 0x0A ‖ signature type ‖ public key`. Untagged, because that specification defines it. It only tells keys
+/// apart: it is short, so anybody can make another key with the same id.
+pub fn note_key_id(name: &str, signature_type: u8, key: PublicBytes) -> [u8; 4] {
+    let digest = plain(&[name.as_bytes(), &[b'\n', signature_type], &key.0]);
+    [digest[0], digest[1], digest[2], digest[3]]
 }
 
 /// SHA-512 over a tag and parts, of which all but the last must have a fixed length, as in [`digest`]. A

@@ -1,7 +1,7 @@
 //! Merkle trees with the hashes of RFC 6962, section 2.1: a leaf is hashed after the byte 0x00, a node after
 //! 0x01, so that no leaf can be taken for a node.
 //!
-//! Used for uploads and for the log of a round.
+//! Used for uploads, for the log of a round and for the log of an epoch.
 
 use cloister_params::id::Digest;
 
@@ -12,12 +12,13 @@ pub fn leaf_hash(leaf: &[u8]) -> Digest {
     Digest(plain(&[&[0], leaf]))
 }
 
-fn node_hash(left: Digest, right: Digest) -> Digest {
+/// The hash of a node over the hashes of its two children.
+pub fn node_hash(left: Digest, right: Digest) -> Digest {
     Digest(plain(&[&[1], &left.0, &right.0]))
 }
 
-/// Where a tree of `size` leaves splits: the largest power of two below its size.
-fn split(size: usize) -> usize {
+/// Where a tree of `size` leaves splits: the largest power of two below its size, which is at least 2.
+pub fn split(size: usize) -> usize {
     size.next_power_of_two() / 2
 }
 

@@ -1,4 +1,5 @@
-//! Ed25519 signatures (RFC 8032, through `ring`) over a domain and the bytes as they travel.
+//! Ed25519 signatures (RFC 8032, through `ring`) over a domain and the bytes as they travel, or over a text without a
+//! zero byte.
 
 use std::fmt;
 
@@ -24,6 +25,14 @@ pub struct BadSignature;
     "the bytes are not the canonical encoding of a point of the curve's group of prime order other than the identity"
 )]
 pub struct WeakKey;
+
+/// A text to be signed as it is has a zero byte, so it could be the body of a statement of the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("expected a text without a zero byte, and the byte at {at} is zero")]
+pub struct ZeroByteInText {
+    /// Where the first zero byte is, counted in bytes from 0.
+    pub at: usize,
+}
 
 /// A long-term signing key. It cannot be printed. `ring` holds it, and does not erase it when it is dropped.
 pub struct SigningKey(Ed25519KeyPair);
@@ -55,6 +64,21 @@ impl SigningKey {
         let mut bytes = [0; 64];
         bytes.copy_from_slice(self.0.sign(&tagged(tag, message)).as_ref());
         bytes
+    }
+
+    /// Signs a text as it is, for formats that others define and that have no tag: the notes and cosignatures of a
+    /// transparency log (c2sp.org/signed-note, c2sp.org/tlog-cosignature).
+    ///
+    /// What [`Self::sign`] signs always has a zero byte, after its tag. A text without one is never such a message,
+    /// so no signature of this function fits a statement of the protocol, and none of [`Self::sign`] fits a text.
+    ///
+    /// # Errors
+    /// [`ZeroByteInText`].
+    pub fn sign_text(&self, text: &str) -> Result<SignatureBytes, ZeroByteInText> {
+        check_text(text)?;
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(self.0.sign(text.as_bytes()).as_ref());
+        Ok(bytes)
     }
 }
 
@@ -91,6 +115,22 @@ pub fn verify(
     UnparsedPublicKey::new(&ED25519, key.0).verify(&tagged(tag, message), signature).map_err(|_| BadSignature)
 }
 
+/// Checks a signature of [`SigningKey::sign_text`]. The key is one that [`check_key`] accepted.
+///
+/// # Errors
+/// [`BadSignature`], also for a text with a zero byte and for a key that is not a point of the curve.
+pub fn verify_text(key: PublicBytes, text: &str, signature: &SignatureBytes) -> Result<(), BadSignature> {
+    check_text(text).map_err(|_| BadSignature)?;
+    UnparsedPublicKey::new(&ED25519, key.0).verify(text.as_bytes(), signature).map_err(|_| BadSignature)
+}
+
+fn check_text(text: &str) -> Result<(), ZeroByteInText> {
+    match text.bytes().position(|byte| byte == 0) {
+        Some(at) => Err(ZeroByteInText { at }),
+        None => Ok(()),
+    }
+}
+
 fn tagged(tag: &str, message: &[u8]) -> Vec<u8> {
     [tag.as_bytes(), &[0], message].concat()
 }
@@ -125,6 +165,21 @@ mod tests {
         assert_eq!(verify(key.public(), "gat", b"message", &signature), Err(BadSignature));
         assert_eq!(verify(key.public(), "tag", b"massage", &signature), Err(BadSignature));
         assert_eq!(verify(PublicBytes([1; 32]), "tag", b"message", &signature), Err(BadSignature));
+    }
+
+    /// WIRE-04: a text is no statement of the protocol, and no statement is a text.
+    #[test]
+    fn a_signature_of_a_text_fits_no_statement() {
+        let key = SigningKey::from_seed(&[7; 32]);
+        let signature = key.sign_text("tag\nmessage\n").expect("no zero byte");
+        assert_eq!(verify_text(key.public(), "tag\nmessage\n", &signature), Ok(()));
+        assert_eq!(verify_text(key.public(), "tag\nmassage\n", &signature), Err(BadSignature));
+        assert_eq!(verify(key.public(), "tag", b"message\n", &signature), Err(BadSignature));
+
+        assert_eq!(key.sign_text("tag\0message"), Err(ZeroByteInText { at: 3 }));
+        let statement = key.sign("tag", b"message");
+        assert_eq!(verify_text(key.public(), "tag\0message", &statement), Err(BadSignature));
+        assert_eq!(verify(key.public(), "tag", b"message", &statement), Ok(()), "control");
     }
 
     /// libsodium's list of points of small order, with and without the sign bit, in all encodings that RFC 8032

@@ -6,6 +6,7 @@ use cloister_crypto::sign::{SigningKey, verify};
 use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::rule;
+use cloister_transcript::{EntryKind, EntrySignature, RoundLog};
 use cloister_wire::codec;
 use cloister_wire::statement::{Body, Certificate, Signature, Signed, Vote};
 
@@ -52,6 +53,16 @@ pub fn sign<T: Body>(key: &SigningKey, signer: PartyId, body: &T) -> Signed<T> {
     let bytes = codec::encode(body);
     let signature = Signature(key.sign(T::TAG, &bytes));
     Signed::new(signer, bytes, signature)
+}
+
+/// A statement's signature as a log has it (`LOG-03`).
+pub(crate) fn signature_of<T>(signed: &Signed<T>) -> EntrySignature {
+    EntrySignature { party: signed.signer, signature: signed.signature.0 }
+}
+
+/// Appends a statement, which the caller checked, with its signature.
+pub(crate) fn log_signed<T>(log: &mut RoundLog, kind: EntryKind, signed: &Signed<T>) {
+    log.push_signed(kind, signed.signer, signed.body.clone(), vec![signature_of(signed)]);
 }
 
 /// Checks a signed statement of the coordinator.

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::edition::EditionError;
 use crate::journal::RoundJournalError;
+use crate::public_log::PublicLogError;
 use crate::runs::QueueError;
 
 /// Parties that do not take part in a round, each with the reason that it sent; there is at least one.
@@ -59,6 +60,9 @@ pub enum ServerError {
     /// The ledgers of what rounds released cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The public log cannot be continued.
+    #[error(transparent)]
+    PublicLog(#[from] PublicLogError),
     /// No coordinator of this epoch wrote this journal.
     #[error(
         "the coordinator cannot be restored from the journal in {folder}: {why}; start a new epoch in a new folder"

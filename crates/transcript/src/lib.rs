@@ -1,17 +1,26 @@
-//! The log of a round: a Merkle tree (RFC 6962) over everything that the round's outcome follows from
-//! (`LOG-01`).
+//! The log of a round, and the public log of an epoch: Merkle trees (RFC 6962) that others can check.
 //!
-//! Each seal names the root of the log up to it, so a custodian that signs a seal signs everything before it.
-//! Rounds are chained by the digests of their endings, which the next plan names. Leaves are canonical bodies
-//! without signatures, so the root does not depend on who signed or how often.
+//! - [`round`]: everything that a round's outcome follows from (`LOG-01`). Each seal names the root of the log up to
+//!   it, so a custodian that signs a seal signs everything before it. Rounds are chained by the digests of their
+//!   endings, which the next plan names. Leaves are canonical bodies without signatures, so the root does not depend
+//!   on who signed or how often.
+//! - [`leaf`]: what the log of an epoch has of each statement of a round (`LOG-05`).
+//! - [`epoch_log`], [`tiles`]: a log that only grows, and the files in which it is published (c2sp.org/tlog-tiles).
+//! - [`keys`], [`note`], [`checkpoint`], [`cosignature`]: signed statements about a log's size and root
+//!   (c2sp.org/signed-note, c2sp.org/tlog-checkpoint, c2sp.org/tlog-cosignature).
+//! - [`proof`], [`tlog_proof`]: that a log has an entry, and that it begins with an earlier one
+//!   (c2sp.org/tlog-proof).
 //!
 //! # What it is not
-//! The log holds masked blocks by their digests only, and no secret that both seals did not permit to reveal.
-//! It does not check what it is given: `cloister_protocol` appends only what it checked.
+//! The log of a round holds masked blocks by their digests only, and no secret that both seals did not permit to
+//! reveal. It does not check what it is given: `cloister_protocol` appends only what it checked. The log of an epoch
+//! does not give its entries a meaning. Nothing here reads or writes files: paths and bytes are values, and a time is
+//! an argument.
 //!
 //! # Trust
-//! The coordinator writes the log. Anybody who holds the bodies computes the same root, and compares it with
-//! the one that a quorum of custodians signed.
+//! The coordinator writes both logs. Anybody who holds a round's bodies computes the same root, and compares it with
+//! the one that a quorum of custodians signed. A checkpoint is the log's word; only cosigners can say that the log
+//! showed everybody the same one.
 //!
 //! # Example
 //! Reading a log: two parties that hold the same bodies agree on the root, and one other byte changes it.
@@ -34,142 +43,54 @@
 //! assert_ne!(recomputed.root(), log.root());
 //! assert!(log.entries()[1].to_json_line().starts_with(r#"{"kind":"announcement","party":3,"#));
 //! ```
+//!
+//! Publishing a log: a hospital checks that an entry is in it, with the keys of the log and of a witness alone.
+//!
+//! ```
+//! use cloister_crypto::{SigningKey, merkle};
+//! use cloister_transcript::checkpoint::{LogCheckpoint, VerifiedCheckpoint};
+//! use cloister_transcript::cosignature::{CosignerPolicy, cosign};
+//! use cloister_transcript::epoch_log::EpochLog;
+//! use cloister_transcript::keys::{KeyName, SignatureType, VerifierKey};
+//! use cloister_transcript::tlog_proof::TlogProof;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut log = EpochLog::default();
+//! log.append(b"round 1".to_vec())?;
+//! log.append(b"round 2".to_vec())?;
+//!
+//! let (origin, log_secret) = (KeyName::new("consortium.example/log")?, SigningKey::from_seed(&[1; 32]));
+//! let log_key = VerifierKey::new(origin.clone(), SignatureType::Ed25519, log_secret.public())?;
+//! let note = LogCheckpoint { origin, head: log.head() }.sign(&log_secret)?;
+//!
+//! let (name, secret) = (KeyName::new("hospital.example/witness")?, SigningKey::from_seed(&[2; 32]));
+//! let witness_key = VerifierKey::new(name.clone(), SignatureType::CosignatureV1, secret.public())?;
+//! let checkpoint = VerifiedCheckpoint::open(&note, &log_key)?;
+//! let note = note.with_signature(cosign(&checkpoint, 1_800_000_000, &name, &secret)?)?;
+//!
+//! let hashes = log.inclusion_proof(1, 2).ok_or("no such entry")?;
+//! let text = TlogProof { extra: Vec::new(), index: 1, hashes, checkpoint: note }.to_string();
+//!
+//! let policy = CosignerPolicy::new(vec![witness_key], 1)?;
+//! let proof = TlogProof::parse(text.as_bytes())?;
+//! let proven = proof.verify(merkle::leaf_hash(b"round 2"), &log_key, &policy)?;
+//! assert_eq!(proven.cosignatures[0].time, 1_800_000_000);
+//! assert!(proof.verify(merkle::leaf_hash(b"round 3"), &log_key, &policy).is_err());
+//! # Ok(())
+//! # }
+//! ```
 
-use cloister_crypto::merkle;
-use cloister_params::id::{Digest, PartyId};
+pub mod checkpoint;
+pub mod cosignature;
+mod encoding;
+pub mod epoch_log;
+pub mod keys;
+pub mod leaf;
+pub mod note;
+pub mod proof;
+pub mod round;
+pub mod tiles;
+pub mod tlog_proof;
 
-/// What an entry is. Its number is the first byte of the leaf, so it never changes and is not used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum EntryKind {
-    /// The plan's body.
-    Plan = 1,
-    /// An announcement's body.
-    Announcement = 2,
-    /// The manifest's body.
-    Manifest = 3,
-    /// The first seal's body.
-    Seal1 = 4,
-    /// An upload's body.
-    Upload = 5,
-    /// The second seal's body.
-    Seal2 = 6,
-    /// A revealed seed or mask key, with whose it is.
-    Reveal = 7,
-    /// The closing's body.
-    Closing = 8,
-    /// The abort's body.
-    Abort = 9,
-    /// A member's late sketches.
-    LateSketches = 10,
-    /// A member's answer about a block whose late sketches do not add up to its sum.
-    BlameAnswer = 11,
-    /// The shared secret of two members, shown by one of them.
-    PairOpening = 12,
-}
-
-impl EntryKind {
-    /// The name used in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plan => "plan",
-            Self::Announcement => "announcement",
-            Self::Manifest => "manifest",
-            Self::Seal1 => "seal-1",
-            Self::Upload => "upload",
-            Self::Seal2 => "seal-2",
-            Self::Reveal => "reveal",
-            Self::Closing => "closing",
-            Self::Abort => "abort",
-            Self::LateSketches => "late-sketches",
-            Self::BlameAnswer => "blame",
-            Self::PairOpening => "pair-opening",
-        }
-    }
-}
-
-/// An entry: what, of whom, and the body.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LogEntry {
-    /// What the body is; part of the leaf, so that a body of one kind cannot stand for another.
-    pub kind: EntryKind,
-    /// Whose statement it is; the coordinator's for plans, manifests, seals and endings.
-    pub party: PartyId,
-    /// The canonical body, without signatures.
-    pub body: Vec<u8>,
-}
-
-impl LogEntry {
-    /// The hash of the entry's leaf: kind, party (little-endian) and body.
-    pub fn leaf(&self) -> Digest {
-        // Kind and party have fixed widths, so no two entries have the same bytes.
-        merkle::leaf_hash(&[&[self.kind as u8], &self.party.0.to_le_bytes()[..], &self.body].concat())
-    }
-
-    /// The entry as one line of JSON, for the log file of a run.
-    pub fn to_json_line(&self) -> String {
-        format!(
-            r#"{{"kind":"{}","party":{},"leaf":"{}","body":"{}"}}"#,
-            self.kind.name(),
-            self.party.0,
-            self.leaf(),
-            hex::encode(&self.body)
-        )
-    }
-}
-
-/// The log of one round.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct RoundLog {
-    entries: Vec<LogEntry>,
-    leaves: Vec<Digest>,
-}
-
-impl RoundLog {
-    /// Appends an entry.
-    pub fn push(&mut self, kind: EntryKind, party: PartyId, body: Vec<u8>) {
-        let entry = LogEntry { kind, party, body };
-        // Hashed once on entry, because roots are taken at each seal and bodies are long.
-        self.leaves.push(entry.leaf());
-        self.entries.push(entry);
-    }
-
-    /// The root over all entries so far.
-    pub fn root(&self) -> Digest {
-        merkle::root(&self.leaves)
-    }
-
-    /// All entries so far.
-    pub fn entries(&self) -> &[LogEntry] {
-        &self.entries
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// LOG-01
-    #[test]
-    fn kind_party_body_and_order_are_all_in_the_root() {
-        let log = |entries: &[(EntryKind, u32, &[u8])]| {
-            let mut log = RoundLog::default();
-            entries.iter().for_each(|(kind, party, body)| log.push(*kind, PartyId(*party), body.to_vec()));
-            log.root()
-        };
-        let base = log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 1, b"b")]);
-        assert_ne!(base, log(&[(EntryKind::Seal1, 0, b"a"), (EntryKind::Upload, 1, b"b")]));
-        assert_ne!(base, log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 2, b"b")]));
-        assert_ne!(base, log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 1, b"c")]));
-        assert_ne!(base, log(&[(EntryKind::Upload, 1, b"b"), (EntryKind::Plan, 0, b"a")]));
-    }
-
-    #[test]
-    fn a_line_of_the_file_holds_the_entry() {
-        let entry = LogEntry { kind: EntryKind::Seal1, party: PartyId(3), body: vec![0xab] };
-        let line = entry.to_json_line();
-        assert!(
-            line.starts_with(r#"{"kind":"seal-1","party":3,"leaf":""#) && line.ends_with(r#""body":"ab"}"#)
-        );
-    }
-}
+pub use epoch_log::EpochLog;
+pub use round::{EntryKind, EntrySignature, LogEntry, RoundLog};

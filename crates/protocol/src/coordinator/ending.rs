@@ -1,7 +1,6 @@
 //! The coordinator's last step: what an ending leaves, and the report of its round.
 
-use cloister_params::id::{BlockId, PartyId};
-use cloister_transcript::EntryKind;
+use cloister_params::id::BlockId;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Abort, Certificate};
@@ -20,7 +19,13 @@ impl Coordinator {
         self.end(*announced, Ending::Aborted(certificate), Vec::new(), model);
     }
 
-    pub(super) fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
+    pub(super) fn end(
+        &mut self,
+        mut announced: Announced,
+        ending: Ending,
+        opened: Vec<BlockId>,
+        model: Model,
+    ) {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
         self.chain.advance(&known);
         self.openings.ended(&self.epoch, &ending, &known);
@@ -31,13 +36,7 @@ impl Coordinator {
         self.round = None;
         self.deadline = None;
         self.send_to(self.everyone(), &Frame::Message(Message::Ended(ending.clone())));
-        let mut log = announced.log;
-        let (kind, body) = match &ending {
-            Ending::Closed { certificate, .. } => (EntryKind::Closing, &certificate.body),
-            Ending::Aborted(certificate) => (EntryKind::Abort, &certificate.body),
-        };
-        // The ending comes after the root that it names.
-        log.push(kind, PartyId::COORDINATOR, body.clone());
+        let log = announced.end_log(&ending);
         self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
             round: known.round,
             settings: announced.context.plan().settings.clone(),

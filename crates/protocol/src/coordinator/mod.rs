@@ -12,6 +12,7 @@ mod ending;
 mod input;
 mod model_sending;
 mod output;
+mod record;
 mod restoring;
 mod revealing;
 mod sealing;
@@ -40,6 +41,7 @@ use crate::round::RoundContext;
 use ballot::Ballot;
 use checking::Checking;
 use closing::Recomputing;
+use record::RoundRecord;
 use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
@@ -115,6 +117,7 @@ struct Announced {
     uploaded: Vec<PartyId>,
     masked_bytes: u64,
     log: RoundLog,
+    record: RoundRecord,
     /// Digests of the bodies that a quorum has signed.
     certified: BTreeSet<Digest>,
 }
@@ -149,6 +152,11 @@ impl Coordinator {
     /// The model after the last round.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The round in progress, or the next one.
+    pub fn next_round(&self) -> Round {
+        self.round.as_ref().map_or(self.chain.round.next(), |active| active.number)
     }
 
     /// Whether a round is in progress.

@@ -4,27 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_transcript::EntryKind;
 use cloister_wire::codec;
 use cloister_wire::frame::{Chunk, Frame};
 use cloister_wire::message::{Message, ReceivedChunks};
-use cloister_wire::statement::{
-    Abort, AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload, UploadedMember,
-};
+use cloister_wire::statement::{Abort, AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload};
 
 use super::ballot::Ballot;
+use super::record::GivenUp;
 use super::revealing::Revealing;
 use super::uploads::{Arriving, Uploads};
 use super::{Coordinator, CoordinatorOutput, CoordinatorPhase, Event, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
 use crate::openings::opened_blocks;
-use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
+use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys};
 
 /// Waiting for signatures on the first seal.
 #[derive(Debug)]
 pub(super) struct Sealing1 {
-    manifest: CheckedManifest,
+    pub(super) manifest: CheckedManifest,
     ballot: Ballot<Seal1>,
 }
 
@@ -37,10 +37,10 @@ impl Sealing1 {
 /// Waiting for uploads.
 #[derive(Debug)]
 pub(super) struct Uploading {
-    sealed: SealedManifest,
+    pub(super) sealed: SealedManifest,
     certificate: Certificate<Seal1>,
     arriving: BTreeMap<PartyId, Arriving>,
-    arrived: BTreeMap<PartyId, (Signed<Upload>, Verified<Upload>)>,
+    pub(super) arrived: BTreeMap<PartyId, (Signed<Upload>, Verified<Upload>)>,
 }
 
 impl Uploading {
@@ -105,14 +105,15 @@ impl Coordinator {
 
     pub(super) fn propose_abort(&mut self, reason: AbortReason, now: Time) {
         let Some(phase) = self.take_phase() else { return };
-        let announced = match phase {
-            CoordinatorPhase::Announcing(announced)
-            | CoordinatorPhase::Sealing1(announced, _)
-            | CoordinatorPhase::Uploading(announced, _) => announced,
+        let (mut announced, given_up) = match phase {
+            CoordinatorPhase::Announcing(announced) => (announced, GivenUp::Announcing),
+            CoordinatorPhase::Sealing1(announced, sealing) => (announced, GivenUp::Sealing(sealing)),
+            CoordinatorPhase::Uploading(announced, uploading) => (announced, GivenUp::Uploading(uploading)),
             // From the second seal's proposal on, a quorum may have signed it, and the round can end only
             // with its sums.
             other => return self.put_phase(other),
         };
+        announced.log_what_came(&given_up);
         let abort = Abort {
             epoch: self.epoch.digest(),
             round: announced.context.round(),
@@ -192,7 +193,7 @@ impl Coordinator {
         };
         announced.cohorts = sealing.manifest.cohorts().to_vec();
         announced.certified.insert(body_digest(&certificate.body));
-        announced.log = log_to_manifest(&announced.context, &sealing.manifest);
+        announced.record.keep_certificate(EntryKind::Seal1, &certificate);
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
         let manifest = sealed.manifest();
@@ -312,16 +313,11 @@ impl Coordinator {
             return;
         };
         let present: BTreeSet<PartyId> = uploading.arrived.keys().copied().collect();
-        let verified: BTreeMap<PartyId, Verified<Upload>> =
-            uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
         announced.uploaded = present.iter().copied().collect();
         let blocks = present.iter().flat_map(|member| uploading.sealed.manifest().blocks_of(*member));
         let bytes = blocks.filter_map(|(block, _)| announced.packed_bytes(*block));
         announced.masked_bytes = bytes.map(|bytes| bytes as u64).sum();
-        let uploaded: Vec<UploadedMember> = verified
-            .iter()
-            .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
-            .collect();
+        let uploaded = announced.keep_uploads(&uploading);
         // Roots in place of the masked blocks: the log stays small, and custodians without the blocks compute
         // it too.
         announced.log = log_to_uploads(&announced.context, &uploading.sealed, &uploaded);
@@ -356,6 +352,7 @@ impl Coordinator {
             return;
         };
         announced.certified.insert(body_digest(&certificate.body));
+        announced.record.keep_certificate(EntryKind::Seal2, &certificate);
         let Sealing2 { uploading, .. } = *sealing;
         let first_seal = uploading.first_seal_alone();
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)

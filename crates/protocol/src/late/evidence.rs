@@ -17,7 +17,7 @@ use crate::late::is_sketched;
 use crate::opening::mask_key_of;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort};
-use crate::statement::{Verified, check_partys};
+use crate::statement::{Verified, check_partys, log_signed};
 
 /// Late sketches, answers and openings of a round.
 #[derive(Debug, Default)]
@@ -172,11 +172,11 @@ impl LateEvidence {
 
     /// Appends everything to the log of the round.
     pub fn log(&self, log: &mut RoundLog) {
-        for (member, (_, verified)) in &self.sketches {
-            log.push(EntryKind::LateSketches, *member, verified.bytes().to_vec());
+        for (signed, _) in self.sketches.values() {
+            log_signed(log, EntryKind::LateSketches, signed);
         }
-        for ((_, member), (_, verified)) in &self.answers {
-            log.push(EntryKind::BlameAnswer, *member, verified.bytes().to_vec());
+        for (signed, _) in self.answers.values() {
+            log_signed(log, EntryKind::BlameAnswer, signed);
         }
         for ((member, _), (opening, _)) in &self.openings {
             log.push(EntryKind::PairOpening, *member, codec::encode(opening));

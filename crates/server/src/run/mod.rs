@@ -28,6 +28,7 @@ use crate::error::ServerError;
 use crate::files::keep_next;
 use crate::journal::{JournalContent, RoundJournal};
 use crate::links::{LinkLimits, LinkReport, Links, NO_LINK};
+use crate::public_log::PublicLog;
 use crate::pulls::{EACH_WITHIN, Pulls};
 use crate::runs::RunQueue;
 use crate::times::RoundStep;
@@ -55,6 +56,7 @@ struct Server<'a> {
     /// Rounds with sums so far, those before a restart included.
     closed_rounds: u64,
     runs: RunQueue,
+    public_log: PublicLog,
     /// The settings of the next round, or of the one in progress.
     settings: RoundSettings,
     /// The run whose settings these are, after they were checked against the edition in force.
@@ -146,7 +148,9 @@ impl<'a> Server<'a> {
             }
         };
         let has_rounds = closed_rounds > 0 || coordinator.is_busy();
-        let now = UtcTime::from_time(SystemTime::now());
+        let (clock, folder) = (SystemTime::now(), &config.folder);
+        let public_log = PublicLog::open(folder, &epoch, &key, coordinator.next_round(), clock)?;
+        let now = UtcTime::from_time(clock);
         let mut server = Self {
             config,
             coordinator,
@@ -159,6 +163,7 @@ impl<'a> Server<'a> {
             started: Instant::now(),
             closed_rounds,
             runs: RunQueue::open(&config.folder, config.num_rounds, has_rounds, now)?,
+            public_log,
             settings,
             checked_run: None,
             aborted_in_a_row: 0,

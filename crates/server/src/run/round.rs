@@ -48,7 +48,9 @@ impl Server<'_> {
     pub(super) fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
         write_round(&self.config.folder, self.config.epoch.consortium().epoch_number(), &report)
             .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
-        let now = UtcTime::from_time(SystemTime::now());
+        let clock = SystemTime::now();
+        self.public_log.append_round(&report, clock)?;
+        let now = UtcTime::from_time(clock);
         record(&self.config.folder, self.config.epoch.consortium().name(), &report, now)?;
         // Before the journal passes the round: otherwise a stop in between would leave it without an end.
         self.note_step_of(report.round, RoundStep::Ended(RoundCounts::new(&report)));
