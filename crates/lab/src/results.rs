@@ -206,9 +206,8 @@ impl RunSummary {
         })
     }
 
-    /// The ε of DP-SGD alone, at the configuration's δ, for the texts of the member that has the fewest:
-    /// there each text is in the largest share of the batches. None without private training. It does not
-    /// include routing, sketches and counts, which strategies may release as well.
+    /// The ε of DP-SGD alone, at the configuration's δ, for the texts of the member that has the fewest: there each text
+    /// is in the largest share of the batches. None without private training.
     pub fn epsilon_of_training(&self, config: &Config) -> Option<f64> {
         let members = self.measured.iter().flat_map(|seed| &seed.labels);
         let fewest = members.map(|labels| labels.iter().sum()).min()?;
@@ -318,8 +317,7 @@ fn spaced(numbers: Option<&[usize]>) -> String {
     numbers.unwrap_or_default().iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// The result of an earlier run with this seed, if it was the same run. A file that cannot be read is
-/// measured again.
+/// The result of an earlier run with this seed, if it was the same run. A file that cannot be read is measured again.
 pub(crate) fn resume(path: &Path, run: &str) -> Option<SeedResult> {
     let text = fs::read(path).ok()?;
     serde_json::from_slice(&text).ok().filter(|result: &SeedResult| result.run == run)
@@ -375,6 +373,7 @@ mod tests {
         let consensus = summary.consensus_by_round();
         assert!(consensus.len() == 1 && consensus[0].0 == 1 && (consensus[0].1 - 0.425).abs() < 1e-12);
     }
+
     #[test]
     fn training_on_top_of_a_head_is_named_and_so_is_training_that_changed_nothing() {
         let text = "dataset = \"x\"\n[data]\ntrain = [\"a\"]\n[strategy]\nname = \"FedAvg\"\n";

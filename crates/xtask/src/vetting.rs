@@ -1,5 +1,6 @@
-//! Rules for dependencies: every crate comes from crates.io, has a licence that is compatible with ours, and
-//! what secrets depend on has one version. Known advisories are listed.
+//! Rules for dependencies: every crate comes from crates.io and has a licence that is compatible with ours. Of what
+//! programs link, what secrets depend on has one version, and some crates are banned: tests may compare with other
+//! implementations of the same. Known advisories are listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +31,7 @@ const LICENCE_FILES: &[(&str, &str)] = &[("opendp", "MIT"), ("opendp_derive", "M
 /// on them.
 const ONE_VERSION: &[&str] = &["bincode", "curve25519-dalek", "quinn", "ring", "rustls", "subtle", "zeroize"];
 
-/// Crates that may not be used, with the reason.
+/// Crates that may not be linked, with the reason.
 const BANNED: &[(&str, &str)] =
     &[("native-tls", "links are rustls's alone"), ("ed25519-dalek", "signatures are ring's alone")];
 
@@ -66,23 +67,55 @@ struct Package {
     licence: Option<String>,
     /// Its registry; none for a crate of the workspace.
     source: Option<String>,
+    /// Whether more than tests and benchmarks need it.
+    is_linked: bool,
 }
 
 fn packages(metadata: &Value) -> Vec<Package> {
-    metadata["packages"].as_array().into_iter().flatten().map(Package::from_metadata).collect()
+    let linked = linked(metadata);
+    let mut packages = Vec::new();
+    for value in metadata["packages"].as_array().into_iter().flatten() {
+        packages.push(Package::from_metadata(value, &linked));
+    }
+    packages
+}
+
+/// The ids of the workspace's crates and of what they need other than for tests.
+fn linked(metadata: &Value) -> BTreeSet<&str> {
+    let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for node in metadata["resolve"]["nodes"].as_array().into_iter().flatten() {
+        let needed = needs.entry(node["id"].as_str().unwrap_or_default()).or_default();
+        for dependency in node["deps"].as_array().into_iter().flatten() {
+            let mut kinds = dependency["dep_kinds"].as_array().into_iter().flatten();
+            if kinds.any(|kind| kind["kind"] != "dev") {
+                needed.extend(dependency["pkg"].as_str());
+            }
+        }
+    }
+    let mut linked = BTreeSet::new();
+    let members = metadata["workspace_members"].as_array().into_iter().flatten();
+    let mut next: Vec<&str> = members.filter_map(Value::as_str).collect();
+    while let Some(id) = next.pop() {
+        if linked.insert(id) {
+            next.extend(needs.get(id).into_iter().flatten());
+        }
+    }
+    linked
 }
 
 impl Package {
-    fn from_metadata(value: &Value) -> Self {
+    fn from_metadata(value: &Value, linked: &BTreeSet<&str>) -> Self {
         let [name, version, licence, source] =
             ["name", "version", "license", "source"].map(|key| value[key].as_str().map(str::to_owned));
-        Self { name: name.unwrap_or_default(), version: version.unwrap_or_default(), licence, source }
+        let is_linked = value["id"].as_str().is_some_and(|id| linked.contains(id));
+        let (name, version) = (name.unwrap_or_default(), version.unwrap_or_default());
+        Self { name, version, licence, source, is_linked }
     }
 }
 
 fn faults(packages: &[Package]) -> Vec<String> {
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for package in packages {
+    for package in packages.iter().filter(|package| package.is_linked) {
         versions.entry(&package.name).or_default().insert(&package.version);
     }
     let mut faults: Vec<String> = packages.iter().filter_map(fault).collect();
@@ -101,10 +134,10 @@ fn faults(packages: &[Package]) -> Vec<String> {
 }
 
 fn fault(package: &Package) -> Option<String> {
-    let Package { name, version, licence, source } = package;
+    let Package { name, version, licence, source, is_linked } = package;
     // Crates of the workspace have no source, and need no licence check.
     let source = source.as_deref()?;
-    if let Some((_, why)) = BANNED.iter().find(|(banned, _)| banned == name) {
+    if let Some((_, why)) = BANNED.iter().find(|(banned, _)| *is_linked && banned == name) {
         return Some(format!("{name} may not come in: {why}"));
     }
     if source != "registry+https://github.com/rust-lang/crates.io-index" {
@@ -164,7 +197,8 @@ mod tests {
 
     fn package(name: &str, version: &str, licence: Option<&str>, source: Option<&str>) -> Package {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Package { name: name.into(), version: version.into(), licence: owned(licence), source: owned(source) }
+        let (licence, source) = (owned(licence), owned(source));
+        Package { name: name.into(), version: version.into(), licence, source, is_linked: true }
     }
 
     const CRATES_IO: Option<&str> = Some("registry+https://github.com/rust-lang/crates.io-index");
@@ -200,11 +234,26 @@ mod tests {
         let forked = package("fork", "1.0.0", Some("MIT"), Some("git+https://example.org/fork"));
         assert!(rule_faults(&[forked])[0].contains("example.org"));
         let banned = package("native-tls", "1.0.0", Some("MIT"), CRATES_IO);
-        assert!(rule_faults(&[banned])[0].contains("rustls"));
+        assert!(rule_faults(std::slice::from_ref(&banned))[0].contains("rustls"));
+        let metadata = serde_json::json!({
+            "workspace_members": ["ours"],
+            "resolve": { "nodes": [
+                { "id": "ours", "deps": [
+                    { "pkg": "linked", "dep_kinds": [{ "kind": null }, { "kind": "dev" }] },
+                    { "pkg": "tested", "dep_kinds": [{ "kind": "dev" }] },
+                ] },
+                { "id": "linked", "deps": [{ "pkg": "built", "dep_kinds": [{ "kind": "build" }] }] },
+            ] },
+        });
+        assert_eq!(linked(&metadata), BTreeSet::from(["built", "linked", "ours"]));
         let unnamed = package("unnamed", "1.0.0", None, CRATES_IO);
         assert!(rule_faults(&[unnamed])[0].contains("does not name"));
         let two = ["1.0.0", "2.0.0"].map(|version| package("ring", version, Some("ISC"), CRATES_IO));
         assert_eq!(rule_faults(&two), ["ring comes in 2 versions"]);
+        // Tests compare with other implementations.
+        let [one, other] = two;
+        let tested = |package: Package| Package { is_linked: false, ..package };
+        assert_eq!(rule_faults(&[one, tested(other), tested(banned)]), Vec::<String>::new());
         assert!(
             faults(&[])[0].contains("not used any more"),
             "an advisory's exception ends with its version"

@@ -13,7 +13,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
 use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
 
-use super::record::RoundRecord;
+use super::record::LogAdditions;
 use super::{Announced, Coordinator, CoordinatorPhase, Event, Time, unexpected};
 use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
@@ -107,7 +107,7 @@ impl Coordinator {
             uploaded: Vec::new(),
             masked_bytes: 0,
             log: RoundLog::default(),
-            record: RoundRecord::default(),
+            record: LogAdditions::default(),
             certified: BTreeSet::new(),
         };
         let (number, limit) = (active.number, active.settings.deadlines.announce);

@@ -9,6 +9,7 @@ mod checking;
 mod closing;
 mod collecting;
 mod ending;
+mod giving_up;
 mod input;
 mod model_sending;
 mod output;
@@ -41,7 +42,7 @@ use crate::round::RoundContext;
 use ballot::Ballot;
 use checking::Checking;
 use closing::Recomputing;
-use record::RoundRecord;
+use record::LogAdditions;
 use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
@@ -117,7 +118,7 @@ struct Announced {
     uploaded: Vec<PartyId>,
     masked_bytes: u64,
     log: RoundLog,
-    record: RoundRecord,
+    record: LogAdditions,
     /// Digests of the bodies that a quorum has signed.
     certified: BTreeSet<Digest>,
 }

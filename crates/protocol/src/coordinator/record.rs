@@ -1,28 +1,26 @@
-//! What the log of a round has beside the entries that seals cover: signatures, statements that no seal names, and
-//! everything that an aborted round came to (`LOG-03`, `LOG-04`).
+//! What the log of a round has beside the entries that seals cover: signatures, and statements that no seal names
+//! (`LOG-03`, `LOG-04`).
 
 use cloister_params::id::PartyId;
 use cloister_transcript::{EntryKind, EntrySignature, RoundLog};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Ending, Message};
-use cloister_wire::statement::{Announcement, Certificate, Signed, UploadedMember, Vote};
+use cloister_wire::statement::{Announcement, Certificate, Signed, Vote};
 
 use super::Announced;
-use super::sealing::{Sealing1, Uploading};
-use crate::sealed::{log_to_manifest, log_to_uploads};
 use crate::statement::{log_signed, signature_of};
 
 /// What was signed in a round, in the order in which it came.
 #[derive(Debug, Default)]
-pub(super) struct RoundRecord {
+pub(super) struct LogAdditions {
     /// Signatures on entries that are in the log by the end of the round.
     signatures: Vec<(EntryKind, PartyId, Vec<EntrySignature>)>,
     /// Announcements of dealers that were excluded, each with the evidence against its dealer.
     excluded: Vec<(Signed<Announcement>, BadDealing)>,
 }
 
-impl RoundRecord {
+impl LogAdditions {
     /// Keeps a party's signature on the entry of its statement.
     pub(super) fn keep_signature<T>(&mut self, kind: EntryKind, party: PartyId, signed: &Signed<T>) {
         self.signatures.push((kind, party, vec![signature_of(signed)]));
@@ -54,32 +52,6 @@ impl RoundRecord {
 }
 
 impl Announced {
-    /// Puts what the present phase has into the log, because the round is given up in it (`LOG-04`).
-    pub(super) fn log_what_came(&mut self, phase: &GivenUp) {
-        self.log = match phase {
-            GivenUp::Announcing => {
-                let mut log = RoundLog::default();
-                log.push(EntryKind::Plan, PartyId::COORDINATOR, self.context.plan_bytes().to_vec());
-                log
-            }
-            GivenUp::Sealing(sealing) => log_to_manifest(&self.context, &sealing.manifest),
-            GivenUp::Uploading(uploading) => {
-                let uploaded = self.keep_uploads(uploading);
-                log_to_uploads(&self.context, &uploading.sealed, &uploaded)
-            }
-        };
-    }
-
-    /// Keeps the signatures of the uploads that arrived. The result lists them, ascending by member.
-    pub(super) fn keep_uploads(&mut self, uploading: &Uploading) -> Vec<UploadedMember> {
-        let mut uploaded = Vec::with_capacity(uploading.arrived.len());
-        for (member, (signed, upload)) in &uploading.arrived {
-            self.record.keep_signature(EntryKind::Upload, *member, signed);
-            uploaded.push(UploadedMember { member: *member, root: upload.body().root });
-        }
-        uploaded
-    }
-
     /// The log with its ending, which comes after the root that it names, and with everything that is in no root.
     pub(super) fn end_log(&mut self, ending: &Ending) -> RoundLog {
         self.complete_log();
@@ -109,13 +81,6 @@ impl Announced {
         }
         record.complete(log);
     }
-}
-
-/// The phase in which a round is given up.
-pub(super) enum GivenUp {
-    Announcing,
-    Sealing(Box<Sealing1>),
-    Uploading(Box<Uploading>),
 }
 
 fn signatures_of(votes: &[Vote]) -> Vec<EntrySignature> {

@@ -8,10 +8,9 @@ use cloister_transcript::EntryKind;
 use cloister_wire::codec;
 use cloister_wire::frame::{Chunk, Frame};
 use cloister_wire::message::{Message, ReceivedChunks};
-use cloister_wire::statement::{Abort, AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload};
+use cloister_wire::statement::{AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload};
 
 use super::ballot::Ballot;
-use super::record::GivenUp;
 use super::revealing::Revealing;
 use super::uploads::{Arriving, Uploads};
 use super::{Coordinator, CoordinatorOutput, CoordinatorPhase, Event, Time, unexpected};
@@ -100,32 +99,6 @@ impl Coordinator {
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
         self.wait(now, announced.context.plan().settings.deadlines.seal);
         self.put_phase(CoordinatorPhase::Sealing1(announced, Box::new(sealing)));
-        self.send_to(custodians, &proposal);
-    }
-
-    pub(super) fn propose_abort(&mut self, reason: AbortReason, now: Time) {
-        let Some(phase) = self.take_phase() else { return };
-        let (mut announced, given_up) = match phase {
-            CoordinatorPhase::Announcing(announced) => (announced, GivenUp::Announcing),
-            CoordinatorPhase::Sealing1(announced, sealing) => (announced, GivenUp::Sealing(sealing)),
-            CoordinatorPhase::Uploading(announced, uploading) => (announced, GivenUp::Uploading(uploading)),
-            // From the second seal's proposal on, a quorum may have signed it, and the round can end only
-            // with its sums.
-            other => return self.put_phase(other),
-        };
-        announced.log_what_came(&given_up);
-        let abort = Abort {
-            epoch: self.epoch.digest(),
-            round: announced.context.round(),
-            plan: announced.context.plan_digest(),
-            model: announced.context.plan().model,
-            reason,
-        };
-        let ballot = Ballot::open(&abort);
-        let proposal = Frame::Message(Message::ProposeAbort { abort: ballot.body().to_vec() });
-        let custodians: Vec<PartyId> = announced.context.custodians().collect();
-        self.wait(now, announced.context.plan().settings.deadlines.seal);
-        self.put_phase(CoordinatorPhase::Aborting(announced, ballot));
         self.send_to(custodians, &proposal);
     }
 
