@@ -6,6 +6,7 @@ mod evidence;
 mod generator;
 mod invariants;
 mod knowledge;
+mod logs;
 mod operation;
 mod shrink;
 mod simulation;

@@ -17,7 +17,8 @@ use cloister_identity::operator::TokenDesk;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::plan::RoundSettings;
 use cloister_server::{
-    DailyWindow, QueueError, RoundJournalError, ServerConfig, ServerError, ServerEvent, ServerLifetime,
+    DailyWindow, PublicLogError, QueueError, RoundJournalError, ServerConfig, ServerError, ServerEvent,
+    ServerLifetime,
 };
 use cloister_transport::{OperatorListener, StopSignal};
 use serde_json::json;
@@ -194,12 +195,14 @@ fn kind(error: &ServerError) -> FailureKind {
         | ServerError::Roster(_)
         | ServerError::Ledger(_)
         | ServerError::Edition(_)
+        | ServerError::PublicLog(PublicLogError::Damaged { .. })
         | ServerError::Runs(QueueError::Syntax { .. } | QueueError::Version { .. })
         | ServerError::Journal(RoundJournalError::Epoch { .. } | RoundJournalError::Version { .. }) => {
             FailureKind::Config
         }
         ServerError::Io { .. }
         | ServerError::Journal(_)
+        | ServerError::PublicLog(PublicLogError::Io { .. })
         | ServerError::Runs(QueueError::Io { .. })
         | ServerError::Resume { .. } => FailureKind::Error,
     }
