@@ -38,8 +38,10 @@ enum Command {
     /// Run every row of a configuration at every value of one setting, such as noise: what privacy costs in accuracy.
     ///
     /// The file's table `[sweep]` has the `key` of the setting and its `values`, or the `epsilons` that the noise of
-    /// DP-SGD is solved for. Rows with `swept = false`, and rows whose strategy ignores the key, are baselines. The
-    /// folder of results gets sweep.csv, sweep.parquet, sweep.vl.json, sweep.tex, sweep.svg and sweep.json.
+    /// DP-SGD is solved for. A row may have a key and values of its own. Rows with `swept = false`, and rows whose
+    /// strategy ignores the key, are baselines. The folder of results gets sweep.csv, sweep.parquet, sweep.vl.json,
+    /// sweep.tex, sweep.svg and sweep.json. Without a file it is the sweep of what members announce.
+    #[command(mut_arg("config", with_default_sweep))]
     Sweep(Rows),
     /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
     Sketches(Sketches),
@@ -47,6 +49,13 @@ enum Command {
     Audit(audit::AuditArguments),
     /// Attack members' training as a coordinator could: without masks, with masks, and with masks and noise.
     Attacks(attacks::AttackArguments),
+}
+
+/// The first use of `cloister lab sweep`, whose results are committed.
+const DEFAULT_SWEEP: &str = "crates/lab/experiments/sweep-forms.toml";
+
+fn with_default_sweep(config: clap::Arg) -> clap::Arg {
+    config.required(false).default_value(DEFAULT_SWEEP)
 }
 
 /// Flags of every subcommand.
