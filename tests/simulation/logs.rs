@@ -20,6 +20,10 @@ use crate::invariants::{Violation, hold};
 #[derive(Default)]
 pub(crate) struct RelayedAnnouncements(BTreeMap<Round, BTreeSet<Vec<u8>>>);
 
+/// The kinds of entries that no seal or closing covers, in the order of a log (`LOG-01`).
+const BESIDE_THE_TREE: [EntryKind; 3] =
+    [EntryKind::UnsealedAnnouncement, EntryKind::ReceivingKey, EntryKind::BadDealing];
+
 /// Who has to have signed an entry.
 enum Signers {
     Nobody,
@@ -43,6 +47,12 @@ impl RelayedAnnouncements {
         let is_whole = kinds.first() == Some(&EntryKind::Plan)
             && matches!(kinds.last(), Some(EntryKind::Closing | EntryKind::Abort));
         hold(is_whole, "LOG-04", || format!("the log of {} has {kinds:?}", report.round))?;
+        let places: Vec<(usize, PartyId)> = entries.iter().filter_map(place_beside_the_tree).collect();
+        hold(
+            places.is_sorted() && kinds[..kinds.len() - places.len() - 1].iter().all(is_in_tree),
+            "LOG-04",
+            || format!("the log of {} has {kinds:?} in another order", report.round),
+        )?;
         let is_announcement = |entry: &&LogEntry| {
             matches!(entry.kind, EntryKind::Announcement | EntryKind::UnsealedAnnouncement)
         };
@@ -55,6 +65,15 @@ impl RelayedAnnouncements {
         }
         entries.iter().try_for_each(|entry| check_signatures(entry, epoch))
     }
+}
+
+/// The place of an entry that is in no root, behind those that are: by kind, and then by party.
+fn place_beside_the_tree(entry: &LogEntry) -> Option<(usize, PartyId)> {
+    BESIDE_THE_TREE.iter().position(|kind| *kind == entry.kind).map(|place| (place, entry.party))
+}
+
+fn is_in_tree(kind: &EntryKind) -> bool {
+    !BESIDE_THE_TREE.contains(kind)
 }
 
 /// The tag under which a kind is signed, and by whom.

@@ -13,7 +13,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
 use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
 
-use super::record::LogAdditions;
+use super::additions::LogAdditions;
 use super::{Announced, Coordinator, CoordinatorPhase, Event, Time, unexpected};
 use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
@@ -107,7 +107,7 @@ impl Coordinator {
             uploaded: Vec::new(),
             masked_bytes: 0,
             log: RoundLog::default(),
-            record: LogAdditions::default(),
+            additions: LogAdditions::default(),
             certified: BTreeSet::new(),
         };
         let (number, limit) = (active.number, active.settings.deadlines.announce);
@@ -276,10 +276,9 @@ impl Coordinator {
         if let Some(Frame::Message(Message::Announcement(announcement))) = relayed {
             let LetterEvidence { agreed, proof } = *evidence;
             let letter = sealed.clone();
-            let shown =
-                BadDealing { announcement: announcement.clone(), custodian: from, letter, agreed, proof };
+            let shown = BadDealing { announcement, custodian: from, letter, agreed, proof };
             self.bars.take(&self.epoch, &shown).map_err(|what| what.by(from))?;
-            announced.record.keep_excluded(announcement, shown);
+            announced.additions.keep_excluded(shown);
         }
         self.exclude(dealer, now);
         self.event(Event::BadLetter { dealer, custodian: from, why });

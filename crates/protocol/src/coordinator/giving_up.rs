@@ -39,7 +39,7 @@ impl Announced {
     pub(super) fn keep_uploads(&mut self, uploading: &Uploading) -> Vec<UploadedMember> {
         let mut uploaded = Vec::with_capacity(uploading.arrived.len());
         for (member, (signed, upload)) in &uploading.arrived {
-            self.record.keep_signature(EntryKind::Upload, *member, signed);
+            self.additions.keep_signature(EntryKind::Upload, *member, signed);
             uploaded.push(UploadedMember { member: *member, root: upload.body().root });
         }
         uploaded
@@ -47,6 +47,7 @@ impl Announced {
 }
 
 impl Coordinator {
+    /// Proposes to end the round without sums. From the second seal's proposal on it does nothing.
     pub(super) fn propose_abort(&mut self, reason: AbortReason, now: Time) {
         let Some(phase) = self.take_phase() else { return };
         let (mut announced, given_up) = match phase {

@@ -4,6 +4,7 @@
 //! [`Coordinator`] walks through the phases of `protocols/round.md`: keys, announcing, first seal, uploading,
 //! second seal (or abort), revealing, closing.
 
+mod additions;
 mod ballot;
 mod checking;
 mod closing;
@@ -13,7 +14,6 @@ mod giving_up;
 mod input;
 mod model_sending;
 mod output;
-mod record;
 mod restoring;
 mod revealing;
 mod sealing;
@@ -39,10 +39,10 @@ use crate::manifest::Announcements;
 use crate::model::Model;
 use crate::openings::OpeningHistory;
 use crate::round::RoundContext;
+use additions::LogAdditions;
 use ballot::Ballot;
 use checking::Checking;
 use closing::Recomputing;
-use record::LogAdditions;
 use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
@@ -118,7 +118,7 @@ struct Announced {
     uploaded: Vec<PartyId>,
     masked_bytes: u64,
     log: RoundLog,
-    record: LogAdditions,
+    additions: LogAdditions,
     /// Digests of the bodies that a quorum has signed.
     certified: BTreeSet<Digest>,
 }

@@ -166,7 +166,7 @@ impl Coordinator {
         };
         announced.cohorts = sealing.manifest.cohorts().to_vec();
         announced.certified.insert(body_digest(&certificate.body));
-        announced.record.keep_certificate(EntryKind::Seal1, &certificate);
+        announced.additions.keep_certificate(EntryKind::Seal1, &certificate);
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
         let manifest = sealed.manifest();
@@ -325,7 +325,7 @@ impl Coordinator {
             return;
         };
         announced.certified.insert(body_digest(&certificate.body));
-        announced.record.keep_certificate(EntryKind::Seal2, &certificate);
+        announced.additions.keep_certificate(EntryKind::Seal2, &certificate);
         let Sealing2 { uploading, .. } = *sealing;
         let first_seal = uploading.first_seal_alone();
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)

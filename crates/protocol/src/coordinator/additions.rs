@@ -1,6 +1,8 @@
 //! What the log of a round has beside the entries that seals cover: signatures, and statements that no seal names
 //! (`LOG-03`, `LOG-04`).
 
+use std::collections::BTreeMap;
+
 use cloister_params::id::PartyId;
 use cloister_transcript::{EntryKind, EntrySignature, RoundLog};
 use cloister_wire::codec;
@@ -11,13 +13,13 @@ use cloister_wire::statement::{Announcement, Certificate, Signed, Vote};
 use super::Announced;
 use crate::statement::{log_signed, signature_of};
 
-/// What was signed in a round, in the order in which it came.
+/// What is kept in a round for its log, until the log is complete.
 #[derive(Debug, Default)]
 pub(super) struct LogAdditions {
-    /// Signatures on entries that are in the log by the end of the round.
+    /// Signatures, each on the entry of its kind and party.
     signatures: Vec<(EntryKind, PartyId, Vec<EntrySignature>)>,
-    /// Announcements of dealers that were excluded, each with the evidence against its dealer.
-    excluded: Vec<(Signed<Announcement>, BadDealing)>,
+    /// The evidence against dealers that were excluded.
+    excluded: BTreeMap<PartyId, BadDealing>,
 }
 
 impl LogAdditions {
@@ -31,31 +33,27 @@ impl LogAdditions {
         self.signatures.push((kind, PartyId::COORDINATOR, signatures_of(&certificate.votes)));
     }
 
-    /// Keeps the announcement of a dealer that is excluded, with the evidence.
-    pub(super) fn keep_excluded(&mut self, announcement: Signed<Announcement>, evidence: BadDealing) {
-        self.excluded.push((announcement, evidence));
-    }
-
-    fn complete(&self, log: &mut RoundLog) {
-        for (kind, party, signatures) in &self.signatures {
-            log.add_signatures(*kind, *party, signatures);
-        }
-        for (announcement, evidence) in &self.excluded {
-            let dealer = announcement.signer;
-            let is_logged = log.entries().iter().any(|entry| entry.body == announcement.body);
-            if !is_logged {
-                log_signed(log, EntryKind::UnsealedAnnouncement, announcement);
-            }
-            log.push(EntryKind::BadDealing, dealer, codec::encode(evidence));
-        }
+    /// Keeps the evidence against a dealer that is excluded, with its announcement.
+    pub(super) fn keep_excluded(&mut self, evidence: BadDealing) {
+        self.excluded.insert(evidence.announcement.signer, evidence);
     }
 }
 
 impl Announced {
-    /// The log with its ending, which comes after the root that it names, and with everything that is in no root.
+    /// The log with everything that is in no root, and with its ending, which comes after the root that it names.
     pub(super) fn end_log(&mut self, ending: &Ending) -> RoundLog {
-        self.complete_log();
         let mut log = std::mem::take(&mut self.log);
+        for (kind, party, signatures) in &self.additions.signatures {
+            log.add_signatures(*kind, *party, signatures);
+        }
+        self.log_announcements(&mut log);
+        if let Message::Plan { plan, receiving_keys, .. } = &self.plan {
+            log.add_signatures(EntryKind::Plan, PartyId::COORDINATOR, &[signature_of(plan)]);
+            receiving_keys.iter().for_each(|key| log_signed(&mut log, EntryKind::ReceivingKey, key));
+        }
+        for (dealer, evidence) in &self.additions.excluded {
+            log.push(EntryKind::BadDealing, *dealer, codec::encode(evidence));
+        }
         let (kind, body, votes) = match ending {
             Ending::Closed { certificate, .. } => (EntryKind::Closing, &certificate.body, &certificate.votes),
             Ending::Aborted(certificate) => (EntryKind::Abort, &certificate.body, &certificate.votes),
@@ -64,22 +62,26 @@ impl Announced {
         log
     }
 
-    fn complete_log(&mut self) {
-        let Self { plan, relay, record, log, .. } = self;
-        for frame in relay.values() {
-            let Frame::Message(Message::Announcement(announcement)) = frame else { continue };
-            let (kind, member) = (EntryKind::Announcement, announcement.signer);
+    /// Signs the entries of announcements, and appends those that no manifest lists, ascending by member.
+    fn log_announcements(&self, log: &mut RoundLog) {
+        // A dealer that is excluded early is relayed no more.
+        let mut announcements: BTreeMap<PartyId, &Signed<Announcement>> = BTreeMap::new();
+        for (dealer, evidence) in &self.additions.excluded {
+            announcements.insert(*dealer, &evidence.announcement);
+        }
+        for (member, frame) in &self.relay {
+            if let Frame::Message(Message::Announcement(announcement)) = frame {
+                announcements.insert(*member, announcement);
+            }
+        }
+        for (member, announcement) in announcements {
+            let kind = EntryKind::Announcement;
             if log.entries().iter().any(|entry| (entry.kind, entry.party) == (kind, member)) {
-                record.keep_signature(kind, member, announcement);
+                log.add_signatures(kind, member, &[signature_of(announcement)]);
             } else {
                 log_signed(log, EntryKind::UnsealedAnnouncement, announcement);
             }
         }
-        if let Message::Plan { plan, receiving_keys, .. } = plan {
-            record.keep_signature(EntryKind::Plan, PartyId::COORDINATOR, plan);
-            receiving_keys.iter().for_each(|key| log_signed(log, EntryKind::ReceivingKey, key));
-        }
-        record.complete(log);
     }
 }
 
