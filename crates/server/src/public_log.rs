@@ -135,7 +135,11 @@ impl PublicLog {
         write(&self.folder, CHECKPOINT_PATH, note.to_string().as_bytes())?;
         for superseded in superseded_folders(old, new) {
             let path = self.folder.join(superseded);
-            fs::remove_dir_all(&path).map_err(|source| PublicLogError::Io { path, source })?;
+            match fs::remove_dir_all(&path) {
+                // A copy of the folder may lack it: nobody needs it any more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|source| PublicLogError::Io { path, source })?,
+            }
         }
         Ok(())
     }
