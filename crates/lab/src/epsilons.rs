@@ -130,8 +130,8 @@ pub(crate) fn spelled<S: Serializer>(epsilon: &Option<f64>, serializer: S) -> Re
 /// What tables say in place of an infinite ε.
 pub(crate) const UNBOUNDED: &str = "unbounded";
 
-/// An ε in tables of text: empty for none.
-pub(crate) fn text(epsilon: Option<f64>) -> String {
+/// An ε, or another number, as CSV has it: empty for none, and `unbounded` for an infinite one.
+pub(crate) fn in_csv(epsilon: Option<f64>) -> String {
     match epsilon {
         Some(epsilon) if epsilon.is_finite() => epsilon.to_string(),
         Some(_) => UNBOUNDED.to_owned(),

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use crate::chart::{ChartFrame, range};
 use crate::config::{Config, ROWS, SWEEP};
 use crate::environment::RunEnvironment;
+use crate::epsilons::RELEASED_DELTA;
 use crate::error::LabError;
 use crate::progress::RunProgress;
 use crate::results::{RunSummary, write_json};
 use crate::run::run;
+use crate::table::{aligned, epsilon_in_words, in_per_cent, range_in_per_cent};
 
 /// A configuration in rows: a [`Config`]'s TOML file with tables `[[rows]]`, each of a `name` and of what to `set`.
 #[derive(Clone, PartialEq, Debug)]
@@ -160,6 +162,38 @@ fn is_folder_name(name: &str) -> bool {
 pub fn to_json(all: &[RowResult]) -> Value {
     let rows = all.iter();
     rows.map(|row| json!({ "row": row.name, "summary": row.summary.to_json(&row.config) })).collect()
+}
+
+/// The table that `cloister lab ladder` prints, and what a reader has to know of heads from sums.
+pub fn to_table(all: &[RowResult]) -> String {
+    let heads =
+        ["row", "accuracy", "spread", "95 % texts", "ε, member", "ε, text", "ε of training", "ε of head"];
+    let mut lines = vec![heads.map(str::to_owned)];
+    for row in all {
+        let accuracy = row.summary.estimate();
+        let epsilons = row.summary.epsilons(&row.config, RELEASED_DELTA);
+        lines.push([
+            row.name.clone(),
+            in_per_cent(accuracy.mean),
+            if accuracy.seeds > 1 { in_per_cent(accuracy.std) } else { "-".to_owned() },
+            range_in_per_cent(accuracy.over_texts),
+            epsilon_in_words(epsilons.member),
+            epsilon_in_words(epsilons.record),
+            epsilon_in_words(epsilons.training),
+            epsilon_in_words(epsilons.head),
+        ]);
+    }
+    let mut text = aligned(&lines);
+    text += &format!(
+        "In per cent, spread over seeds. 95 % texts: Wilson's interval of the measured texts. ε of a member and of a text are \
+         of everything released behind masks, δ = {RELEASED_DELTA:e}; a hyphen says that nothing was.\n"
+    );
+    for row in all {
+        for note in row.summary.notes_on_head(&row.config) {
+            text += &format!("{}: {note}\n", row.name);
+        }
+    }
+    text
 }
 
 fn write(all: &[RowResult], environment: &RunEnvironment) -> Result<(), LabError> {

@@ -115,6 +115,7 @@ pub mod sketching;
 pub mod statistics;
 pub mod strategy;
 pub mod sweep;
+mod table;
 mod text_run;
 pub mod totals;
 mod trained;

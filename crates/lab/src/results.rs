@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::charges::SeedCharges;
 use crate::config::{Config, Division, HeadKind};
-use crate::epsilons::{RELEASED_DELTA, RunEpsilons, text};
+use crate::epsilons::{RELEASED_DELTA, RunEpsilons, in_csv};
 use crate::error::LabError;
 use crate::estimate::{AccuracyEstimate, mean};
 use crate::private;
@@ -133,17 +133,12 @@ pub struct RunSummary {
     pub measured: Vec<SeedResult>,
     /// The last round's accuracy, mean over seeds.
     pub mean: f64,
-    /// Its standard deviation over seeds (with n − 1); 0 for one seed.
-    pub std: f64,
 }
 
 impl RunSummary {
     pub(crate) fn new(measured: Vec<SeedResult>) -> Self {
-        let count = measured.len() as f64;
-        let mean = measured.iter().map(SeedResult::last).sum::<f64>() / count;
-        let squares: f64 = measured.iter().map(|seed| (seed.last() - mean).powi(2)).sum();
-        let std = if measured.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
-        Self { measured, mean, std }
+        let mean = mean(&measured.iter().map(SeedResult::last).collect::<Vec<f64>>());
+        Self { measured, mean }
     }
 
     /// Accuracy after each round that was measured, the mean over seeds.
@@ -268,7 +263,7 @@ impl RunSummary {
     pub fn to_csv(&self, config: &Config) -> String {
         let epsilons = self.epsilons(config, RELEASED_DELTA).columns();
         let mut lines = vec![COLUMNS.to_owned() + &epsilons.map(|(name, _)| format!(",{name}")).concat()];
-        let of_run = epsilons.map(|(_, epsilon)| format!(",{}", text(epsilon))).concat();
+        let of_run = epsilons.map(|(_, epsilon)| format!(",{}", in_csv(epsilon))).concat();
         for seed in &self.measured {
             lines.extend(seed.rounds.iter().map(|round| round.to_csv(seed.seed) + &of_run));
         }
@@ -359,8 +354,9 @@ mod tests {
     #[test]
     fn the_summary_is_of_the_last_round() {
         let summary = RunSummary::new(vec![measured(0, 0.8), measured(1, 0.9)]);
-        assert!((summary.mean - 0.85).abs() < 1e-12 && (summary.std - 0.070_710_678).abs() < 1e-6);
-        assert_eq!(RunSummary::new(vec![measured(0, 0.8)]).std, 0.0);
+        assert!((summary.mean - 0.85).abs() < 1e-12);
+        assert!((summary.estimate().std - 0.070_710_678).abs() < 1e-6);
+        assert_eq!(RunSummary::new(vec![measured(0, 0.8)]).estimate().std, 0.0);
         let by_round = summary.by_round();
         assert!(by_round.len() == 1 && by_round[0].0 == 1 && (by_round[0].1 - 0.85).abs() < 1e-12);
         assert_eq!(summary.aligned(), None);

@@ -184,20 +184,7 @@ fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
         output::line(ladder::to_json(&all))?;
         return Ok(());
     }
-    output::line("accuracy  spread  row")?;
-    for row in &all {
-        output::line(format_args!(
-            "{:8.2}  {:6.2}  {}",
-            100.0 * row.summary.mean,
-            100.0 * row.summary.std,
-            row.name
-        ))?;
-    }
-    for row in &all {
-        for note in row.summary.notes_on_head(&row.config) {
-            output::line(format_args!("{}: {note}", row.name))?;
-        }
-    }
+    output::print(ladder::to_table(&all))?;
     output::line(format_args!(
         "results.csv, manifest.json and plots over rounds are under {}",
         environment.out.display()

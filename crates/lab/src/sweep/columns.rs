@@ -39,7 +39,7 @@ impl ColumnValues {
     fn text(&self, line: usize) -> String {
         match self {
             Self::Texts(values) => quoted(&values[line]),
-            Self::Numbers(values) => epsilons::text(values[line]),
+            Self::Numbers(values) => epsilons::in_csv(values[line]),
             Self::Counts(values) => values[line].map_or(String::new(), |count| count.to_string()),
             Self::Flags(values) => values[line].to_string(),
         }

@@ -1,8 +1,8 @@
 //! The table of a sweep as a LaTeX `tabular`, with the rules of the package `booktabs`.
 
 use super::report::{SweepReport, SweepRow};
-use super::screen::{in_per_cent, range_in_per_cent};
 use crate::estimate::{AccuracyEstimate, ShareInterval};
+use crate::table::{in_per_cent, range_in_per_cent};
 
 /// The heads of its columns.
 const HEADS: [&str; 8] = [

@@ -255,6 +255,13 @@ impl SweepSettings {
     ) -> Result<Vec<SweepPoint>, LabError> {
         let place = format!("{place}, row {}", row.name);
         let (key, steps) = match &row.sweep {
+            Some(_) if !row.swept => {
+                let reason = "`swept = false` and `sweep` contradict each other; leave one of them out";
+                return Err(LabError::config(&place, reason));
+            }
+            Some(RowSweep { values, .. }) if values.is_empty() => {
+                return Err(LabError::config(&place, "`sweep` needs `values`, with a number at least"));
+            }
             Some(RowSweep { key, values }) => {
                 check_values(values).map_err(|reason| LabError::config(&place, reason))?;
                 (key, values.iter().map(|value| (*value, None)).collect())

@@ -40,6 +40,8 @@ fn rows_are_swept_unless_they_say_no_or_ignore_the_key() {
 #[test]
 fn sweeps_that_mean_nothing_are_refused_with_a_reason() {
     let key = "[sweep]\nkey = \"scoring.noise_steps\"\n";
+    let empty = format!("{ROWS}sweep = {{ key = \"scoring.beta\", values = [] }}\n");
+    let both = format!("{ROWS}swept = false\nsweep = {{ key = \"scoring.beta\", values = [2] }}\n");
     let repeating = format!("{ROWS}sweep = {{ key = \"scoring.beta\", values = [2, 2] }}\n");
     for (sweep, rows, set, reason) in [
         (String::new(), ROWS, &[][..], "needs a table `[sweep]`"),
@@ -54,6 +56,8 @@ fn sweeps_that_mean_nothing_are_refused_with_a_reason() {
         (format!("{key}values = [1]\n"), "[[rows]]\nname = \"FedAvg\"\n", &[], "no row is swept"),
         (format!("{key}values = [1]\n"), ROWS, &["scoring.noise_steps=2"], "the sweep sets this key"),
         (format!("{key}values = [1]\n"), &repeating, &[], "several times"),
+        (format!("{key}values = [1]\n"), &empty, &[], "with a number at least"),
+        (format!("{key}values = [1]\n"), &both, &[], "contradict"),
         (format!("{key}values = [1]\nvalue = 2\n"), ROWS, &[], "unknown field"),
     ] {
         let error = parse(&sweep, rows, set).expect_err(reason);
