@@ -114,7 +114,7 @@ pub struct AuditedClaim {
 
 /// Every claim with its verdict, in the order of [`AuditClaim::ALL`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct AuditReport {
+pub struct EvidenceReport {
     /// The rounds that were examined, closed and aborted.
     pub rounds: usize,
     /// How many entries the log of the epoch has; none without a log.
@@ -123,7 +123,7 @@ pub struct AuditReport {
     pub claims: Vec<AuditedClaim>,
 }
 
-impl AuditReport {
+impl EvidenceReport {
     /// The claims that do not hold.
     pub fn refuted(&self) -> impl Iterator<Item = &AuditedClaim> {
         self.claims.iter().filter(|claim| matches!(claim.verdict, ClaimVerdict::Refuted(_)))
@@ -135,7 +135,7 @@ impl AuditReport {
     }
 }
 
-impl fmt::Display for AuditReport {
+impl fmt::Display for EvidenceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for AuditedClaim { claim, verdict } in &self.claims {
             let sentence = claim.sentence();

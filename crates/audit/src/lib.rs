@@ -1,7 +1,7 @@
 //! Checks what a coordinator kept of the rounds of an epoch: the log of the epoch, the logs of its rounds, and the model.
 //!
 //! [`AuditedFolder`] is what the coordinator's folder has. [`verify`] checks it against the consortium file and gives an
-//! [`AuditReport`]: one line for each [`AuditClaim`], which is proved, refuted, or not checked, with the reason.
+//! [`EvidenceReport`]: one line for each [`AuditClaim`], which is proved, refuted, or not checked, with the reason.
 //!
 //! # What it is not
 //! It needs no network, no secret, and none of the coordinator's code: rounds are replayed with the checks by which
@@ -38,6 +38,6 @@ mod replay;
 mod signatures;
 mod verify;
 
-pub use claim::{AuditClaim, AuditReport, AuditedClaim, ClaimVerdict};
+pub use claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
 pub use folder::{AuditedFolder, AuditedRound};
 pub use verify::verify;

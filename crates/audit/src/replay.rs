@@ -1,5 +1,6 @@
 //! One round, replayed from its log with the checks of members and custodians.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
@@ -21,7 +22,7 @@ use cloister_wire::statement::{Announcement, Body, Certificate, Closing, Signatu
 use crate::claim::AuditClaim;
 
 /// A claim that does not hold in a round, and why.
-pub(crate) type Fault = (AuditClaim, String);
+pub(crate) type ClaimFault = (AuditClaim, String);
 
 /// A round's entries, by kind.
 pub(crate) struct Replay<'a> {
@@ -42,7 +43,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Replays the round. `ending` is the file of its ending's certificate.
-    pub(crate) fn run(&self, ending: &[u8]) -> Result<Replayed, Fault> {
+    pub(crate) fn run(&self, ending: &[u8]) -> Result<Replayed, ClaimFault> {
         let context = self.context()?;
         self.check_steps()?;
         if let Some(manifest) = self.one(EntryKind::Manifest) {
@@ -55,14 +56,14 @@ impl<'a> Replay<'a> {
         }
         let known = self.check_ending(ending)?;
         if known.plan != context.plan_digest() {
-            return Err((AuditClaim::Endings, "its ending names another plan".to_owned()));
+            return Err(endings("its ending names another plan"));
         }
         let has_late_sketches = self.one(EntryKind::LateSketches).is_some();
         Ok(Replayed { ending: known, has_late_sketches })
     }
 
     /// No step is there without the one before it.
-    fn check_steps(&self) -> Result<(), Fault> {
+    fn check_steps(&self) -> Result<(), ClaimFault> {
         use EntryKind::{Announcement, Closing, Manifest, Reveal, Seal1, Seal2, Upload};
         for (kind, before, claim) in [
             (Announcement, Manifest, AuditClaim::Cohorts),
@@ -80,7 +81,7 @@ impl<'a> Replay<'a> {
     }
 
     /// The plan's place in the chain.
-    pub(crate) fn check_chain(&self, chain: &ChainPosition) -> Result<(), Fault> {
+    pub(crate) fn check_chain(&self, chain: &ChainPosition) -> Result<(), ClaimFault> {
         let chained = self.plan().and_then(|plan| chain.check(&plan).map_err(|error| error.to_string()));
         chained.map_err(|why| (AuditClaim::Chain, why))
     }
@@ -95,35 +96,36 @@ impl<'a> Replay<'a> {
         codec::decode(&entry.body).map_err(|error| format!("its plan: {error}"))
     }
 
-    fn context(&self) -> Result<RoundContext, Fault> {
-        let wrong = |why: String| (AuditClaim::Cohorts, why);
-        let plan = self.one(EntryKind::Plan).ok_or_else(|| wrong("its log has no plan".to_owned()))?;
-        let plan = signed(plan).ok_or_else(|| wrong("its plan is not signed".to_owned()))?;
+    fn context(&self) -> Result<RoundContext, ClaimFault> {
+        let plan = self.one(EntryKind::Plan).ok_or_else(|| cohorts("its log has no plan"))?;
+        let plan = signed(plan).ok_or_else(|| cohorts("its plan is not signed"))?;
         let keys: Vec<_> = self.all(EntryKind::ReceivingKey).filter_map(signed).collect();
-        RoundContext::check(self.epoch, &plan, &keys).map_err(|error| wrong(error.to_string()))
+        RoundContext::check(self.epoch, &plan, &keys).map_err(cohorts)
     }
 
     /// The manifest, recomputed from the announcements, with the certificate of the first seal if there is one.
-    fn sealed_manifest(&self, context: &RoundContext, bytes: &[u8]) -> Result<Option<SealedManifest>, Fault> {
-        let wrong = |why: String| (AuditClaim::Cohorts, why);
+    fn sealed_manifest(
+        &self,
+        context: &RoundContext,
+        bytes: &[u8],
+    ) -> Result<Option<SealedManifest>, ClaimFault> {
         let mut announcements = Announcements::new();
         for entry in self.all(EntryKind::Announcement) {
             let announcement: Signed<Announcement> = signed(entry)
-                .ok_or_else(|| wrong(format!("the announcement of {} is not signed", entry.party)))?;
+                .ok_or_else(|| cohorts(format!("the announcement of {} is not signed", entry.party)))?;
             let verified = check_partys(&announcement, self.epoch, Role::Member);
-            let verified = verified.map_err(|error| wrong(error.to_string()))?;
-            check_announcement(context, entry.party, verified.body())
-                .map_err(|error| wrong(error.to_string()))?;
+            let verified = verified.map_err(cohorts)?;
+            check_announcement(context, entry.party, verified.body()).map_err(cohorts)?;
             announcements.insert(entry.party, verified);
         }
         let manifest = CheckedManifest::check(context, bytes.to_vec(), &announcements);
-        let manifest = manifest.map_err(|error| wrong(error.to_string()))?;
+        let manifest = manifest.map_err(cohorts)?;
         let Some(seal1) = self.one(EntryKind::Seal1) else { return Ok(None) };
         let sealed = SealedManifest::establish(context, manifest, &certificate(seal1));
         sealed.map(Some).map_err(|error| (AuditClaim::Seals, error.to_string()))
     }
 
-    fn check_reveals(&self, context: &RoundContext, cohorts: &SealedCohorts) -> Result<(), Fault> {
+    fn check_reveals(&self, context: &RoundContext, cohorts: &SealedCohorts) -> Result<(), ClaimFault> {
         let mut reveals: Vec<Reveal> = Vec::new();
         for entry in self.all(EntryKind::Reveal) {
             let reveal = codec::decode(&entry.body);
@@ -134,26 +136,26 @@ impl<'a> Replay<'a> {
     }
 
     /// The ending of the log and of its file are the same, and a closing names the root of the log before it.
-    fn check_ending(&self, ending: &[u8]) -> Result<KnownEnding, Fault> {
-        let wrong = |why: &str| (AuditClaim::Endings, why.to_owned());
+    fn check_ending(&self, ending: &[u8]) -> Result<KnownEnding, ClaimFault> {
         let ending: Ending =
-            codec::decode(ending).map_err(|error| (AuditClaim::Endings, format!("its ending: {error}")))?;
+            codec::decode(ending).map_err(|error| endings(format!("its ending: {error}")))?;
         let (kind, body) = match &ending {
             Ending::Closed { certificate, .. } => (EntryKind::Closing, &certificate.body),
             Ending::Aborted(certificate) => (EntryKind::Abort, &certificate.body),
         };
-        let last = self.entries.last().ok_or_else(|| wrong("its log is empty"))?;
+        let last = self.entries.last().ok_or_else(|| endings("its log is empty"))?;
         if last.kind != kind || last.body != *body {
-            return Err(wrong("its log does not end with the ending whose certificate is kept"));
+            return Err(endings("its log does not end with the ending whose certificate is kept"));
         }
         if let Ending::Closed { certificate, .. } = &ending {
-            let closing: Closing = certificate
-                .parse()
-                .map_err(|error| (AuditClaim::Endings, format!("its closing: {error}")))?;
+            let closing: Closing =
+                certificate.parse().map_err(|error| endings(format!("its closing: {error}")))?;
             let root = self.root_before_ending();
             if closing.tree != root {
-                let why = format!("its closing names the root {}, and the log has {root}", closing.tree);
-                return Err((AuditClaim::Endings, why));
+                return Err(endings(format!(
+                    "its closing names the root {}, and the log has {root}",
+                    closing.tree
+                )));
             }
         }
         // What does not hold of a closing's own certificate is found with the entry's signatures.
@@ -176,6 +178,14 @@ impl<'a> Replay<'a> {
     fn all(&self, kind: EntryKind) -> impl Iterator<Item = &'a LogEntry> {
         self.entries.iter().filter(move |entry| entry.kind == kind)
     }
+}
+
+fn cohorts(why: impl Display) -> ClaimFault {
+    (AuditClaim::Cohorts, why.to_string())
+}
+
+fn endings(why: impl Display) -> ClaimFault {
+    (AuditClaim::Endings, why.to_string())
 }
 
 /// The statement of an entry with its one signature.

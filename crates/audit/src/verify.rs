@@ -9,7 +9,7 @@ use cloister_protocol::ending::ChainPosition;
 use cloister_protocol::model::Model;
 use cloister_transcript::{EpochLog, LogEntry};
 
-use crate::claim::{AuditClaim, AuditReport, AuditedClaim, ClaimVerdict};
+use crate::claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
 use crate::folder::AuditedFolder;
 use crate::log::{check_log, check_statements, first_round};
 use crate::replay::Replay;
@@ -45,7 +45,7 @@ const ABOUT_ROUNDS: [AuditClaim; 8] = [
 ];
 
 /// Checks everything that a folder has against a consortium file that the reader trusts.
-pub fn verify(folder: &AuditedFolder, epoch: &Arc<Epoch>) -> AuditReport {
+pub fn verify(folder: &AuditedFolder, epoch: &Arc<Epoch>) -> EvidenceReport {
     let mut verdicts = Verdicts::default();
     let log = verify_log(folder, epoch, &mut verdicts);
     let model = verify_rounds(folder, epoch, log.as_ref(), &mut verdicts);
@@ -59,7 +59,7 @@ pub fn verify(folder: &AuditedFolder, epoch: &Arc<Epoch>) -> AuditReport {
         let verdict = verdicts.0.remove(&claim).unwrap_or(ClaimVerdict::Proved);
         claims.push(AuditedClaim { claim, verdict });
     }
-    AuditReport { rounds: folder.rounds.len(), log_size: log.map(|log| log.size()), claims }
+    EvidenceReport { rounds: folder.rounds.len(), log_size: log.map(|log| log.size()), claims }
 }
 
 fn verify_log(folder: &AuditedFolder, epoch: &Arc<Epoch>, verdicts: &mut Verdicts) -> Option<EpochLog> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cloister_audit::{AuditClaim, AuditReport, AuditedFolder, AuditedRound, ClaimVerdict, verify};
+use cloister_audit::{AuditClaim, AuditedFolder, AuditedRound, ClaimVerdict, EvidenceReport, verify};
 use cloister_cluster::consortium::consortium;
 use cloister_cluster::plan::template;
 use cloister_cluster::{Cluster, DropOut};
@@ -97,7 +97,7 @@ impl Site {
     }
 }
 
-fn not_checked(report: &AuditReport) -> Vec<AuditClaim> {
+fn not_checked(report: &EvidenceReport) -> Vec<AuditClaim> {
     report.not_checked().map(|claim| claim.claim).collect()
 }
 

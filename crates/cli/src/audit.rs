@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use cloister_audit::{AuditReport, AuditedFolder, verify};
+use cloister_audit::{AuditedFolder, EvidenceReport, verify};
 
 use crate::consortium::{TrustArguments, read_edition};
 use crate::failure::{Failure, FailureKind};
@@ -12,7 +12,7 @@ use crate::output;
 
 /// The arguments of `audit`.
 #[derive(Debug, Args)]
-pub(crate) struct AuditArguments {
+pub(crate) struct EvidenceArguments {
     #[command(subcommand)]
     command: AuditCommand,
 }
@@ -43,7 +43,7 @@ struct VerifyArguments {
 ///
 /// # Errors
 /// A file that cannot be read; a claim that does not hold or was not checked, after the report.
-pub(crate) fn run(arguments: &AuditArguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &EvidenceArguments) -> Result<(), Failure> {
     let AuditCommand::Verify(arguments) = &arguments.command;
     let epoch = Arc::new(read_edition(&arguments.consortium, arguments.trust.key()?)?);
     let place = arguments.folder.display();
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     outcome(&report)
 }
 
-fn outcome(report: &AuditReport) -> Result<(), Failure> {
+fn outcome(report: &EvidenceReport) -> Result<(), Failure> {
     let (refuted, left) = (report.refuted().count(), report.not_checked().count());
     match (refuted, left) {
         (0, 0) => Ok(()),

@@ -111,7 +111,7 @@ enum Command {
     /// Plan noise for a privacy budget, and report what was spent.
     Privacy(privacy::PrivacyArguments),
     /// Check what a coordinator kept of its rounds.
-    Audit(audit::AuditArguments),
+    Audit(audit::EvidenceArguments),
     /// Erase what a hospital or a custodian that leaves its consortium has on this machine, and state it.
     Withdraw(withdraw::WithdrawArguments),
     #[command(flatten)]

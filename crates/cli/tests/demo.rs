@@ -57,21 +57,24 @@ fn a_member_killed_in_its_upload_does_not_stop_the_round() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// The status and the report of `audit verify` on the demo's coordinator.
+fn audit(folder: &Path) -> (Option<i32>, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["audit", "verify", "--json"]).arg(folder.join("coordinator/data"));
+    command.arg("--consortium").arg(folder.join("consortium.toml"));
+    let output = command.arg("--policy").arg(folder.join("hospital-01/policy.toml")).output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// The claims of a report with this verdict.
+fn verdicts(report: &Value, verdict: &str) -> Vec<String> {
+    let claims = report["claims"].as_array().unwrap().iter().filter(|claim| claim["verdict"] == verdict);
+    claims.map(|claim| claim["claim"].as_str().unwrap().to_owned()).collect()
+}
+
 /// `audit verify` of the coordinator's folder refutes nothing, and finds another model.
 fn check_evidence(folder: &Path) {
-    let audit = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
-        command.args(["audit", "verify", "--json"]).arg(folder.join("coordinator/data"));
-        command.arg("--consortium").arg(folder.join("consortium.toml"));
-        let output = command.arg("--policy").arg(folder.join("hospital-01/policy.toml")).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        (output.status.code(), report)
-    };
-    let verdicts = |report: &Value, verdict: &str| -> Vec<String> {
-        let claims = report["claims"].as_array().unwrap().iter().filter(|claim| claim["verdict"] == verdict);
-        claims.map(|claim| claim["claim"].as_str().unwrap().to_owned()).collect()
-    };
-    let (code, report) = audit();
+    let (code, report) = audit(folder);
     assert_eq!((code, verdicts(&report, "refuted").len()), (Some(4), 0), "{report}");
     assert_eq!(
         verdicts(&report, "not-checked"),
@@ -81,7 +84,7 @@ fn check_evidence(folder: &Path) {
     assert_eq!(report["rounds"], 2);
     std::fs::copy(folder.join("initial.parameters"), folder.join("coordinator/data/model.parameters"))
         .unwrap();
-    let (code, report) = audit();
+    let (code, report) = audit(folder);
     assert_eq!((code, verdicts(&report, "refuted")), (Some(3), vec!["model".to_owned()]), "{report}");
 }
 
