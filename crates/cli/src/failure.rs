@@ -13,11 +13,9 @@ pub(crate) enum FailureKind {
     Error = 1,
     /// Flags that contradict each other.
     Usage = 2,
-    /// A test found what must not be: a model recites what it was trained on.
-    #[cfg_attr(not(feature = "training"), expect(dead_code))]
+    /// A claim does not hold, or a test found what must not be: a model recites what it was trained on.
     Refuted = 3,
-    /// A test shows nothing.
-    #[cfg_attr(not(feature = "training"), expect(dead_code))]
+    /// A claim was not checked, or a test shows nothing.
     NotChecked = 4,
     /// A hospital's policy does not allow its data to be released.
     PrivacyRefused = 5,

@@ -16,6 +16,7 @@ use service::config_command::ConfigArguments;
 use service::config_file;
 use training_command::TrainingCommand;
 
+mod audit;
 mod byte_count;
 #[cfg(feature = "training")]
 mod canaries;
@@ -109,6 +110,8 @@ enum Command {
     Policy(policy::PolicyArguments),
     /// Plan noise for a privacy budget, and report what was spent.
     Privacy(privacy::PrivacyArguments),
+    /// Check what a coordinator kept of its rounds.
+    Audit(audit::EvidenceArguments),
     /// Erase what a hospital or a custodian that leaves its consortium has on this machine, and state it.
     Withdraw(withdraw::WithdrawArguments),
     #[command(flatten)]
@@ -179,6 +182,7 @@ fn carry_out(arguments: Vec<OsString>) -> Result<(), Failure> {
         Command::Model(model) => model::run(&model, &arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Withdraw(arguments) => withdraw::run(&arguments),
         #[cfg(feature = "training")]
         Command::Training(command) => train(command),

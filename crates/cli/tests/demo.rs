@@ -53,7 +53,39 @@ fn a_member_killed_in_its_upload_does_not_stop_the_round() {
     for file in ["hospital-01/data/model.safetensors", "coordinator/data/rounds/0001.log.jsonl"] {
         assert!(folder.join(file).exists(), "{file}");
     }
+    check_evidence(&folder);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The status and the report of `audit verify` on the demo's coordinator.
+fn audit(folder: &Path) -> (Option<i32>, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["audit", "verify", "--json"]).arg(folder.join("coordinator/data"));
+    command.arg("--consortium").arg(folder.join("consortium.toml"));
+    let output = command.arg("--policy").arg(folder.join("hospital-01/policy.toml")).output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// The claims of a report with this verdict.
+fn verdicts(report: &Value, verdict: &str) -> Vec<String> {
+    let claims = report["claims"].as_array().unwrap().iter().filter(|claim| claim["verdict"] == verdict);
+    claims.map(|claim| claim["claim"].as_str().unwrap().to_owned()).collect()
+}
+
+/// `audit verify` of the coordinator's folder refutes nothing, and finds another model.
+fn check_evidence(folder: &Path) {
+    let (code, report) = audit(folder);
+    assert_eq!((code, verdicts(&report, "refuted").len()), (Some(4), 0), "{report}");
+    assert_eq!(
+        verdicts(&report, "not-checked"),
+        ["sums", "late-sketches", "ledgers", "cosignatures"],
+        "{report}"
+    );
+    assert_eq!(report["rounds"], 2);
+    std::fs::copy(folder.join("initial.parameters"), folder.join("coordinator/data/model.parameters"))
+        .unwrap();
+    let (code, report) = audit(folder);
+    assert_eq!((code, verdicts(&report, "refuted")), (Some(3), vec!["model".to_owned()]), "{report}");
 }
 
 /// ROUND-27

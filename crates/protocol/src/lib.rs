@@ -103,7 +103,7 @@ pub mod model;
 pub mod opening;
 pub mod openings;
 mod recompute;
-mod reveals;
+pub mod reveals;
 pub mod round;
 pub mod sealed;
 pub mod statement;

@@ -33,6 +33,37 @@ pub(crate) struct CheckedReveals {
     pub(crate) mask_keys: BTreeMap<PartyId, ScalarSecret>,
 }
 
+/// Checks the reveals of a closed round: each is permitted by the seals (`ROUND-01`) and what its dealer committed to
+/// (`ROUND-15`), there is nothing else, and nothing that the sums needed is missing.
+///
+/// # Errors
+/// The dealer of the first reveal for which that is not so.
+pub fn check_reveals(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    reveals: &[Reveal],
+) -> Result<(), Misbehaviour> {
+    let mut checked = CheckedReveals::default();
+    for reveal in reveals {
+        checked.take(round, cohorts, reveal)?;
+    }
+    if let Some(other) =
+        reveals.iter().zip(checked.listed()).find_map(|(one, other)| (one != other).then_some(other))
+    {
+        return Err(Misbehaviour::Reveal { dealer: other.dealer });
+    }
+    // What was taken and is not listed is more than was needed.
+    if let Some(extra) = reveals.get(checked.listed.len()) {
+        return Err(Misbehaviour::Reveal { dealer: extra.dealer });
+    }
+    for dealer in cohorts.sealed_manifest().manifest().announcements().keys() {
+        if !checked.has_all_of(cohorts, *dealer) {
+            return Err(Misbehaviour::Reveal { dealer: *dealer });
+        }
+    }
+    Ok(())
+}
+
 impl CheckedReveals {
     /// Takes a reveal that both seals permit (`ROUND-01`) and that is what its dealer committed to
     /// (`ROUND-15`). The same one again, and parts of seeds that are here, change nothing.

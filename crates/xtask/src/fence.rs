@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "updates",
         ],
     ),
+    ("audit", &["params", "crypto", "wire", "protocol", "transcript"]),
     ("cluster", &["params", "crypto", "alignment", "wire", "protocol"]),
     ("testkit", &["params", "crypto", "wire", "protocol", "transcript", "cluster"]),
     (
@@ -79,6 +80,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &[
             "lab",
+            "audit",
             "params",
             "storage",
             "crypto",

@@ -1,0 +1,150 @@
+//! Claims about what a coordinator kept, and what became of them.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What is checked. The names are stable: other programs read them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditClaim {
+    /// The log of the epoch is as its checkpoint says.
+    Log,
+    /// The log of the epoch and the logs of rounds have the same statements.
+    Statements,
+    /// No round is missing between the first and the last one.
+    Rounds,
+    /// Statements are signed by whom they have to be.
+    Signatures,
+    /// Plans and endings are a chain.
+    Chain,
+    /// Plans keep the protocol's rules, and announcements and cohorts follow from one another.
+    Cohorts,
+    /// Quorums signed both seals over the log before them.
+    Seals,
+    /// What was revealed is what was permitted and committed to.
+    Reveals,
+    /// Quorums signed the endings over the log before them.
+    Endings,
+    /// Sums were recomputed by enough custodians.
+    Recomputations,
+    /// The model is the one of the last ending.
+    Model,
+    /// Sums are those of the masked blocks.
+    Sums,
+    /// What closings say of late sketches follows from them.
+    LateSketches,
+    /// Ledgers have what rounds released.
+    Ledgers,
+    /// Others saw the same log.
+    Cosignatures,
+}
+
+impl AuditClaim {
+    /// Every claim, in the order of a report.
+    pub const ALL: [Self; 15] = [
+        Self::Log,
+        Self::Statements,
+        Self::Rounds,
+        Self::Signatures,
+        Self::Chain,
+        Self::Cohorts,
+        Self::Seals,
+        Self::Reveals,
+        Self::Endings,
+        Self::Recomputations,
+        Self::Model,
+        Self::Sums,
+        Self::LateSketches,
+        Self::Ledgers,
+        Self::Cosignatures,
+    ];
+
+    /// The claim as a sentence.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Log => {
+                "The coordinator signed the log's checkpoint, and the log's entries have the root that it names"
+            }
+            Self::Statements => "The log has every statement of every round, in order, and no other",
+            Self::Rounds => "Rounds are numbered without a gap, and each has an ending",
+            Self::Signatures => {
+                "Every statement is signed by the party, the coordinator or the custodians that it needs"
+            }
+            Self::Chain => "Each plan names the ending before it, and starts from the model after that",
+            Self::Cohorts => "Plans keep the rules, and scores and cohorts follow from the announcements",
+            Self::Seals => {
+                "A quorum signed both seals over the log before them, and every opened cohort reaches its floor"
+            }
+            Self::Reveals => {
+                "Only what the seals permit was revealed, and it is what its dealers committed to"
+            }
+            Self::Endings => "A quorum signed each ending, and closings name the root of the log before them",
+            Self::Recomputations => "Enough custodians signed that they recomputed each sum",
+            Self::Model => "The model is the one that the last ending names",
+            Self::Sums => "The sums are those of the masked blocks",
+            Self::LateSketches => "What closings say of late sketches follows from them",
+            Self::Ledgers => "The ledgers have what the rounds released",
+            Self::Cosignatures => "Members and custodians saw the same log",
+        }
+    }
+}
+
+/// What became of a claim.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "verdict", content = "why", rename_all = "kebab-case")]
+pub enum ClaimVerdict {
+    /// It holds.
+    Proved,
+    /// It does not hold: where, and what was expected.
+    Refuted(String),
+    /// It was not checked, and why.
+    NotChecked(String),
+}
+
+/// A claim with its verdict.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AuditedClaim {
+    /// The claim.
+    pub claim: AuditClaim,
+    /// What became of it.
+    #[serde(flatten)]
+    pub verdict: ClaimVerdict,
+}
+
+/// Every claim with its verdict, in the order of [`AuditClaim::ALL`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct EvidenceReport {
+    /// The rounds that were examined, closed and aborted.
+    pub rounds: usize,
+    /// How many entries the log of the epoch has; none without a log.
+    pub log_size: Option<u64>,
+    /// The claims.
+    pub claims: Vec<AuditedClaim>,
+}
+
+impl EvidenceReport {
+    /// The claims that do not hold.
+    pub fn refuted(&self) -> impl Iterator<Item = &AuditedClaim> {
+        self.claims.iter().filter(|claim| matches!(claim.verdict, ClaimVerdict::Refuted(_)))
+    }
+
+    /// The claims that were not checked.
+    pub fn not_checked(&self) -> impl Iterator<Item = &AuditedClaim> {
+        self.claims.iter().filter(|claim| matches!(claim.verdict, ClaimVerdict::NotChecked(_)))
+    }
+}
+
+impl fmt::Display for EvidenceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for AuditedClaim { claim, verdict } in &self.claims {
+            let sentence = claim.sentence();
+            match verdict {
+                ClaimVerdict::Proved => writeln!(f, "proved       {sentence}.")?,
+                ClaimVerdict::Refuted(why) => writeln!(f, "REFUTED      {sentence}: {why}.")?,
+                ClaimVerdict::NotChecked(why) => writeln!(f, "not checked  {sentence}: {why}.")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! Checks what a coordinator kept of the rounds of an epoch: the log of the epoch, the logs of its rounds, and the model.
+//!
+//! [`AuditedFolder`] is what the coordinator's folder has. [`verify`] checks it against the consortium file and gives an
+//! [`EvidenceReport`]: one line for each [`AuditClaim`], which is proved, refuted, or not checked, with the reason.
+//!
+//! # What it is not
+//! It needs no network, no secret, and none of the coordinator's code: rounds are replayed with the checks by which
+//! custodians and members accept them. It does not recompute sums, because masked blocks are not kept. What the files do
+//! not have, such as cosignatures of other parties, is listed as not checked.
+//!
+//! # Trust
+//! The governance key that the reader pinned, and SHA-256 and Ed25519. A coordinator that conspires with a quorum of
+//! custodians can sign rounds that did not happen. A coordinator alone can leave out the last rounds together with their
+//! entries of the log: only another party's copy of a later checkpoint shows that.
+//!
+//! # Example
+//! Of a folder that has nothing, nothing is proved and nothing is refuted:
+//!
+//! ```
+//! use cloister_audit::{AuditedFolder, verify};
+//! use cloister_cluster::consortium::consortium;
+//!
+//! let epoch = consortium(&[1; 5]).epoch;
+//! let folder = AuditedFolder::read(std::path::Path::new("a folder that is not there"), &epoch)?;
+//! let report = verify(&folder, &epoch);
+//! assert_eq!(report.refuted().count(), 0);
+//! assert_eq!(report.not_checked().count(), report.claims.len());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+// This crate reads files.
+#![allow(clippy::disallowed_methods)]
+
+mod claim;
+mod folder;
+mod log;
+mod replay;
+mod signatures;
+mod verify;
+
+pub use claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
+pub use folder::{AuditedFolder, AuditedRound};
+pub use verify::verify;
