@@ -80,7 +80,7 @@ fn a_self_seed_of_a_void_block() {
     let blocks = |revealed: &[(PartyId, Option<BlockId>)]| {
         revealed.iter().filter_map(|(_, block)| *block).collect::<BTreeSet<_>>()
     };
-    let opened: BTreeSet<BlockId> = report.opened.iter().copied().collect();
+    let opened: BTreeSet<BlockId> = report.opened().iter().copied().collect();
     assert!(opened.len() < report.cohorts.len(), "a block is void");
     assert_eq!(blocks(&revealed(&stage.seen)), opened, "seeds of opened blocks, and of no other");
     let mut control = stopped(Stage::with_split_minds(), &[]);
@@ -126,7 +126,7 @@ fn masked_blocks_that_no_sum_needs_stay_on_no_disk() {
     stage.world.restart_coordinator();
     (1..=7).for_each(|party| stage.world.connect(PartyId(party)));
     stage.finish();
-    assert!(!stage.reports()[0].opened.is_empty(), "the round goes on without what was erased");
+    assert!(!stage.reports()[0].sums.is_empty(), "the round goes on without what was erased");
 }
 
 /// Asserts that the coordinator takes a message of a party as it is, and refuses it when it is changed.

@@ -207,7 +207,7 @@ fn consistency_weights_that_make_the_divisor_tiny() {
         stage.world.fixed_contributions = with_consistency(&stage, steps);
         stage.world.start_round();
         stage.finish();
-        assert!(stage.reports()[0].opened.contains(&BlockId(3)), "it is opened and listed");
+        assert!(stage.reports()[0].opened().contains(&BlockId(3)), "it is opened and listed");
         stage.world.coordinator.model().blocks()[ROUTER].iter().any(|parameter| *parameter != 0.0)
     };
     assert!(matches!(settings().blocks[3].shape.kind, BlockKind::Router { .. }));

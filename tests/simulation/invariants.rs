@@ -355,7 +355,7 @@ impl Invariants {
     fn check_model_of(&mut self, report: &RoundReport) -> Result<(), Violation> {
         match report.ending {
             Ending::Closed { .. } => self.check_model(report.round, report.model.digest()),
-            Ending::Aborted(_) => hold(report.opened.is_empty(), "R3", || "an abort with sums".into()),
+            Ending::Aborted(_) => hold(report.sums.is_empty(), "R3", || "an abort with sums".into()),
         }
     }
 }

@@ -48,7 +48,7 @@ fn a_rehearsal_opens_zeros_and_leaves_no_trace() {
     assert!(world.start_rehearsal());
     finish(&mut world);
     let report = reports(&world).pop().expect("it ended");
-    assert_eq!(report.opened.len(), world.template_mut().blocks.len());
+    assert_eq!(report.sums.len(), world.template_mut().blocks.len());
     assert_eq!(world.coordinator.model().digest(), before);
     let sums = world.coordinator.checkpoint().last_sums;
     let chunks = sums.iter().filter_map(|frame| match frame {
@@ -74,7 +74,7 @@ fn a_rehearsal_opens_zeros_and_leaves_no_trace() {
     world.silence_member(PartyId(7));
     world.start_round();
     finish(&mut world);
-    assert_eq!(reports(&world).last().expect("it ended").opened.len(), world.template_mut().blocks.len());
+    assert_eq!(reports(&world).last().expect("it ended").sums.len(), world.template_mut().blocks.len());
     assert!(!world.events.iter().any(|event| matches!(event, Event::Repeated(_))));
     assert!(world.faults.is_empty(), "{:?}", world.faults);
 }
@@ -86,7 +86,7 @@ fn is_sent_again_after(rehearsal: impl FnOnce(&mut World)) -> bool {
     away.iter().for_each(|member| world.silence_member(*member));
     world.start_round();
     finish(&mut world);
-    assert!(reports(&world)[0].opened.is_empty(), "too few announced");
+    assert!(reports(&world)[0].sums.is_empty(), "too few announced");
     rehearsal(&mut world);
     assert_eq!(reports(&world).len(), 2);
     let zeros = sketches(&world, PartyId(1), 2);
@@ -98,7 +98,7 @@ fn is_sent_again_after(rehearsal: impl FnOnce(&mut World)) -> bool {
     }
     world.start_round();
     finish(&mut world);
-    assert!(!reports(&world)[2].opened.is_empty(), "nobody refuses");
+    assert!(!reports(&world)[2].sums.is_empty(), "nobody refuses");
     sketches(&world, PartyId(1), 1) == sketches(&world, PartyId(1), 3)
 }
 
@@ -109,13 +109,13 @@ fn rehearsal_that_closes(world: &mut World) {
     }
     assert!(world.start_rehearsal());
     finish(world);
-    assert!(!reports(world)[1].opened.is_empty());
+    assert!(!reports(world)[1].sums.is_empty());
 }
 
 fn rehearsal_that_is_aborted(world: &mut World) {
     assert!(world.start_rehearsal());
     finish(world);
-    assert!(reports(world)[1].opened.is_empty());
+    assert!(reports(world)[1].sums.is_empty());
 }
 
 /// ROUND-39, ROUND-31: what an abort left goes out again after a rehearsal, and is not trained and charged once more. Otherwise a
@@ -138,6 +138,6 @@ fn a_contribution_does_not_outlast_its_closing_behind_a_rehearsal() {
     finish(&mut world);
     world.start_round();
     finish(&mut world);
-    assert_eq!(reports(&world).iter().filter(|report| !report.opened.is_empty()).count(), 3);
+    assert_eq!(reports(&world).iter().filter(|report| !report.sums.is_empty()).count(), 3);
     assert_ne!(sketches(&world, PartyId(1), 1), sketches(&world, PartyId(1), 3));
 }

@@ -30,8 +30,10 @@ pub enum AuditClaim {
     Recomputations,
     /// The model is the one of the last ending.
     Model,
+    /// The kept sums are those of closings, and models follow from them.
+    OpenedSums,
     /// Sums are those of the masked blocks.
-    Sums,
+    MaskedBlocks,
     /// What closings say of late sketches follows from them.
     LateSketches,
     /// Ledgers have what rounds released.
@@ -42,7 +44,7 @@ pub enum AuditClaim {
 
 impl AuditClaim {
     /// Every claim, in the order of a report.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Log,
         Self::Statements,
         Self::Rounds,
@@ -54,7 +56,8 @@ impl AuditClaim {
         Self::Endings,
         Self::Recomputations,
         Self::Model,
-        Self::Sums,
+        Self::OpenedSums,
+        Self::MaskedBlocks,
         Self::LateSketches,
         Self::Ledgers,
         Self::Cosignatures,
@@ -82,7 +85,10 @@ impl AuditClaim {
             Self::Endings => "A quorum signed each ending, and closings name the root of the log before them",
             Self::Recomputations => "Enough custodians signed that they recomputed each sum",
             Self::Model => "The model is the one that the last ending names",
-            Self::Sums => "The sums are those of the masked blocks",
+            Self::OpenedSums => {
+                "The kept sums are those that closings list, and applied to the model before a round they give the one after"
+            }
+            Self::MaskedBlocks => "The sums are those of the masked blocks",
             Self::LateSketches => "What closings say of late sketches follows from them",
             Self::Ledgers => "The ledgers have what the rounds released",
             Self::Cosignatures => "Members and custodians saw the same log",

@@ -1,15 +1,38 @@
 //! What a coordinator's folder has of an epoch, as bytes and lines that are not checked yet.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cloister_crypto::consortium::Epoch;
-use cloister_params::id::{PartyId, Round};
-use cloister_transcript::tiles::CHECKPOINT_PATH;
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_transcript::tiles::{CHECKPOINT_PATH, VERIFIER_KEY_PATH};
 use cloister_transcript::{EntryKind, EntrySignature, LogEntry};
 use serde::Deserialize;
+
+/// A file that is read when it is needed, because sums and models are large.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeptFile {
+    /// On disk.
+    Path(PathBuf),
+    /// In memory.
+    Bytes(Vec<u8>),
+}
+
+impl KeptFile {
+    /// Its content.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn read(&self) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Path(path) => fs::read(path).map(Cow::Owned),
+            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+        }
+    }
+}
 
 /// What is kept of a round.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,11 +41,13 @@ pub struct AuditedRound {
     pub entries: Result<Vec<LogEntry>, String>,
     /// The file with the certificate of its ending; none if it is missing.
     pub ending: Option<Vec<u8>>,
+    /// The file with the opened sums (`LOG-07`); none if it is missing.
+    pub sums: Option<KeptFile>,
 }
 
 impl Default for AuditedRound {
     fn default() -> Self {
-        Self { entries: Err("its log is missing".to_owned()), ending: None }
+        Self { entries: Err("its log is missing".to_owned()), ending: None, sums: None }
     }
 }
 
@@ -31,12 +56,16 @@ impl Default for AuditedRound {
 pub struct AuditedFolder {
     /// The checkpoint of the log; none without a log.
     pub checkpoint: Option<Vec<u8>>,
+    /// The file with the key that verifies checkpoints; none if it is missing.
+    pub verifier_key: Option<Vec<u8>>,
     /// The log's files, by their paths below its folder.
     pub tiles: BTreeMap<String, Vec<u8>>,
     /// The rounds, by number.
     pub rounds: BTreeMap<Round, AuditedRound>,
     /// The present model's file; none if it is missing.
     pub model: Option<Vec<u8>>,
+    /// The models of earlier closings, by the digests that their names say.
+    pub models: BTreeMap<Digest, KeptFile>,
 }
 
 /// A line of a round's log.
@@ -68,20 +97,17 @@ impl AuditedFolder {
         let logs = data.join("logs").join(format!("{edition:03}"));
         let mut folder = Self {
             checkpoint: read(&logs.join(CHECKPOINT_PATH))?,
+            verifier_key: read(&logs.join(VERIFIER_KEY_PATH))?,
             model: read(&data.join("model.parameters"))?,
             ..Self::default()
         };
         read_tiles(&logs, "tile", &mut folder.tiles)?;
+        folder.models = kept_models(data)?;
         let rounds = match edition {
             1 => data.join("rounds"),
             later => data.join("rounds").join(format!("edition-{later:03}")),
         };
-        let names = match fs::read_dir(&rounds) {
-            Ok(names) => names.collect::<io::Result<Vec<_>>>()?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        for name in names {
+        for name in files(&rounds)? {
             let file_name = name.file_name();
             let Some((number, kind)) = file_name.to_str().and_then(|name| name.split_once('.')) else {
                 continue;
@@ -92,6 +118,7 @@ impl AuditedFolder {
                 "log.jsonl" => {
                     round.or_default().entries = entries(&fs::read_to_string(name.path())?);
                 }
+                "sums" => round.or_default().sums = Some(KeptFile::Path(name.path())),
                 "ending" => round.or_default().ending = Some(fs::read(name.path())?),
                 // Times are for people.
                 _ => {}
@@ -129,6 +156,28 @@ fn entry(line: &str) -> Result<LogEntry, String> {
     }
 }
 
+/// The kept models, whose names are a number, a hyphen, the digest and `.parameters` (`FILE-02`).
+fn kept_models(data: &Path) -> io::Result<BTreeMap<Digest, KeptFile>> {
+    let mut models = BTreeMap::new();
+    for file in files(&data.join("models"))? {
+        let name = file.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".parameters")?.split_once('-'));
+        if let Some(digest) = name.and_then(|(_, digest)| digest.parse().ok()) {
+            models.insert(digest, KeptFile::Path(file.path()));
+        }
+    }
+    Ok(models)
+}
+
+/// What is in a folder; nothing if it is missing.
+fn files(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The bytes of a file; none if it is missing.
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
@@ -140,13 +189,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// All files below a folder of the log, by their paths from there.
 fn read_tiles(logs: &Path, below: &str, tiles: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    let names = match fs::read_dir(logs.join(below)) {
-        Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for name in names {
-        let name = name?;
+    for name in files(&logs.join(below))? {
         let path = format!("{below}/{}", name.file_name().to_string_lossy());
         if name.file_type()?.is_dir() {
             read_tiles(logs, &path, tiles)?;

@@ -5,8 +5,9 @@
 //!
 //! # What it is not
 //! It needs no network, no secret, and none of the coordinator's code: rounds are replayed with the checks by which
-//! custodians and members accept them. It does not recompute sums, because masked blocks are not kept. What the files do
-//! not have, such as cosignatures of other parties, is listed as not checked.
+//! custodians and members accept them. Opened sums are compared with closings and applied to the models, and late sketches
+//! are judged again. Sums are not recomputed from masked blocks, which are not kept. What the files do not have, such as
+//! cosignatures of other parties, is listed as not checked.
 //!
 //! # Trust
 //! The governance key that the reader pinned, and SHA-256 and Ed25519. A coordinator that conspires with a quorum of
@@ -34,10 +35,12 @@
 mod claim;
 mod folder;
 mod log;
+mod places;
 mod replay;
 mod signatures;
+mod sums;
 mod verify;
 
 pub use claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
-pub use folder::{AuditedFolder, AuditedRound};
+pub use folder::{AuditedFolder, AuditedRound, KeptFile};
 pub use verify::verify;

@@ -8,7 +8,7 @@ use cloister_transcript::checkpoint::VerifiedCheckpoint;
 use cloister_transcript::keys::{SignatureType, VerifierKey};
 use cloister_transcript::leaf::{LogOpening, LogStatement, log_name};
 use cloister_transcript::note::SignedNote;
-use cloister_transcript::tiles::{TileKind, decode_bundle, tile_paths};
+use cloister_transcript::tiles::{TileKind, VERIFIER_KEY_PATH, decode_bundle, tile_paths};
 
 use crate::folder::AuditedFolder;
 
@@ -17,6 +17,11 @@ pub(crate) fn check_log(folder: &AuditedFolder, note: &[u8], epoch: &Epoch) -> R
     let key = epoch.consortium().coordinator().signing_key;
     let key = VerifierKey::new(log_name(epoch.digest()), SignatureType::Ed25519, key);
     let key = key.map_err(|error| error.to_string())?;
+    if let Some(written) = &folder.verifier_key
+        && *written != format!("{key}\n").into_bytes()
+    {
+        return Err(format!("{VERIFIER_KEY_PATH} is not the coordinator's key in the consortium file"));
+    }
     let note =
         SignedNote::parse(note).map_err(|error| format!("the checkpoint is no signed note: {error}"))?;
     let checkpoint =

@@ -9,17 +9,21 @@ use cloister_params::id::Digest;
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::dealing::check_announcement;
 use cloister_protocol::ending::{ChainPosition, KnownEnding};
+use cloister_protocol::late::LateEvidence;
 use cloister_protocol::manifest::{Announcements, CheckedManifest};
+use cloister_protocol::opening::Seeds;
+use cloister_protocol::recompute::check_closing;
 use cloister_protocol::reveals::check_reveals;
 use cloister_protocol::round::RoundContext;
 use cloister_protocol::sealed::{SealedCohorts, SealedManifest};
 use cloister_protocol::statement::check_partys;
 use cloister_transcript::{EntryKind, LogEntry, RoundLog};
 use cloister_wire::codec;
-use cloister_wire::message::{Ending, Reveal};
+use cloister_wire::message::{Ending, PairOpening, Reveal};
 use cloister_wire::statement::{Announcement, Body, Certificate, Closing, Signature, Signed, Vote};
 
 use crate::claim::AuditClaim;
+use crate::sums::ClosedRound;
 
 /// A claim that does not hold in a round, and why.
 pub(crate) type ClaimFault = (AuditClaim, String);
@@ -30,11 +34,14 @@ pub(crate) struct Replay<'a> {
     epoch: &'a Arc<Epoch>,
 }
 
+/// A claim that a round left open, and why.
+pub(crate) type ClaimGap = (AuditClaim, String);
+
 /// What a replayed round leaves.
 pub(crate) struct Replayed {
     pub(crate) ending: KnownEnding,
-    /// Whether it has late sketches, which are not judged.
-    pub(crate) has_late_sketches: bool,
+    /// What its sums are compared with; none of an aborted round.
+    pub(crate) closed: Option<ClosedRound>,
 }
 
 impl<'a> Replay<'a> {
@@ -46,20 +53,68 @@ impl<'a> Replay<'a> {
     pub(crate) fn run(&self, ending: &[u8]) -> Result<Replayed, ClaimFault> {
         let context = self.context()?;
         self.check_steps()?;
+        let mut closed = None;
         if let Some(manifest) = self.one(EntryKind::Manifest) {
             let sealed = self.sealed_manifest(&context, &manifest.body)?;
             if let (Some(sealed), Some(seal2)) = (sealed, self.one(EntryKind::Seal2)) {
                 let cohorts = SealedCohorts::establish(&context, sealed, &certificate(seal2));
                 let cohorts = cohorts.map_err(|error| (AuditClaim::Seals, error.to_string()))?;
-                self.check_reveals(&context, &cohorts)?;
+                closed = self.closed(&context, cohorts)?;
             }
         }
         let known = self.check_ending(ending)?;
         if known.plan != context.plan_digest() {
             return Err(endings("its ending names another plan"));
         }
-        let has_late_sketches = self.one(EntryKind::LateSketches).is_some();
-        Ok(Replayed { ending: known, has_late_sketches })
+        Ok(Replayed { ending: known, closed })
+    }
+
+    /// The round behind its second seal: what was revealed, what members said of their uploads, and which sums the closing
+    /// lists.
+    fn closed(
+        &self,
+        context: &RoundContext,
+        cohorts: SealedCohorts,
+    ) -> Result<Option<ClosedRound>, ClaimFault> {
+        let seeds = self.check_reveals(context, &cohorts)?;
+        let evidence = self.evidence(context, &cohorts)?;
+        let Some(closing) = self.one(EntryKind::Closing) else { return Ok(None) };
+        let closing: Closing =
+            codec::decode(&closing.body).map_err(|error| endings(format!("its closing: {error}")))?;
+        check_closing(context, &cohorts, &closing).map_err(endings)?;
+        Ok(Some(ClosedRound { context: context.clone(), cohorts, seeds, evidence, closing }))
+    }
+
+    /// Late sketches, answers and openings of pairs, each checked.
+    fn evidence(&self, context: &RoundContext, cohorts: &SealedCohorts) -> Result<LateEvidence, ClaimFault> {
+        let wrong = |why: String| (AuditClaim::LateSketches, why);
+        let mut evidence = LateEvidence::default();
+        for entry in self.entries {
+            let not_signed =
+                || wrong(format!("the {} of {} is not signed by one party", entry.kind.name(), entry.party));
+            let taken = match entry.kind {
+                EntryKind::LateSketches => {
+                    evidence.take_sketches(context, cohorts, &signed(entry).ok_or_else(not_signed)?)
+                }
+                EntryKind::BlameAnswer => {
+                    evidence.take_answer(context, cohorts, &signed(entry).ok_or_else(not_signed)?)
+                }
+                EntryKind::PairOpening => {
+                    let opening: PairOpening =
+                        codec::decode(&entry.body).map_err(|error| wrong(error.to_string()))?;
+                    evidence.take_opening(context, cohorts, (context.round(), &opening))
+                }
+                _ => Ok(()),
+            };
+            taken.map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok(evidence)
+    }
+
+    /// The ending in its file, if its certificate holds.
+    pub(crate) fn certified_ending(&self, ending: &[u8]) -> Option<KnownEnding> {
+        let ending: Ending = codec::decode(ending).ok()?;
+        KnownEnding::check(&ending, self.epoch).ok()
     }
 
     /// No step is there without the one before it.
@@ -125,7 +180,7 @@ impl<'a> Replay<'a> {
         sealed.map(Some).map_err(|error| (AuditClaim::Seals, error.to_string()))
     }
 
-    fn check_reveals(&self, context: &RoundContext, cohorts: &SealedCohorts) -> Result<(), ClaimFault> {
+    fn check_reveals(&self, context: &RoundContext, cohorts: &SealedCohorts) -> Result<Seeds, ClaimFault> {
         let mut reveals: Vec<Reveal> = Vec::new();
         for entry in self.all(EntryKind::Reveal) {
             let reveal = codec::decode(&entry.body);

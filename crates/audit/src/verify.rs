@@ -10,10 +10,12 @@ use cloister_protocol::model::Model;
 use cloister_transcript::{EpochLog, LogEntry};
 
 use crate::claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
-use crate::folder::AuditedFolder;
+use crate::folder::{AuditedFolder, KeptFile};
 use crate::log::{check_log, check_statements, first_round};
-use crate::replay::Replay;
+use crate::places::{check_order, check_place};
+use crate::replay::{ClaimFault, Replay};
 use crate::signatures::check_signatures;
+use crate::sums::ClosedRound;
 
 /// Claims that did not hold or were not checked; the others are proved. The first reason of each claim stays.
 #[derive(Default)]
@@ -33,7 +35,7 @@ impl Verdicts {
 }
 
 /// Claims about rounds, which nothing is known of without rounds.
-const ABOUT_ROUNDS: [AuditClaim; 8] = [
+const ABOUT_ROUNDS: [AuditClaim; 10] = [
     AuditClaim::Rounds,
     AuditClaim::Signatures,
     AuditClaim::Chain,
@@ -42,6 +44,8 @@ const ABOUT_ROUNDS: [AuditClaim; 8] = [
     AuditClaim::Reveals,
     AuditClaim::Endings,
     AuditClaim::Recomputations,
+    AuditClaim::OpenedSums,
+    AuditClaim::LateSketches,
 ];
 
 /// Checks everything that a folder has against a consortium file that the reader trusts.
@@ -50,8 +54,7 @@ pub fn verify(folder: &AuditedFolder, epoch: &Arc<Epoch>) -> EvidenceReport {
     let log = verify_log(folder, epoch, &mut verdicts);
     let model = verify_rounds(folder, epoch, log.as_ref(), &mut verdicts);
     verify_model(folder, model, &mut verdicts);
-    verdicts.leave(AuditClaim::Sums, "masked blocks are not kept");
-    verdicts.leave(AuditClaim::LateSketches, "this version does not judge late sketches again");
+    verdicts.leave(AuditClaim::MaskedBlocks, "masked blocks are not kept");
     verdicts.leave(AuditClaim::Ledgers, "this version does not compare ledgers with the log");
     verdicts.leave(AuditClaim::Cosignatures, "no party cosigns checkpoints in this version");
     let mut claims = Vec::with_capacity(AuditClaim::ALL.len());
@@ -84,6 +87,15 @@ fn verify_log(folder: &AuditedFolder, epoch: &Arc<Epoch>, verdicts: &mut Verdict
     }
 }
 
+/// The way through the rounds: where the chain is, and the model there.
+struct RoundWalk<'a> {
+    folder: &'a AuditedFolder,
+    epoch: &'a Arc<Epoch>,
+    chain: Option<ChainPosition>,
+    /// The model after the last round; none while no file has it.
+    model: Option<Model>,
+}
+
 /// Replays every round. The result is the model after the last one.
 fn verify_rounds(
     folder: &AuditedFolder,
@@ -98,60 +110,126 @@ fn verify_rounds(
     if *first != Round(1) && log.and_then(first_round) != Some(*first) {
         verdicts.refute(AuditClaim::Rounds, format!("the first round is {first}"));
     }
-    let mut chain: Option<ChainPosition> = None;
+    let mut walk = RoundWalk { folder, epoch, chain: None, model: None };
     for (round, kept) in &folder.rounds {
-        let entries = match (&kept.entries, &kept.ending) {
-            (Ok(entries), Some(_)) => entries,
-            (Err(why), _) => {
-                verdicts.refute(AuditClaim::Rounds, format!("{round}: {why}"));
-                continue;
+        match (&kept.entries, &kept.ending) {
+            (Ok(entries), Some(ending)) => {
+                walk.examine(*round, (entries, ending), kept.sums.as_ref(), verdicts)
             }
-            (_, None) => {
-                verdicts.refute(AuditClaim::Rounds, format!("{round}: its ending is missing"));
-                continue;
-            }
-        };
+            (Err(why), _) => verdicts.refute(AuditClaim::Rounds, format!("{round}: {why}")),
+            (_, None) => verdicts.refute(AuditClaim::Rounds, format!("{round}: its ending is missing")),
+        }
+    }
+    walk.chain.map(|chain| chain.model)
+}
+
+impl RoundWalk<'_> {
+    /// Examines one round, and moves on to its end.
+    fn examine(
+        &mut self,
+        round: Round,
+        (entries, ending): (&[LogEntry], &[u8]),
+        sums: Option<&KeptFile>,
+        verdicts: &mut Verdicts,
+    ) {
         if let Some(repeated) = repeated(entries) {
             let what = format!("{round} has the {} of {} twice", repeated.kind.name(), repeated.party);
             verdicts.refute(AuditClaim::Statements, what);
         }
+        if let Err(why) = check_order(entries) {
+            verdicts.refute(AuditClaim::Statements, format!("{round}: {why}"));
+        }
         for entry in entries {
-            if let Err(why) = check_signatures(entry, epoch) {
+            if let Err(why) = check_place(entry, self.epoch, round) {
+                verdicts.refute(AuditClaim::Statements, format!("{round}: {why}"));
+            }
+            if let Err(why) = check_signatures(entry, self.epoch) {
                 verdicts.refute(AuditClaim::Signatures, format!("{round}: {why}"));
             }
         }
-        let replay = Replay::new(entries, epoch);
+        let replay = Replay::new(entries, self.epoch);
         let started_from = replay.started_from().unwrap_or_default();
-        let before = chain.unwrap_or_else(|| start(epoch, *first, started_from));
-        if before.round.next() != *round {
-            let why = format!("{round} follows {}", before.round);
-            verdicts.refute(AuditClaim::Rounds, why);
+        let mut position = self.chain.unwrap_or_else(|| start(self.epoch, round, started_from));
+        if position.round.next() != round {
+            verdicts.refute(AuditClaim::Rounds, format!("{round} follows {}", position.round));
         }
         // The start of a log that begins later is the coordinator's word.
-        if (chain.is_some() || *first == Round(1))
-            && let Err((claim, why)) = replay.check_chain(&before)
+        if (self.chain.is_some() || round == Round(1))
+            && let Err((claim, why)) = replay.check_chain(&position)
         {
             verdicts.refute(claim, format!("{round}: {why}"));
         }
-        chain = Some(before);
-        match replay.run(kept.ending.as_deref().unwrap_or_default()) {
-            Ok(replayed) => {
-                let mut after = before;
-                after.advance(&replayed.ending);
-                chain = Some(after);
-                if replayed.ending.round != *round {
-                    verdicts
-                        .refute(AuditClaim::Endings, format!("{round}: its ending is of {}", after.round));
-                }
-                if !replayed.has_late_sketches {
-                    continue;
-                }
-                verdicts.leave(AuditClaim::LateSketches, "this version does not judge late sketches again");
+        if self.model.as_ref().is_none_or(|model| model.digest() != started_from) {
+            match self.kept_model(started_from) {
+                Ok(model) => self.model = model,
+                Err(why) => verdicts.refute(AuditClaim::OpenedSums, why),
             }
-            Err((claim, why)) => verdicts.refute(claim, format!("{round}: {why}")),
+        }
+        match replay.run(ending) {
+            Ok(replayed) => {
+                position.advance(&replayed.ending);
+                if replayed.ending.round != round {
+                    let named = replayed.ending.round;
+                    verdicts.refute(AuditClaim::Endings, format!("{round}: its ending is of {named}"));
+                }
+                if let Some(closed) = replayed.closed
+                    && let Err((claim, why)) = self.check_sums(round, &closed, sums, verdicts)
+                {
+                    verdicts.refute(claim, format!("{round}: {why}"));
+                }
+            }
+            Err((claim, why)) => {
+                verdicts.refute(claim, format!("{round}: {why}"));
+                // So that a fault in one round is not one in all later rounds.
+                if let Some(known) = replay.certified_ending(ending).filter(|known| known.round == round) {
+                    position.advance(&known);
+                }
+            }
+        }
+        self.chain = Some(position);
+    }
+
+    /// Checks the sums of a closed round, and applies them to the model.
+    fn check_sums(
+        &mut self,
+        round: Round,
+        closed: &ClosedRound,
+        sums: Option<&KeptFile>,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), ClaimFault> {
+        let before = self.model.take();
+        let Some(file) = sums else {
+            let why = format!("the sums of {round} are not kept");
+            verdicts.leave(AuditClaim::OpenedSums, &why);
+            verdicts.leave(AuditClaim::LateSketches, &why);
+            return Ok(());
+        };
+        let packed = file
+            .read()
+            .map_err(|error| (AuditClaim::OpenedSums, format!("its file of sums cannot be read: {error}")))?;
+        let sums = closed.sums(&packed)?;
+        if let Some((claim, why)) = closed.check_late_sketches(&sums)? {
+            verdicts.leave(claim, &format!("{round}: {why}"));
+        }
+        let Some(before) = before else {
+            let why = format!("the model before {round} is not kept, so that its sums were not applied");
+            verdicts.leave(AuditClaim::OpenedSums, &why);
+            return Ok(());
+        };
+        self.model = Some(closed.model_after(&before, sums)?);
+        Ok(())
+    }
+
+    /// A model that the folder has.
+    fn kept_model(&self, digest: Digest) -> Result<Option<Model>, String> {
+        let Some(file) = self.folder.models.get(&digest) else { return Ok(None) };
+        let bytes =
+            file.read().map_err(|error| format!("the kept model {digest} cannot be read: {error}"))?;
+        match Model::from_bytes(&bytes) {
+            Some(model) if model.digest() == digest => Ok(Some(model)),
+            _ => Err(format!("the file of the kept model {digest} has other parameters")),
         }
     }
-    chain.map(|chain| chain.model)
 }
 
 /// An entry that a log has twice.

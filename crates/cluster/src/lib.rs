@@ -27,7 +27,7 @@
 //! let report = cluster.run_round().expect("enough custodians are up");
 //! assert_eq!(report.announced.len(), 7);
 //! assert_eq!(report.uploaded.len(), 6, "hospital 2 was lost");
-//! assert!(!report.opened.is_empty());
+//! assert!(!report.sums.is_empty());
 //! ```
 
 mod cluster;

@@ -81,7 +81,7 @@
 //!         _ => {}
 //!     }
 //! };
-//! assert_eq!((report.uploaded.len(), report.opened.len()), (7, settings.blocks.len()));
+//! assert_eq!((report.uploaded.len(), report.sums.len()), (7, settings.blocks.len()));
 //! # Ok::<(), cloister_protocol::Fault>(())
 //! ```
 
@@ -102,7 +102,7 @@ pub mod member;
 pub mod model;
 pub mod opening;
 pub mod openings;
-mod recompute;
+pub mod recompute;
 pub mod reveals;
 pub mod round;
 pub mod sealed;

@@ -293,7 +293,10 @@ fn wrong_sum(block: BlockId, why: &str) -> Misbehaviour {
 
 /// Checks which blocks a closing opens and what it leaves of the model (`ROUND-25`): every valid block is
 /// listed, with its cohort's weight; blocks that are not listed keep their parameters.
-pub(crate) fn check_closing(
+///
+/// # Errors
+/// The first entry of the closing for which that is not so.
+pub fn check_closing(
     round: &RoundContext,
     cohorts: &SealedCohorts,
     closing: &Closing,

@@ -34,7 +34,7 @@ pub(crate) struct CheckedReveals {
 }
 
 /// Checks the reveals of a closed round: each is permitted by the seals (`ROUND-01`) and what its dealer committed to
-/// (`ROUND-15`), there is nothing else, and nothing that the sums needed is missing.
+/// (`ROUND-15`), there is nothing else, and nothing that the sums needed is missing. The result is the seeds that follow.
 ///
 /// # Errors
 /// The dealer of the first reveal for which that is not so.
@@ -42,7 +42,7 @@ pub fn check_reveals(
     round: &RoundContext,
     cohorts: &SealedCohorts,
     reveals: &[Reveal],
-) -> Result<(), Misbehaviour> {
+) -> Result<Seeds, Misbehaviour> {
     let mut checked = CheckedReveals::default();
     for reveal in reveals {
         checked.take(round, cohorts, reveal)?;
@@ -61,7 +61,7 @@ pub fn check_reveals(
             return Err(Misbehaviour::Reveal { dealer: *dealer });
         }
     }
-    Ok(())
+    Ok(checked.seeds)
 }
 
 impl CheckedReveals {

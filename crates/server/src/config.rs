@@ -1,6 +1,7 @@
 //! What a coordinator is started with, and the events that it reports.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct ServerConfig {
     pub folder: PathBuf,
     /// How many models of the last closings the folder keeps, at least 1 (`FILE-02`).
     pub keep_models: usize,
+    /// How many rounds' files of opened sums the folder keeps; without a number, all of them (`LOG-07`).
+    pub keep_sums: Option<NonZeroUsize>,
 }
 
 /// When the coordinator's program ends.

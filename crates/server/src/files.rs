@@ -1,5 +1,6 @@
 //! The files of a round that the coordinator writes into its folder.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,9 @@ pub(crate) const ROUNDS: &str = "rounds";
 /// edition.
 pub(crate) const LATER_EDITION: &str = "edition-";
 
+/// The end of the name of a file with opened sums, behind the round's number.
+pub(crate) const SUMS: &str = "sums";
+
 /// The end of the name of a certificate's file, behind the round's number.
 pub(crate) const ENDING: &str = "ending";
 
@@ -30,8 +34,8 @@ pub(crate) fn round_path(folder: &Path, edition: u32, round: Round, kind: &str) 
     rounds.join(format!("{:04}.{kind}", round.0))
 }
 
-/// Writes a round's log, the certificate of its ending, and the model after it. Each file is replaced as a
-/// whole.
+/// Writes a round's log, its opened sums (`LOG-07`), the certificate of its ending, and the model after it. Each file is
+/// replaced as a whole.
 pub(crate) fn write_round(folder: &Path, edition: u32, report: &RoundReport) -> io::Result<()> {
     let path = |kind| round_path(folder, edition, report.round, kind);
     let log = path("log.jsonl");
@@ -44,8 +48,41 @@ pub(crate) fn write_round(folder: &Path, edition: u32, report: &RoundReport) -> 
         lines.push('\n');
     }
     write_whole(&log, lines.as_bytes())?;
+    if !report.sums.is_empty() {
+        write_whole(&path(SUMS), &report.packed_sums())?;
+    }
     write_whole(&path(ENDING), &codec::encode(&report.ending))?;
     write_whole(&folder.join("model.parameters"), &report.model.to_bytes())
+}
+
+/// Erases the oldest files of opened sums, over all editions, so that at most `most` stay.
+pub(crate) fn erase_old_sums(folder: &Path, most: usize) -> io::Result<()> {
+    let rounds = folder.join(ROUNDS);
+    let mut folders = vec![rounds.clone()];
+    for entry in fs::read_dir(&rounds)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    // By name: that of the first edition, which begins the names of the others, and those by number.
+    folders.sort();
+    let mut files = Vec::new();
+    for folder in folders {
+        let mut here = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|kind| kind == SUMS) {
+                here.push(path);
+            }
+        }
+        here.sort();
+        files.append(&mut here);
+    }
+    for path in &files[..files.len().saturating_sub(most)] {
+        cloister_storage::remove(path)?;
+    }
+    Ok(())
 }
 
 /// Keeps an edition and the settings of its rounds in the coordinator's folder.
@@ -62,4 +99,31 @@ pub fn settings_path(folder: &Path) -> PathBuf {
 
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     cloister_storage::replace(path, |file| file.write_all(bytes)).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LOG-07
+    #[test]
+    fn the_sums_of_the_last_rounds_stay_over_editions() {
+        let folder = std::env::temp_dir().join(format!("cloister-sums-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let write = |edition, round, kind| {
+            let path = round_path(&folder, edition, Round(round), kind);
+            cloister_storage::create_folder(path.parent().expect("it is in a folder")).expect("writable");
+            fs::write(&path, "sums").expect("writable");
+            path
+        };
+        let (ending, oldest) = (write(1, 1, ENDING), write(1, 1, SUMS));
+        let kept = [write(1, 2, SUMS), write(2, 1, SUMS), write(10, 1, SUMS)];
+        erase_old_sums(&folder, 4).expect("readable");
+        assert!(oldest.exists(), "control: four may stay");
+        erase_old_sums(&folder, 3).expect("readable");
+        assert!(!oldest.exists() && ending.exists() && kept.iter().all(|path| path.exists()));
+        erase_old_sums(&folder, 1).expect("readable");
+        assert!(!kept[1].exists() && kept[2].exists());
+        fs::remove_dir_all(folder).expect("it was made");
+    }
 }

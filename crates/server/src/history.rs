@@ -178,7 +178,7 @@ mod tests {
         let history = read_history(&folder, usize::MAX).expect("sound files");
         let rounds: Vec<(u32, u64)> = history.iter().map(|round| (round.edition, round.round.0)).collect();
         assert_eq!(rounds, [(1, 1), (2, 1), (2, 2), (2, 3)]);
-        assert_eq!(history[0].outcome, RecordedOutcome::Closed { blocks: closed.opened.len() });
+        assert_eq!(history[0].outcome, RecordedOutcome::Closed { blocks: closed.sums.len() });
         assert_eq!(
             (history[0].begun(), history[0].ended().map(|(at, _)| at)),
             (Some(time(100)), Some(time(160)))

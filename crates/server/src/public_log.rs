@@ -17,14 +17,13 @@ use cloister_transcript::checkpoint::{LogCheckpoint, TreeHead, VerifiedCheckpoin
 use cloister_transcript::keys::{SignatureType, VerifierKey};
 use cloister_transcript::leaf::{LogOpening, LogStatement, log_name};
 use cloister_transcript::note::SignedNote;
-use cloister_transcript::tiles::{CHECKPOINT_PATH, TileKind, decode_bundle, superseded_folders, tile_paths};
+use cloister_transcript::tiles::{
+    CHECKPOINT_PATH, TileKind, VERIFIER_KEY_PATH, decode_bundle, superseded_folders, tile_paths,
+};
 use thiserror::Error;
 
 /// The folder of the logs of all editions, each in a folder of its edition's number.
 const LOGS: &str = "logs";
-
-/// The file with the log's key as a verifier key (c2sp.org/signed-note).
-const KEY: &str = "log.vkey";
 
 /// A log that cannot be continued.
 #[derive(Debug, Error)]
@@ -89,7 +88,7 @@ impl PublicLog {
         let opening = LogOpening { epoch: digest, edition, first_round: next, time: seconds(now), previous };
         let mut opened = Self { folder, epoch: digest, key, log: EpochLog::default() };
         let verifier = verifier_key(&opened.folder, digest, &opened.key)?;
-        write(&opened.folder, KEY, format!("{verifier}\n").as_bytes())?;
+        write(&opened.folder, VERIFIER_KEY_PATH, format!("{verifier}\n").as_bytes())?;
         opened.append(vec![opening.to_string()])?;
         Ok(opened)
     }
@@ -175,7 +174,8 @@ fn read_log(folder: &Path) -> Result<Option<(VerifiedCheckpoint, EpochLog)>, Pub
     let damaged = |why: String| PublicLogError::Damaged { folder: folder.to_owned(), why };
     let Some(note) = read(folder, CHECKPOINT_PATH)? else { return Ok(None) };
     let note = SignedNote::parse(&note).map_err(|error| damaged(error.to_string()))?;
-    let key = read(folder, KEY)?.ok_or_else(|| damaged(format!("it has no file {KEY}")))?;
+    let key = read(folder, VERIFIER_KEY_PATH)?
+        .ok_or_else(|| damaged(format!("it has no file {VERIFIER_KEY_PATH}")))?;
     let key = VerifierKey::parse(String::from_utf8_lossy(&key).trim_end());
     let key = key.map_err(|error| damaged(error.to_string()))?;
     let checkpoint = VerifiedCheckpoint::open(&note, &key).map_err(|error| damaged(error.to_string()))?;
@@ -310,7 +310,7 @@ mod tests {
         for (file, change) in [
             (format!("tile/entries/000.p/{size}"), &b"round"[..]),
             (CHECKPOINT_PATH.to_owned(), b"\n"),
-            (KEY.to_owned(), b"cloister"),
+            (VERIFIER_KEY_PATH.to_owned(), b"cloister"),
         ] {
             let path = log_folder(&data, 1).join(&file);
             let sound = fs::read(&path).expect("there");

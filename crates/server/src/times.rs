@@ -83,7 +83,7 @@ pub struct RoundCounts {
 impl RoundCounts {
     /// The counts of a report.
     pub(crate) fn new(report: &RoundReport) -> Self {
-        let opened = report.cohorts.iter().filter(|cohort| report.opened.contains(&cohort.block));
+        let opened = report.cohorts.iter().filter(|cohort| report.opened().contains(&cohort.block));
         let summed: BTreeSet<PartyId> = opened
             .flat_map(|cohort| cohort.members.iter().map(|listed| listed.member))
             // A cohort is planned before uploads, so that it lists members that dropped out.

@@ -19,6 +19,9 @@ pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 /// The path of the one file that changes: the latest checkpoint's note.
 pub const CHECKPOINT_PATH: &str = "checkpoint";
 
+/// The path of the key that verifies checkpoints, in the form that other programs read.
+pub const VERIFIER_KEY_PATH: &str = "log.vkey";
+
 /// The highest level that a path can name. No log has more than 8 levels.
 const MAX_LEVEL: u8 = 63;
 

@@ -95,6 +95,11 @@ pub(crate) fn simulate(arguments: &[String]) -> Result<ExitCode, Failure> {
     example("simulate", arguments)
 }
 
+/// Every change of recorded rounds, and what the audit says of it.
+pub(crate) fn tamper(arguments: &[String]) -> Result<ExitCode, Failure> {
+    example("tamper", arguments)
+}
+
 /// Every attack, with its rule and without.
 pub(crate) fn attack(arguments: &[String]) -> Result<ExitCode, Failure> {
     example("attack", arguments)

@@ -48,6 +48,7 @@ cargo xtask COMMAND
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
                    random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
   attack [--json]  every attack that must stay dead, with its one rule in force and switched off
+  tamper [--json]  every field of every entry and file of recorded rounds changed; `audit verify` must find and name it
   bench masks [--runs N] [--json] | noise [--json]
                    how fast masks are expanded and added, or noise is drawn, on this machine
   bench train [--size tiny|middle] [--precision float32|bfloat16] [--private | --regulariser] [--runs N] [--at-least RATIO] [--json] | --carry FOLDER
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         "trace" => trace::run(rest),
         "simulate" => commands::simulate(rest),
         "attack" => commands::attack(rest),
+        "tamper" => commands::tamper(rest),
         "bench" => commands::bench(rest),
         "constant-time" => hardening::constant_time(rest),
         "memory" => hardening::memory(rest),

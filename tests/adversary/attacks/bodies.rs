@@ -320,7 +320,7 @@ pub(super) fn a_request_that_takes_the_rounds_keys_away() -> bool {
         stage.give(party, Message::KeyRequest { round: Round(2) });
     }
     stage.finish();
-    stage.reports().iter().all(|report| report.opened.is_empty())
+    stage.reports().iter().all(|report| report.sums.is_empty())
 }
 
 pub(super) fn another_model_under_the_next_plan() -> bool {

@@ -151,7 +151,7 @@ fn round_report(report: &RoundReport) -> Value {
         "announced": numbers(&report.announced),
         "uploaded": numbers(&report.uploaded),
         "cohorts": cohorts,
-        "opened": report.opened.iter().map(|block| block.0).collect::<Vec<_>>(),
+        "opened": report.opened().iter().map(|block| block.0).collect::<Vec<_>>(),
         "bytes_up": report.masked_bytes,
     })
 }
@@ -226,7 +226,7 @@ fn ended_text(report: &RoundReport) -> String {
     format!(
         "{}{what} ended: {} of {} blocks opened, {} members, {} bytes up{evaluation}",
         report.round,
-        report.opened.len(),
+        report.sums.len(),
         report.cohorts.len(),
         report.uploaded.len(),
         report.masked_bytes

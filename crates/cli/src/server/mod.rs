@@ -69,6 +69,10 @@ pub(crate) struct ServerArguments {
     /// the edition starts from are kept in addition.
     #[arg(long, default_value_t = NonZeroUsize::new(3).expect("not 0"), value_name = "NUMBER")]
     pub(crate) keep_models: NonZeroUsize,
+    /// Keep the opened sums of this many last rounds, from which an audit follows the models. By default all are kept: a round's
+    /// take about as many bytes as the model.
+    #[arg(long, value_name = "NUMBER")]
+    keep_sums: Option<NonZeroUsize>,
     /// Start rounds in this part of each day alone, in UTC, such as 20:00-06:00. A round in progress goes on.
     #[arg(long, value_name = "HH:MM-HH:MM")]
     rounds_between: Option<DailyWindow>,
@@ -256,6 +260,7 @@ fn configure(arguments: ServerArguments, stop: StopSignal) -> Result<(ServerConf
         ),
         folder: arguments.data,
         keep_models: arguments.keep_models.get(),
+        keep_sums: arguments.keep_sums,
         epoch,
     };
     Ok((config, folder.policy.governance_key))

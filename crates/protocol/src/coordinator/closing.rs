@@ -319,8 +319,7 @@ impl Coordinator {
         // one is missing.
         sums.iter().for_each(|frame| self.send_to(members.clone(), frame));
         self.last_sums = sums;
-        let opened = closing.sums.iter().map(OpenedSum::block).collect();
         let recomputed = closing.recomputed.into_values().map(|(signed, _)| signed).collect();
-        self.end(*announced, Ending::Closed { certificate, recomputed }, opened, closing.model);
+        self.end(*announced, Ending::Closed { certificate, recomputed }, closing.sums, closing.model);
     }
 }

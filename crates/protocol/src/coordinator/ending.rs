@@ -1,6 +1,5 @@
 //! The coordinator's last step: what an ending leaves, and the report of its round.
 
-use cloister_params::id::BlockId;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Abort, Certificate};
@@ -8,6 +7,7 @@ use cloister_wire::statement::{Abort, Certificate};
 use super::{Announced, Coordinator, CoordinatorOutput, CoordinatorPhase, RoundReport};
 use crate::ending::KnownEnding;
 use crate::model::Model;
+use crate::opening::OpenedSum;
 
 impl Coordinator {
     pub(super) fn finish_abort(&mut self, certificate: Certificate<Abort>) {
@@ -23,7 +23,7 @@ impl Coordinator {
         &mut self,
         mut announced: Announced,
         ending: Ending,
-        opened: Vec<BlockId>,
+        sums: Vec<OpenedSum>,
         model: Model,
     ) {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
@@ -46,7 +46,7 @@ impl Coordinator {
             announced: announced.announcements.keys().copied().collect(),
             uploaded: announced.uploaded,
             cohorts: announced.cohorts,
-            opened,
+            sums,
             masked_bytes: announced.masked_bytes,
             model,
         })));

@@ -10,6 +10,7 @@ use cloister_wire::statement::ManifestCohort;
 
 use super::{Coordinator, CoordinatorPhase, Erasure};
 use crate::model::Model;
+use crate::opening::OpenedSum;
 
 /// What the driver of the coordinator must do, in this order.
 #[derive(Clone, PartialEq, Debug)]
@@ -147,8 +148,8 @@ pub struct RoundReport {
     pub uploaded: Vec<PartyId>,
     /// The sealed cohorts; empty if the first seal was not certified.
     pub cohorts: Vec<ManifestCohort>,
-    /// The blocks whose sums were opened.
-    pub opened: Vec<BlockId>,
+    /// The opened sums, in the closing's order; none of an aborted round.
+    pub sums: Vec<OpenedSum>,
     /// Bytes of the uploads that arrived whole.
     pub masked_bytes: u64,
     /// The model after the round.
@@ -156,10 +157,24 @@ pub struct RoundReport {
 }
 
 impl RoundReport {
+    /// The blocks whose sums were opened, ascending.
+    pub fn opened(&self) -> Vec<BlockId> {
+        self.sums.iter().map(OpenedSum::block).collect()
+    }
+
+    /// The opened sums, packed, one after the other in the closing's order (`LOG-07`).
+    pub fn packed_sums(&self) -> Vec<u8> {
+        let mut packed = Vec::new();
+        for sum in &self.sums {
+            packed.extend_from_slice(&self.settings.ring.pack(sum.words()));
+        }
+        packed
+    }
+
     /// The opened blocks, each with the number of members in its sum.
     pub fn opened_with_members(&self) -> Vec<(BlockId, u32)> {
-        let mut opened = Vec::new();
-        for cohort in self.cohorts.iter().filter(|cohort| self.opened.contains(&cohort.block)) {
+        let (blocks, mut opened) = (self.opened(), Vec::new());
+        for cohort in self.cohorts.iter().filter(|cohort| blocks.contains(&cohort.block)) {
             // A cohort is planned before uploads. A member that dropped out added neither update nor noise.
             let members =
                 cohort.members.iter().filter(|listed| self.uploaded.contains(&listed.member)).count();

@@ -12,7 +12,7 @@ use super::Server;
 use crate::config::ServerEvent;
 use crate::edition::epoch_start;
 use crate::error::ServerError;
-use crate::files::{round_path, write_round};
+use crate::files::{erase_old_sums, round_path, write_round};
 use crate::journal::Beginning;
 use crate::ledgers::record;
 use crate::times::{RoundCounts, RoundStep, TIMES, read_steps, write_step};
@@ -47,6 +47,10 @@ impl Server<'_> {
     /// restart continues from, so that it must not pass the round before the files are on disk.
     pub(super) fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
         write_round(&self.config.folder, self.config.epoch.consortium().epoch_number(), &report)
+            .and_then(|()| match self.config.keep_sums {
+                Some(most) => erase_old_sums(&self.config.folder, most.get()),
+                None => Ok(()),
+            })
             .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
         let clock = SystemTime::now();
         self.public_log.append_round(&report, clock)?;
@@ -56,7 +60,7 @@ impl Server<'_> {
         self.note_step_of(report.round, RoundStep::Ended(RoundCounts::new(&report)));
         // Behind the round's evaluation, which may protect the model before it.
         self.keep_present_model();
-        if report.opened.is_empty() {
+        if report.sums.is_empty() {
             self.aborted_in_a_row += 1;
         } else {
             self.closed_rounds += 1;

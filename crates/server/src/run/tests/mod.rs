@@ -66,6 +66,7 @@ impl Site {
             desk: Arc::new(EnrolmentDesk::open(&folder, governance).expect("a new folder")),
             folder,
             keep_models: 3,
+            keep_sums: None,
         };
         Self { config, identities }
     }
