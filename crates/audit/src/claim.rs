@@ -96,6 +96,12 @@ impl AuditClaim {
     }
 }
 
+/// A claim that does not hold in a round, and why.
+pub(crate) type ClaimFault = (AuditClaim, String);
+
+/// A claim that a round left open, and why.
+pub(crate) type ClaimGap = (AuditClaim, String);
+
 /// What became of a claim.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "verdict", content = "why", rename_all = "kebab-case")]

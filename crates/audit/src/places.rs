@@ -42,8 +42,8 @@ pub(crate) fn check_order(entries: &[LogEntry]) -> Result<(), String> {
             return Err(format!("{} cannot follow {}", described(after), described(before)));
         }
     }
-    let is_ending = |entry: &LogEntry| matches!(entry.kind, EntryKind::Closing | EntryKind::Abort);
-    match entries.iter().position(is_ending) {
+    let endings = [EntryKind::Closing, EntryKind::Abort];
+    match entries.iter().position(|entry| endings.contains(&entry.kind)) {
         Some(at) if at + 1 == entries.len() => Ok(()),
         Some(at) => Err(format!("{} follows its ending", described(&entries[at + 1]))),
         None => Err("its log has no ending".to_owned()),

@@ -22,11 +22,8 @@ use cloister_wire::codec;
 use cloister_wire::message::{Ending, PairOpening, Reveal};
 use cloister_wire::statement::{Announcement, Body, Certificate, Closing, Signature, Signed, Vote};
 
-use crate::claim::AuditClaim;
-use crate::sums::ClosedRound;
-
-/// A claim that does not hold in a round, and why.
-pub(crate) type ClaimFault = (AuditClaim, String);
+use crate::claim::{AuditClaim, ClaimFault};
+use crate::sums::SummedRound;
 
 /// A round's entries, by kind.
 pub(crate) struct Replay<'a> {
@@ -34,14 +31,11 @@ pub(crate) struct Replay<'a> {
     epoch: &'a Arc<Epoch>,
 }
 
-/// A claim that a round left open, and why.
-pub(crate) type ClaimGap = (AuditClaim, String);
-
 /// What a replayed round leaves.
 pub(crate) struct Replayed {
     pub(crate) ending: KnownEnding,
     /// What its sums are compared with; none of an aborted round.
-    pub(crate) closed: Option<ClosedRound>,
+    pub(crate) closed: Option<SummedRound>,
 }
 
 impl<'a> Replay<'a> {
@@ -75,38 +69,30 @@ impl<'a> Replay<'a> {
         &self,
         context: &RoundContext,
         cohorts: SealedCohorts,
-    ) -> Result<Option<ClosedRound>, ClaimFault> {
+    ) -> Result<Option<SummedRound>, ClaimFault> {
         let seeds = self.check_reveals(context, &cohorts)?;
         let evidence = self.evidence(context, &cohorts)?;
         let Some(closing) = self.one(EntryKind::Closing) else { return Ok(None) };
         let closing: Closing =
             codec::decode(&closing.body).map_err(|error| endings(format!("its closing: {error}")))?;
         check_closing(context, &cohorts, &closing).map_err(endings)?;
-        Ok(Some(ClosedRound { context: context.clone(), cohorts, seeds, evidence, closing }))
+        Ok(Some(SummedRound { context: context.clone(), cohorts, seeds, evidence, closing }))
     }
 
     /// Late sketches, answers and openings of pairs, each checked.
     fn evidence(&self, context: &RoundContext, cohorts: &SealedCohorts) -> Result<LateEvidence, ClaimFault> {
-        let wrong = |why: String| (AuditClaim::LateSketches, why);
         let mut evidence = LateEvidence::default();
         for entry in self.entries {
-            let not_signed =
-                || wrong(format!("the {} of {} is not signed by one party", entry.kind.name(), entry.party));
             let taken = match entry.kind {
-                EntryKind::LateSketches => {
-                    evidence.take_sketches(context, cohorts, &signed(entry).ok_or_else(not_signed)?)
-                }
-                EntryKind::BlameAnswer => {
-                    evidence.take_answer(context, cohorts, &signed(entry).ok_or_else(not_signed)?)
-                }
+                EntryKind::LateSketches => evidence.take_sketches(context, cohorts, &signed_once(entry)?),
+                EntryKind::BlameAnswer => evidence.take_answer(context, cohorts, &signed_once(entry)?),
                 EntryKind::PairOpening => {
-                    let opening: PairOpening =
-                        codec::decode(&entry.body).map_err(|error| wrong(error.to_string()))?;
+                    let opening: PairOpening = codec::decode(&entry.body).map_err(late_sketches)?;
                     evidence.take_opening(context, cohorts, (context.round(), &opening))
                 }
                 _ => Ok(()),
             };
-            taken.map_err(|error| wrong(error.to_string()))?;
+            taken.map_err(late_sketches)?;
         }
         Ok(evidence)
     }
@@ -237,6 +223,17 @@ impl<'a> Replay<'a> {
 
 fn cohorts(why: impl Display) -> ClaimFault {
     (AuditClaim::Cohorts, why.to_string())
+}
+
+fn late_sketches(why: impl Display) -> ClaimFault {
+    (AuditClaim::LateSketches, why.to_string())
+}
+
+/// What a member signed of its upload.
+fn signed_once<T: Body>(entry: &LogEntry) -> Result<Signed<T>, ClaimFault> {
+    signed(entry).ok_or_else(|| {
+        late_sketches(format!("the {} of {} is not signed by one party", entry.kind.name(), entry.party))
+    })
 }
 
 fn endings(why: impl Display) -> ClaimFault {

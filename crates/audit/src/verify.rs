@@ -9,13 +9,13 @@ use cloister_protocol::ending::ChainPosition;
 use cloister_protocol::model::Model;
 use cloister_transcript::{EpochLog, LogEntry};
 
-use crate::claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
+use crate::claim::{AuditClaim, AuditedClaim, ClaimFault, ClaimVerdict, EvidenceReport};
 use crate::folder::{AuditedFolder, KeptFile};
 use crate::log::{check_log, check_statements, first_round};
 use crate::places::{check_order, check_place};
-use crate::replay::{ClaimFault, Replay};
+use crate::replay::Replay;
 use crate::signatures::check_signatures;
-use crate::sums::ClosedRound;
+use crate::sums::SummedRound;
 
 /// Claims that did not hold or were not checked; the others are proved. The first reason of each claim stays.
 #[derive(Default)]
@@ -193,7 +193,7 @@ impl RoundWalk<'_> {
     fn check_sums(
         &mut self,
         round: Round,
-        closed: &ClosedRound,
+        closed: &SummedRound,
         sums: Option<&KeptFile>,
         verdicts: &mut Verdicts,
     ) -> Result<(), ClaimFault> {

@@ -76,11 +76,7 @@ fn verdicts(report: &Value, verdict: &str) -> Vec<String> {
 fn check_evidence(folder: &Path) {
     let (code, report) = audit(folder);
     assert_eq!((code, verdicts(&report, "refuted").len()), (Some(4), 0), "{report}");
-    assert_eq!(
-        verdicts(&report, "not-checked"),
-        ["masked-blocks", "ledgers", "cosignatures"],
-        "{report}"
-    );
+    assert_eq!(verdicts(&report, "not-checked"), ["masked-blocks", "ledgers", "cosignatures"], "{report}");
     assert_eq!(report["rounds"], 2);
     std::fs::copy(folder.join("initial.parameters"), folder.join("coordinator/data/model.parameters"))
         .unwrap();
