@@ -11,8 +11,8 @@ use cloister_transcript::EntryKind;
 use crate::rounds::RecordedRounds;
 
 /// What a version that writes all files cannot check.
-const NOT_CHECKED: [AuditClaim; 3] =
-    [AuditClaim::MaskedBlocks, AuditClaim::Ledgers, AuditClaim::Cosignatures];
+const NOT_CHECKED: [AuditClaim; 4] =
+    [AuditClaim::MaskedBlocks, AuditClaim::Ledgers, AuditClaim::OtherParties, AuditClaim::Cosignatures];
 
 fn not_checked(report: &EvidenceReport) -> Vec<AuditClaim> {
     report.not_checked().map(|claim| claim.claim).collect()
@@ -21,7 +21,7 @@ fn not_checked(report: &EvidenceReport) -> Vec<AuditClaim> {
 #[test]
 fn everything_that_a_sound_folder_has_is_proved_and_the_rest_is_named() {
     let recorded = RecordedRounds::new();
-    let report = verify(&recorded.folder(&recorded.rounds()), &recorded.epoch);
+    let report = verify(&recorded.folder(&recorded.rounds()), &[], &recorded.epoch);
     assert_eq!(report.refuted().count(), 0, "{report}");
     assert_eq!(not_checked(&report), NOT_CHECKED);
     assert_eq!((report.rounds, report.claims.len()), (3, AuditClaim::ALL.len()));
@@ -41,7 +41,7 @@ fn everything_that_a_sound_folder_has_is_proved_and_the_rest_is_named() {
             .all(|kind| kinds.contains(kind))
     );
     // Nothing to compare is nothing proved.
-    let nothing = verify(&AuditedFolder::default(), &recorded.epoch);
+    let nothing = verify(&AuditedFolder::default(), &[], &recorded.epoch);
     assert_eq!((nothing.refuted().count(), not_checked(&nothing).len()), (0, AuditClaim::ALL.len()));
 }
 
@@ -66,7 +66,7 @@ fn a_log_that_does_not_fit_its_checkpoint_is_found() {
     assert!(recorded.refuted(&folder).contains(&AuditClaim::Log));
     let mut folder = sound;
     folder.checkpoint = None;
-    let report = verify(&folder, &recorded.epoch);
+    let report = verify(&folder, &[], &recorded.epoch);
     assert!(not_checked(&report).contains(&AuditClaim::Log) && report.refuted().count() == 0);
 }
 
@@ -98,7 +98,7 @@ fn rounds_that_are_missing_and_another_model_are_found() {
     let mut folder = sound;
     folder.model = Some(recorded.reports[0].model.to_bytes());
     assert_eq!(recorded.refuted(&folder), BTreeSet::from([AuditClaim::Model]));
-    let verdict = verify(&folder, &recorded.epoch).refuted().next().unwrap().verdict.clone();
+    let verdict = verify(&folder, &[], &recorded.epoch).refuted().next().unwrap().verdict.clone();
     assert!(matches!(verdict, ClaimVerdict::Refuted(why) if why.contains("the last ending names")));
 }
 
@@ -128,13 +128,13 @@ fn sums_that_closings_do_not_list_are_found_and_missing_ones_are_named() {
         assert_eq!(recorded.refuted(&with_sums(Some(changed))), BTreeSet::from([AuditClaim::OpenedSums]));
     }
     // Without a round's sums, or without the first model, nothing is refuted, and the report says what is missing.
-    let report = verify(&with_sums(None), &recorded.epoch);
+    let report = verify(&with_sums(None), &[], &recorded.epoch);
     assert_eq!(report.refuted().count(), 0);
     let open = not_checked(&report);
     assert!(open.contains(&AuditClaim::OpenedSums) && open.contains(&AuditClaim::LateSketches), "{open:?}");
     let mut folder = sound.clone();
     folder.models.clear();
-    let report = verify(&folder, &recorded.epoch);
+    let report = verify(&folder, &[], &recorded.epoch);
     assert_eq!(report.refuted().count(), 0);
     let open = not_checked(&report);
     assert!(open.contains(&AuditClaim::OpenedSums) && !open.contains(&AuditClaim::LateSketches), "{open:?}");

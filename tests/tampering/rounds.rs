@@ -109,6 +109,6 @@ impl RecordedRounds {
     }
 
     pub(crate) fn refuted(&self, folder: &AuditedFolder) -> BTreeSet<AuditClaim> {
-        verify(folder, &self.epoch).refuted().map(|claim| claim.claim).collect()
+        verify(folder, &[], &self.epoch).refuted().map(|claim| claim.claim).collect()
     }
 }

@@ -38,13 +38,15 @@ pub enum AuditClaim {
     LateSketches,
     /// Ledgers have what rounds released.
     Ledgers,
+    /// Folders of other parties fit the log.
+    OtherParties,
     /// Others saw the same log.
     Cosignatures,
 }
 
 impl AuditClaim {
     /// Every claim, in the order of a report.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Log,
         Self::Statements,
         Self::Rounds,
@@ -60,6 +62,7 @@ impl AuditClaim {
         Self::MaskedBlocks,
         Self::LateSketches,
         Self::Ledgers,
+        Self::OtherParties,
         Self::Cosignatures,
     ];
 
@@ -90,7 +93,10 @@ impl AuditClaim {
             }
             Self::MaskedBlocks => "The sums are those of the masked blocks",
             Self::LateSketches => "What closings say of late sketches follows from them",
-            Self::Ledgers => "The ledgers have what the rounds released",
+            Self::Ledgers => {
+                "The coordinator's ledgers charge what the rounds released, and note what they opened"
+            }
+            Self::OtherParties => "Other parties know endings, models and closings of this log alone",
             Self::Cosignatures => "Members and custodians saw the same log",
         }
     }

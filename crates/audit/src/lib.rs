@@ -11,8 +11,8 @@
 //!
 //! # Trust
 //! The governance key that the reader pinned, and SHA-256 and Ed25519. A coordinator that conspires with a quorum of
-//! custodians can sign rounds that did not happen. A coordinator alone can leave out the last rounds together with their
-//! entries of the log: only another party's copy of a later checkpoint shows that.
+//! custodians can sign rounds that did not happen. A coordinator alone can leave off the last rounds together with their
+//! entries of the log: only what another party kept shows that, which is a [`ComparedFolder`].
 //!
 //! # Example
 //! Of a folder that has nothing, nothing is proved and nothing is refuted:
@@ -23,7 +23,7 @@
 //!
 //! let epoch = consortium(&[1; 5]).epoch;
 //! let folder = AuditedFolder::read(std::path::Path::new("a folder that is not there"), &epoch)?;
-//! let report = verify(&folder, &epoch);
+//! let report = verify(&folder, &[], &epoch);
 //! assert_eq!(report.refuted().count(), 0);
 //! assert_eq!(report.not_checked().count(), report.claims.len());
 //! # Ok::<(), std::io::Error>(())
@@ -34,7 +34,9 @@
 
 mod claim;
 mod folder;
+mod ledgers;
 mod log;
+mod parties;
 mod places;
 mod replay;
 mod signatures;
@@ -43,4 +45,5 @@ mod verify;
 
 pub use claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
 pub use folder::{AuditedFolder, AuditedRound, KeptFile};
+pub use parties::ComparedFolder;
 pub use verify::verify;

@@ -34,6 +34,10 @@ pub(crate) struct Replay<'a> {
 /// What a replayed round leaves.
 pub(crate) struct Replayed {
     pub(crate) ending: KnownEnding,
+    /// Its plan.
+    pub(crate) plan: RoundPlan,
+    /// Whether a member announced.
+    pub(crate) announced: bool,
     /// What its sums are compared with; none of an aborted round.
     pub(crate) closed: Option<SummedRound>,
 }
@@ -60,7 +64,9 @@ impl<'a> Replay<'a> {
         if known.plan != context.plan_digest() {
             return Err(endings("its ending names another plan"));
         }
-        Ok(Replayed { ending: known, closed })
+        let announcements = [EntryKind::Announcement, EntryKind::UnsealedAnnouncement];
+        let announced = announcements.iter().any(|kind| self.one(*kind).is_some());
+        Ok(Replayed { ending: known, plan: self.plan().map_err(cohorts)?, announced, closed })
     }
 
     /// The round behind its second seal: what was revealed, what members said of their uploads, and which sums the closing

@@ -73,6 +73,15 @@ impl SummedRound {
         Ok(gap)
     }
 
+    /// The opened blocks, each with the number of members in its sum.
+    pub(crate) fn opened(&self) -> Vec<(BlockId, u32)> {
+        let mut opened = Vec::new();
+        for cohort in self.cohorts.valid() {
+            opened.push((cohort.block(), cohort.members().count() as u32));
+        }
+        opened
+    }
+
     fn blamed(&self, block: BlockId) -> Vec<PartyId> {
         let named = self.closing.blamed.iter().filter(|blamed| blamed.block == block);
         named.map(|blamed| blamed.member).collect()

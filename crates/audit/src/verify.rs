@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::{Digest, Round};
-use cloister_protocol::ending::ChainPosition;
+use cloister_protocol::ending::{ChainPosition, KnownEnding};
 use cloister_protocol::model::Model;
 use cloister_transcript::{EpochLog, LogEntry};
 
 use crate::claim::{AuditClaim, AuditedClaim, ClaimFault, ClaimVerdict, EvidenceReport};
 use crate::folder::{AuditedFolder, KeptFile};
+use crate::ledgers::{ReleasingRound, check_ledger};
 use crate::log::{check_log, check_statements, first_round};
+use crate::parties::{ComparedFolder, LoggedEndings};
 use crate::places::{check_order, check_place};
 use crate::replay::Replay;
 use crate::signatures::check_signatures;
@@ -49,13 +51,16 @@ const ABOUT_ROUNDS: [AuditClaim; 10] = [
 ];
 
 /// Checks everything that a folder has against a consortium file that the reader trusts.
-pub fn verify(folder: &AuditedFolder, epoch: &Arc<Epoch>) -> EvidenceReport {
+///
+/// `parties` are folders of hospitals and custodians to compare with.
+pub fn verify(folder: &AuditedFolder, parties: &[ComparedFolder], epoch: &Arc<Epoch>) -> EvidenceReport {
     let mut verdicts = Verdicts::default();
     let log = verify_log(folder, epoch, &mut verdicts);
-    let model = verify_rounds(folder, epoch, log.as_ref(), &mut verdicts);
-    verify_model(folder, model, &mut verdicts);
+    let walk = verify_rounds(folder, epoch, log.as_ref(), &mut verdicts);
+    verify_model(folder, walk.chain.map(|chain| chain.model), &mut verdicts);
+    verify_ledgers(&walk, &mut verdicts);
+    verify_parties(walk, parties, &mut verdicts);
     verdicts.leave(AuditClaim::MaskedBlocks, "masked blocks are not kept");
-    verdicts.leave(AuditClaim::Ledgers, "this version does not compare ledgers with the log");
     verdicts.leave(AuditClaim::Cosignatures, "no party cosigns checkpoints in this version");
     let mut claims = Vec::with_capacity(AuditClaim::ALL.len());
     for claim in AuditClaim::ALL {
@@ -94,23 +99,37 @@ struct RoundWalk<'a> {
     chain: Option<ChainPosition>,
     /// The model after the last round; none while no file has it.
     model: Option<Model>,
+    /// What the rounds released, as far as they could be replayed.
+    releasing: Vec<ReleasingRound>,
+    /// The endings whose certificates hold.
+    endings: BTreeMap<Round, KnownEnding>,
+    /// The model that the first round started from.
+    start: Digest,
 }
 
-/// Replays every round. The result is the model after the last one.
-fn verify_rounds(
-    folder: &AuditedFolder,
-    epoch: &Arc<Epoch>,
+/// Replays every round.
+fn verify_rounds<'a>(
+    folder: &'a AuditedFolder,
+    epoch: &'a Arc<Epoch>,
     log: Option<&EpochLog>,
     verdicts: &mut Verdicts,
-) -> Option<Digest> {
+) -> RoundWalk<'a> {
+    let mut walk = RoundWalk {
+        folder,
+        epoch,
+        chain: None,
+        model: None,
+        releasing: Vec::new(),
+        endings: BTreeMap::new(),
+        start: Digest::default(),
+    };
     let Some((first, _)) = folder.rounds.first_key_value() else {
         ABOUT_ROUNDS.into_iter().for_each(|claim| verdicts.leave(claim, "the folder has no round"));
-        return None;
+        return walk;
     };
     if *first != Round(1) && log.and_then(first_round) != Some(*first) {
         verdicts.refute(AuditClaim::Rounds, format!("the first round is {first}"));
     }
-    let mut walk = RoundWalk { folder, epoch, chain: None, model: None };
     for (round, kept) in &folder.rounds {
         match (&kept.entries, &kept.ending) {
             (Ok(entries), Some(ending)) => {
@@ -120,7 +139,7 @@ fn verify_rounds(
             (_, None) => verdicts.refute(AuditClaim::Rounds, format!("{round}: its ending is missing")),
         }
     }
-    walk.chain.map(|chain| chain.model)
+    walk
 }
 
 impl RoundWalk<'_> {
@@ -149,6 +168,12 @@ impl RoundWalk<'_> {
         }
         let replay = Replay::new(entries, self.epoch);
         let started_from = replay.started_from().unwrap_or_default();
+        if self.chain.is_none() {
+            self.start = started_from;
+        }
+        if let Some(known) = replay.certified_ending(ending) {
+            self.endings.insert(round, known);
+        }
         let mut position = self.chain.unwrap_or_else(|| start(self.epoch, round, started_from));
         if position.round.next() != round {
             verdicts.refute(AuditClaim::Rounds, format!("{round} follows {}", position.round));
@@ -172,6 +197,13 @@ impl RoundWalk<'_> {
                     let named = replayed.ending.round;
                     verdicts.refute(AuditClaim::Endings, format!("{round}: its ending is of {named}"));
                 }
+                let closed = replayed.closed.as_ref();
+                let closed = closed.map(|closed| (replayed.ending.digest, closed.opened()));
+                self.releasing.push(ReleasingRound {
+                    plan: replayed.plan,
+                    announced: replayed.announced,
+                    closed,
+                });
                 if let Some(closed) = replayed.closed
                     && let Err((claim, why)) = self.check_sums(round, &closed, sums, verdicts)
                 {
@@ -181,8 +213,8 @@ impl RoundWalk<'_> {
             Err((claim, why)) => {
                 verdicts.refute(claim, format!("{round}: {why}"));
                 // So that a fault in one round is not one in all later rounds.
-                if let Some(known) = replay.certified_ending(ending).filter(|known| known.round == round) {
-                    position.advance(&known);
+                if let Some(known) = self.endings.get(&round).filter(|known| known.round == round) {
+                    position.advance(known);
                 }
             }
         }
@@ -242,6 +274,45 @@ fn repeated(entries: &[LogEntry]) -> Option<&LogEntry> {
 fn start(epoch: &Epoch, first: Round, model: Digest) -> ChainPosition {
     let genesis = ChainPosition::genesis(epoch, model);
     ChainPosition { round: Round(first.0.saturating_sub(1)), ..genesis }
+}
+
+fn verify_ledgers(walk: &RoundWalk<'_>, verdicts: &mut Verdicts) {
+    if walk.folder.ledgers.is_empty() {
+        verdicts.leave(AuditClaim::Ledgers, "the folder has no ledger");
+        return;
+    }
+    if walk.releasing.len() < walk.folder.rounds.len() {
+        verdicts.leave(AuditClaim::Ledgers, "a round does not hold, so that what it released is not known");
+    }
+    for (unit, ledger) in &walk.folder.ledgers {
+        let checked = match ledger {
+            Ok(history) if walk.releasing.len() == walk.folder.rounds.len() => {
+                check_ledger(history, *unit, &walk.releasing, walk.epoch)
+            }
+            Ok(_) => Ok(()),
+            Err(why) => Err(why.clone()),
+        };
+        if let Err(why) = checked {
+            verdicts.refute(AuditClaim::Ledgers, why);
+        }
+    }
+}
+
+fn verify_parties(walk: RoundWalk<'_>, parties: &[ComparedFolder], verdicts: &mut Verdicts) {
+    let logged = LoggedEndings { endings: walk.endings, start: walk.start };
+    for party in parties {
+        match logged.check(party, walk.epoch) {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = format!("{} has no ending and no closing of this epoch", party.name);
+                verdicts.leave(AuditClaim::OtherParties, &why);
+            }
+            Err(why) => verdicts.refute(AuditClaim::OtherParties, why),
+        }
+    }
+    if parties.is_empty() {
+        verdicts.leave(AuditClaim::OtherParties, "no folder of another party was given to compare with");
+    }
 }
 
 fn verify_model(folder: &AuditedFolder, expected: Option<Digest>, verdicts: &mut Verdicts) {

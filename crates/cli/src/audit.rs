@@ -1,10 +1,11 @@
 //! `cloister audit`: checks what a coordinator kept of its rounds. It needs no network, no secret and no libtorch.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use cloister_audit::{AuditedFolder, EvidenceReport, verify};
+use cloister_audit::{AuditedFolder, ComparedFolder, EvidenceReport, verify};
 
 use crate::consortium::{TrustArguments, read_edition};
 use crate::failure::{Failure, FailureKind};
@@ -32,6 +33,9 @@ struct VerifyArguments {
     /// The consortium file of the edition to check. Its signature is in the file of the same name with `.sig` appended.
     #[arg(long)]
     consortium: PathBuf,
+    /// The --data folder of a hospital or a custodian, or a copy of it, to compare with. May be repeated.
+    #[arg(long, value_name = "FOLDER")]
+    party: Vec<PathBuf>,
     #[command(flatten)]
     trust: TrustArguments,
     /// Print one JSON object.
@@ -46,21 +50,33 @@ struct VerifyArguments {
 pub(crate) fn run(arguments: &EvidenceArguments) -> Result<(), Failure> {
     let AuditCommand::Verify(arguments) = &arguments.command;
     let epoch = Arc::new(read_edition(&arguments.consortium, arguments.trust.key()?)?);
-    let place = arguments.folder.display();
-    if !arguments.folder.is_dir() {
-        return Err(Failure::config(format!(
-            "{place} is no folder; give a coordinator's --data or a copy of it"
-        )));
-    }
+    check_is_folder(&arguments.folder, "a coordinator's")?;
     let folder = AuditedFolder::read(&arguments.folder, &epoch)
-        .map_err(|error| Failure::config(format!("cannot read {place}: {error}")))?;
-    let report = verify(&folder, &epoch);
+        .map_err(|error| cannot_read(&arguments.folder, &error))?;
+    let mut parties = Vec::with_capacity(arguments.party.len());
+    for path in &arguments.party {
+        check_is_folder(path, "a hospital's or a custodian's")?;
+        parties.push(ComparedFolder::read(path).map_err(|error| cannot_read(path, &error))?);
+    }
+    let report = verify(&folder, &parties, &epoch);
     if arguments.json {
         output::line(serde_json::to_string(&report).map_err(Failure::error)?)?;
     } else {
         output::print(&report)?;
     }
     outcome(&report)
+}
+
+fn check_is_folder(path: &Path, whose: &str) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let place = path.display();
+    Err(Failure::config(format!("{place} is no folder; give {whose} --data or a copy of it")))
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::config(format!("cannot read {}: {error}", path.display()))
 }
 
 fn outcome(report: &EvidenceReport) -> Result<(), Failure> {

@@ -57,11 +57,14 @@ fn a_member_killed_in_its_upload_does_not_stop_the_round() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// The status and the report of `audit verify` on the demo's coordinator.
-fn audit(folder: &Path) -> (Option<i32>, Value) {
+/// The status and the report of `audit verify` on the demo's coordinator, compared with these parties' folders.
+fn audit(folder: &Path, parties: &[&str]) -> (Option<i32>, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
     command.args(["audit", "verify", "--json"]).arg(folder.join("coordinator/data"));
     command.arg("--consortium").arg(folder.join("consortium.toml"));
+    for party in parties {
+        command.arg("--party").arg(folder.join(party).join("data"));
+    }
     let output = command.arg("--policy").arg(folder.join("hospital-01/policy.toml")).output().unwrap();
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
 }
@@ -72,16 +75,46 @@ fn verdicts(report: &Value, verdict: &str) -> Vec<String> {
     claims.map(|claim| claim["claim"].as_str().unwrap().to_owned()).collect()
 }
 
-/// `audit verify` of the coordinator's folder refutes nothing, and finds another model.
+/// `audit verify` of the coordinator's folder refutes nothing, and finds a shorter log, a shorter ledger, and another model.
 fn check_evidence(folder: &Path) {
-    let (code, report) = audit(folder);
+    // Hospital 2 was killed before it knew any ending.
+    let parties = ["hospital-01", "hospital-03"];
+    let (code, report) = audit(folder, &parties);
     assert_eq!((code, verdicts(&report, "refuted").len()), (Some(4), 0), "{report}");
-    assert_eq!(verdicts(&report, "not-checked"), ["masked-blocks", "ledgers", "cosignatures"], "{report}");
+    assert_eq!(verdicts(&report, "not-checked"), ["masked-blocks", "cosignatures"], "{report}");
     assert_eq!(report["rounds"], 2);
-    std::fs::copy(folder.join("initial.parameters"), folder.join("coordinator/data/model.parameters"))
-        .unwrap();
-    let (code, report) = audit(folder);
-    assert_eq!((code, verdicts(&report, "refuted")), (Some(3), vec!["model".to_owned()]), "{report}");
+    let data = folder.join("coordinator/data");
+    let refuted_without = |file: &str, change: fn(Vec<u8>) -> Vec<u8>| {
+        let sound = std::fs::read(data.join(file)).unwrap();
+        std::fs::write(data.join(file), change(sound.clone())).unwrap();
+        let (code, report) = audit(folder, &parties);
+        assert_eq!(code, Some(3), "{file}: {report}");
+        std::fs::write(data.join(file), sound).unwrap();
+        verdicts(&report, "refuted")
+    };
+    let changed = |mut bytes: Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        bytes
+    };
+    let without_last_line = |bytes: Vec<u8>| {
+        let end = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+        bytes[..=end].to_vec()
+    };
+    assert_eq!(refuted_without("model.parameters", changed), ["model"]);
+    assert_eq!(refuted_without("rounds/0002.sums", changed), ["opened-sums"]);
+    for ledger in ["privacy-ledger-record", "privacy-ledger-member"] {
+        assert_eq!(refuted_without(ledger, changed), ["ledgers"]);
+        assert_eq!(refuted_without(ledger, without_last_line), ["ledgers"]);
+    }
+    // What the log leaves off, another party still knows.
+    for file in ["0002.log.jsonl", "0002.ending", "0002.sums"] {
+        std::fs::remove_file(data.join("rounds").join(file)).unwrap();
+    }
+    let (_, report) = audit(folder, &parties);
+    assert!(verdicts(&report, "refuted").contains(&"other-parties".to_owned()), "{report}");
+    let (_, report) = audit(folder, &[]);
+    assert!(verdicts(&report, "not-checked").contains(&"other-parties".to_owned()), "{report}");
 }
 
 /// ROUND-27

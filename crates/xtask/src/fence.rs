@@ -58,7 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "updates",
         ],
     ),
-    ("audit", &["params", "crypto", "wire", "protocol", "transcript"]),
+    ("audit", &["params", "crypto", "wire", "protocol", "transcript", "privacy"]),
     ("cluster", &["params", "crypto", "alignment", "wire", "protocol"]),
     ("testkit", &["params", "crypto", "wire", "protocol", "transcript", "cluster"]),
     (
