@@ -153,6 +153,40 @@ impl EvidenceReport {
     }
 }
 
+/// What a report comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuditOutcome {
+    /// Every claim is proved.
+    Proved,
+    /// No claim is refuted, and this many were not checked.
+    NotChecked(usize),
+    /// This many claims do not hold.
+    Refuted(usize),
+}
+
+impl EvidenceReport {
+    /// What the report comes to.
+    pub fn outcome(&self) -> AuditOutcome {
+        match (self.refuted().count(), self.not_checked().count()) {
+            (0, 0) => AuditOutcome::Proved,
+            (0, left) => AuditOutcome::NotChecked(left),
+            (refuted, _) => AuditOutcome::Refuted(refuted),
+        }
+    }
+}
+
+impl fmt::Display for AuditOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proved => f.write_str("every claim is proved"),
+            Self::NotChecked(left) => {
+                write!(f, "no claim is refuted, and {left} were not checked; the report says why")
+            }
+            Self::Refuted(refuted) => write!(f, "{refuted} claims do not hold; the report says where"),
+        }
+    }
+}
+
 impl fmt::Display for EvidenceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for AuditedClaim { claim, verdict } in &self.claims {

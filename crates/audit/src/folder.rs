@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::limits::PrivacyUnit;
-use cloister_privacy::ledger::{History, LedgerError};
 use cloister_transcript::tiles::{CHECKPOINT_PATH, VERIFIER_KEY_PATH};
 use cloister_transcript::{EntryKind, EntrySignature, LogEntry};
 use serde::Deserialize;
@@ -54,7 +53,7 @@ impl Default for AuditedRound {
 }
 
 /// What a coordinator's folder has of one epoch.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AuditedFolder {
     /// The checkpoint of the log; none without a log.
     pub checkpoint: Option<Vec<u8>>,
@@ -66,8 +65,8 @@ pub struct AuditedFolder {
     pub rounds: BTreeMap<Round, AuditedRound>,
     /// The present model's file; none if it is missing.
     pub model: Option<Vec<u8>>,
-    /// The coordinator's ledgers by the unit that they count, or why one cannot be read.
-    pub ledgers: Vec<(PrivacyUnit, Result<History, String>)>,
+    /// The files of the coordinator's ledgers, by the unit that they count.
+    pub ledgers: Vec<(PrivacyUnit, Vec<u8>)>,
     /// The models of earlier closings, by the digests that their names say.
     pub models: BTreeMap<Digest, KeptFile>,
 }
@@ -108,7 +107,7 @@ impl AuditedFolder {
         read_tiles(&logs, "tile", &mut folder.tiles)?;
         folder.models = kept_models(data)?;
         for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
-            if let Some(ledger) = read_ledger(&data.join(format!("privacy-ledger-{unit}")))? {
+            if let Some(ledger) = read(&data.join(format!("privacy-ledger-{unit}")))? {
                 folder.ledgers.push((unit, ledger));
             }
         }
@@ -184,16 +183,6 @@ fn files(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
         Ok(entries) => entries.collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
-    }
-}
-
-/// A privacy ledger, or why it is none; nothing if it is missing.
-pub(crate) fn read_ledger(path: &Path) -> io::Result<Option<Result<History, String>>> {
-    match History::read(path) {
-        Ok(history) => Ok(Some(Ok(history))),
-        Err(LedgerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(LedgerError::Io { source, .. }) => Err(source),
-        Err(error) => Ok(Some(Err(error.to_string()))),
     }
 }
 

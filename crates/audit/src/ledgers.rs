@@ -1,27 +1,23 @@
 //! The coordinator's privacy ledgers against the log (`PRIV-13`): what each round's plan releases is charged once, and
 //! each closing is noted with what it opened.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::merkle::leaf_hash;
-use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::id::{Digest, Round};
 use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::RoundPlan;
 use cloister_params::time::UtcTime;
 use cloister_privacy::closed::ClosedRound;
 use cloister_privacy::ledger::{Charge, History};
 use cloister_privacy::release::releases;
 use cloister_wire::codec;
 
-/// What a round of the log released.
-pub(crate) struct ReleasingRound {
-    pub(crate) plan: RoundPlan,
-    /// Whether a member announced.
-    pub(crate) announced: bool,
-    /// The digest of its closing, and the opened blocks with the number of members in each; none of an aborted round.
-    pub(crate) closed: Option<(Digest, Vec<(BlockId, u32)>)>,
-}
+use crate::replay::ReleasingRound;
+
+/// Whether this build compares ledgers with the log.
+pub(crate) const ARE_CHECKED: bool = true;
 
 /// A charge that follows from the log, and its closing.
 struct ExpectedCharge {
@@ -33,11 +29,12 @@ struct ExpectedCharge {
 
 /// Compares a ledger with the rounds of an epoch, ascending.
 pub(crate) fn check_ledger(
-    ledger: &History,
+    ledger: &[u8],
     unit: PrivacyUnit,
     rounds: &[ReleasingRound],
     epoch: &Epoch,
 ) -> Result<(), String> {
+    let ledger = history(&format!("privacy-ledger-{unit}"), ledger)?;
     if ledger.opening.unit != unit {
         return Err(format!("the ledger for {unit} counts by {}", ledger.opening.unit));
     }
@@ -62,6 +59,20 @@ pub(crate) fn check_ledger(
         Some(next) => Err(format!("the ledger for {unit} does not charge {}", next.charge.round)),
         None => Ok(()),
     }
+}
+
+/// The closings that a hospital's ledger has of an epoch.
+pub(crate) fn closings(name: &str, ledger: &[u8], epoch: &Epoch) -> Result<Vec<(Round, Digest)>, String> {
+    let history = history(name, ledger)?;
+    let rounds = history.charges.iter().zip(&history.closed);
+    let of_epoch = rounds.filter(|(charge, _)| charge.epoch == epoch.digest());
+    Ok(of_epoch
+        .filter_map(|(_, closed)| closed.as_ref().map(|closed| (closed.round, closed.closing)))
+        .collect())
+}
+
+fn history(name: &str, ledger: &[u8]) -> Result<History, String> {
+    History::from_bytes(Path::new(name), ledger).map_err(|error| error.to_string())
 }
 
 /// What is charged in these rounds. A contribution that is sent again behind an abort is not charged again: the next

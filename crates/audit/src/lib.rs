@@ -34,16 +34,19 @@
 
 mod claim;
 mod folder;
+#[cfg_attr(not(feature = "ledgers"), path = "no_ledgers.rs")]
 mod ledgers;
 mod log;
 mod parties;
 mod places;
 mod replay;
+mod request;
 mod signatures;
 mod sums;
 mod verify;
 
-pub use claim::{AuditClaim, AuditedClaim, ClaimVerdict, EvidenceReport};
+pub use claim::{AuditClaim, AuditOutcome, AuditedClaim, ClaimVerdict, EvidenceReport};
 pub use folder::{AuditedFolder, AuditedRound, KeptFile};
 pub use parties::ComparedFolder;
+pub use request::{AuditError, AuditRequest};
 pub use verify::verify;

@@ -7,17 +7,17 @@ use std::path::Path;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::{Digest, Round};
-use cloister_privacy::ledger::History;
 use cloister_protocol::ending::KnownEnding;
 use cloister_protocol::model::Model;
 use cloister_wire::codec;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::{Abort, Closing};
 
-use crate::folder::{read, read_ledger};
+use crate::folder::read;
+use crate::ledgers::closings;
 
 /// What the data folder of a hospital or a custodian has of an epoch.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ComparedFolder {
     /// How messages call it.
     pub name: String,
@@ -25,8 +25,8 @@ pub struct ComparedFolder {
     pub ending: Option<Vec<u8>>,
     /// The file of the model that the party has; none if it is missing.
     pub model: Option<Vec<u8>>,
-    /// Its privacy ledger, or why it cannot be read; none if it is missing.
-    pub ledger: Option<Result<History, String>>,
+    /// The file of its privacy ledger; none if it is missing.
+    pub ledger: Option<Vec<u8>>,
 }
 
 impl ComparedFolder {
@@ -39,7 +39,7 @@ impl ComparedFolder {
             name: data.display().to_string(),
             ending: read(&data.join("epoch-start.ending"))?,
             model: read(&data.join("model.parameters"))?,
-            ledger: read_ledger(&data.join("privacy-ledger"))?,
+            ledger: read(&data.join("privacy-ledger"))?,
         })
     }
 }
@@ -65,14 +65,10 @@ impl LoggedEndings {
             }
         }
         if let Some(ledger) = &party.ledger {
-            let history = ledger.as_ref().map_err(|why| format!("{name}: {why}"))?;
-            let rounds = history.charges.iter().zip(&history.closed);
-            for (_, closed) in rounds.filter(|(charge, _)| charge.epoch == epoch.digest()) {
-                let Some(closed) = closed else { continue };
-                if self.endings.get(&closed.round).map(|known| known.digest) != Some(closed.closing) {
+            for (round, closing) in closings(name, ledger, epoch)? {
+                if self.endings.get(&round).map(|known| known.digest) != Some(closing) {
                     return Err(format!(
-                        "{name}: its ledger has the closing {} of {}, and the log has not",
-                        closed.closing, closed.round
+                        "{name}: its ledger has the closing {closing} of {round}, and the log has not"
                     ));
                 }
                 is_compared = true;

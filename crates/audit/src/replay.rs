@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::Role;
-use cloister_params::id::Digest;
+use cloister_params::id::{BlockId, Digest};
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::dealing::check_announcement;
 use cloister_protocol::ending::{ChainPosition, KnownEnding};
@@ -29,6 +29,16 @@ use crate::sums::SummedRound;
 pub(crate) struct Replay<'a> {
     entries: &'a [LogEntry],
     epoch: &'a Arc<Epoch>,
+}
+
+/// What a round of the log released.
+#[cfg_attr(not(feature = "ledgers"), expect(dead_code, reason = "ledgers alone are compared with it"))]
+pub(crate) struct ReleasingRound {
+    pub(crate) plan: RoundPlan,
+    /// Whether a member announced.
+    pub(crate) announced: bool,
+    /// The digest of its closing, and the opened blocks with the number of members in each; none of an aborted round.
+    pub(crate) closed: Option<(Digest, Vec<(BlockId, u32)>)>,
 }
 
 /// What a replayed round leaves.

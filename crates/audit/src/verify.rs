@@ -11,11 +11,11 @@ use cloister_transcript::{EpochLog, LogEntry};
 
 use crate::claim::{AuditClaim, AuditedClaim, ClaimFault, ClaimVerdict, EvidenceReport};
 use crate::folder::{AuditedFolder, KeptFile};
-use crate::ledgers::{ReleasingRound, check_ledger};
+use crate::ledgers::{ARE_CHECKED, check_ledger};
 use crate::log::{check_log, check_statements, first_round};
 use crate::parties::{ComparedFolder, LoggedEndings};
 use crate::places::{check_order, check_place};
-use crate::replay::Replay;
+use crate::replay::{ReleasingRound, Replay};
 use crate::signatures::check_signatures;
 use crate::sums::SummedRound;
 
@@ -281,18 +281,17 @@ fn verify_ledgers(walk: &RoundWalk<'_>, verdicts: &mut Verdicts) {
         verdicts.leave(AuditClaim::Ledgers, "the folder has no ledger");
         return;
     }
+    if !ARE_CHECKED {
+        verdicts
+            .leave(AuditClaim::Ledgers, "this program does not read ledgers; `cloister audit verify` does");
+        return;
+    }
     if walk.releasing.len() < walk.folder.rounds.len() {
         verdicts.leave(AuditClaim::Ledgers, "a round does not hold, so that what it released is not known");
+        return;
     }
     for (unit, ledger) in &walk.folder.ledgers {
-        let checked = match ledger {
-            Ok(history) if walk.releasing.len() == walk.folder.rounds.len() => {
-                check_ledger(history, *unit, &walk.releasing, walk.epoch)
-            }
-            Ok(_) => Ok(()),
-            Err(why) => Err(why.clone()),
-        };
-        if let Err(why) = checked {
+        if let Err(why) = check_ledger(ledger, *unit, &walk.releasing, walk.epoch) {
             verdicts.refute(AuditClaim::Ledgers, why);
         }
     }

@@ -1,13 +1,11 @@
 //! `cloister audit`: checks what a coordinator kept of its rounds. It needs no network, no secret and no libtorch.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use cloister_audit::{AuditedFolder, ComparedFolder, EvidenceReport, verify};
+use cloister_audit::{AuditOutcome, AuditRequest};
 
-use crate::consortium::{TrustArguments, read_edition};
+use crate::consortium::TrustArguments;
 use crate::failure::{Failure, FailureKind};
 use crate::output;
 
@@ -49,47 +47,22 @@ struct VerifyArguments {
 /// A file that cannot be read; a claim that does not hold or was not checked, after the report.
 pub(crate) fn run(arguments: &EvidenceArguments) -> Result<(), Failure> {
     let AuditCommand::Verify(arguments) = &arguments.command;
-    let epoch = Arc::new(read_edition(&arguments.consortium, arguments.trust.key()?)?);
-    check_is_folder(&arguments.folder, "a coordinator's")?;
-    let folder = AuditedFolder::read(&arguments.folder, &epoch)
-        .map_err(|error| cannot_read(&arguments.folder, &error))?;
-    let mut parties = Vec::with_capacity(arguments.party.len());
-    for path in &arguments.party {
-        check_is_folder(path, "a hospital's or a custodian's")?;
-        parties.push(ComparedFolder::read(path).map_err(|error| cannot_read(path, &error))?);
-    }
-    let report = verify(&folder, &parties, &epoch);
+    let request = AuditRequest {
+        folder: arguments.folder.clone(),
+        consortium: arguments.consortium.clone(),
+        governance_key: arguments.trust.key()?,
+        parties: arguments.party.clone(),
+    };
+    let report = request.run().map_err(Failure::config)?;
     if arguments.json {
         output::line(serde_json::to_string(&report).map_err(Failure::error)?)?;
     } else {
         output::print(&report)?;
     }
-    outcome(&report)
-}
-
-fn check_is_folder(path: &Path, whose: &str) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let place = path.display();
-    Err(Failure::config(format!("{place} is no folder; give {whose} --data or a copy of it")))
-}
-
-fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    Failure::config(format!("cannot read {}: {error}", path.display()))
-}
-
-fn outcome(report: &EvidenceReport) -> Result<(), Failure> {
-    let (refuted, left) = (report.refuted().count(), report.not_checked().count());
-    match (refuted, left) {
-        (0, 0) => Ok(()),
-        (0, _) => {
-            let sentence = format!("no claim is refuted, and {left} were not checked; the report says why");
-            Err(Failure::new(FailureKind::NotChecked, sentence))
-        }
-        _ => {
-            let sentence = format!("{refuted} claims do not hold; the report says where");
-            Err(Failure::new(FailureKind::Refuted, sentence))
-        }
+    let outcome = report.outcome();
+    match outcome {
+        AuditOutcome::Proved => Ok(()),
+        AuditOutcome::NotChecked(_) => Err(Failure::new(FailureKind::NotChecked, outcome)),
+        AuditOutcome::Refuted(_) => Err(Failure::new(FailureKind::Refuted, outcome)),
     }
 }

@@ -75,7 +75,15 @@ impl History {
         let bytes = File::open(path)
             .and_then(|mut file| read_bytes(&mut file))
             .map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
-        parse(&bytes, None)
+        Self::from_bytes(path, &bytes)
+    }
+
+    /// Verifies the content of a ledger. The path is for messages alone.
+    ///
+    /// # Errors
+    /// What is not a ledger, or was changed.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, LedgerError> {
+        parse(bytes, None)
             .and_then(|(history, _)| history.ok_or_else(|| BadLine::broken(1, "the file is empty")))
             .map_err(|bad| bad.error(path))
     }
