@@ -7,6 +7,7 @@ use cloister_audit::{AuditClaim, AuditedFolder, ClaimVerdict, EvidenceReport, Ke
 use cloister_crypto::SigningKey;
 use cloister_params::id::{PartyId, Round};
 use cloister_transcript::EntryKind;
+use serde_json::Value;
 
 use crate::rounds::RecordedRounds;
 
@@ -24,7 +25,7 @@ fn everything_that_a_sound_folder_has_is_proved_and_the_rest_is_named() {
     let report = verify(&recorded.folder(&recorded.rounds()), &[], &recorded.epoch);
     assert_eq!(report.refuted().count(), 0, "{report}");
     assert_eq!(not_checked(&report), NOT_CHECKED);
-    assert_eq!((report.rounds, report.claims.len()), (3, AuditClaim::ALL.len()));
+    assert_eq!((report.rounds.len(), report.claims.len()), (3, AuditClaim::ALL.len()));
     let text = report.to_string();
     assert_eq!(
         text.lines().filter(|line| line.starts_with("proved ")).count(),
@@ -141,4 +142,33 @@ fn sums_that_closings_do_not_list_are_found_and_missing_ones_are_named() {
     let mut folder = sound;
     folder.models.values_mut().for_each(|file| *file = KeptFile::Bytes(recorded.reports[0].model.to_bytes()));
     assert_eq!(recorded.refuted(&folder), BTreeSet::from([AuditClaim::OpenedSums]), "its name says another");
+}
+
+/// Every key of a report is in the published schema, and the other way round.
+#[test]
+fn a_report_has_the_keys_of_its_schema() {
+    let recorded = RecordedRounds::new();
+    let report = verify(&recorded.folder(&recorded.rounds()), &[], &recorded.epoch);
+    let report = serde_json::to_value(report).unwrap();
+    let schema: Value = serde_json::from_str(include_str!("../../protocols/evidence.schema.json")).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+    let (round, cohort) = (&schema["$defs"]["round"], &schema["$defs"]["cohort"]);
+    assert_eq!(keys(&report), keys(&schema["properties"]));
+    assert_eq!(keys(&report["rounds"][0]), keys(&round["properties"]));
+    assert_eq!(keys(&report["rounds"][0]["cohorts"][0]), keys(&cohort["properties"]));
+    let named = |value: &Value| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    let claims: Vec<String> = report["claims"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|claim| claim["claim"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        named(&schema["$defs"]["claim"]["properties"]["claim"]["enum"])[1..],
+        claims,
+        "but for `bundle`"
+    );
+    assert_eq!(report["rounds"][2]["ending"]["aborted"], "TooFewUploaded");
 }

@@ -1,13 +1,13 @@
 //! Claims about what a coordinator kept, and what became of them.
 
-use std::fmt;
-
 use serde::Serialize;
 
 /// What is checked. The names are stable: other programs read them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditClaim {
+    /// A bundle's files are those that it lists. A folder has no list, and this claim is left out.
+    Bundle,
     /// The log of the epoch is as its checkpoint says.
     Log,
     /// The log of the epoch and the logs of rounds have the same statements.
@@ -45,7 +45,7 @@ pub enum AuditClaim {
 }
 
 impl AuditClaim {
-    /// Every claim, in the order of a report.
+    /// Every claim about a folder, in the order of a report.
     pub const ALL: [Self; 17] = [
         Self::Log,
         Self::Statements,
@@ -69,6 +69,7 @@ impl AuditClaim {
     /// The claim as a sentence.
     pub fn sentence(self) -> &'static str {
         match self {
+            Self::Bundle => "The bundle has the files that SHA256SUMS lists",
             Self::Log => {
                 "The coordinator signed the log's checkpoint, and the log's entries have the root that it names"
             }
@@ -128,75 +129,4 @@ pub struct AuditedClaim {
     /// What became of it.
     #[serde(flatten)]
     pub verdict: ClaimVerdict,
-}
-
-/// Every claim with its verdict, in the order of [`AuditClaim::ALL`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct EvidenceReport {
-    /// The rounds that were examined, closed and aborted.
-    pub rounds: usize,
-    /// How many entries the log of the epoch has; none without a log.
-    pub log_size: Option<u64>,
-    /// The claims.
-    pub claims: Vec<AuditedClaim>,
-}
-
-impl EvidenceReport {
-    /// The claims that do not hold.
-    pub fn refuted(&self) -> impl Iterator<Item = &AuditedClaim> {
-        self.claims.iter().filter(|claim| matches!(claim.verdict, ClaimVerdict::Refuted(_)))
-    }
-
-    /// The claims that were not checked.
-    pub fn not_checked(&self) -> impl Iterator<Item = &AuditedClaim> {
-        self.claims.iter().filter(|claim| matches!(claim.verdict, ClaimVerdict::NotChecked(_)))
-    }
-}
-
-/// What a report comes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AuditOutcome {
-    /// Every claim is proved.
-    Proved,
-    /// No claim is refuted, and this many were not checked.
-    NotChecked(usize),
-    /// This many claims do not hold.
-    Refuted(usize),
-}
-
-impl EvidenceReport {
-    /// What the report comes to.
-    pub fn outcome(&self) -> AuditOutcome {
-        match (self.refuted().count(), self.not_checked().count()) {
-            (0, 0) => AuditOutcome::Proved,
-            (0, left) => AuditOutcome::NotChecked(left),
-            (refuted, _) => AuditOutcome::Refuted(refuted),
-        }
-    }
-}
-
-impl fmt::Display for AuditOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Proved => f.write_str("every claim is proved"),
-            Self::NotChecked(left) => {
-                write!(f, "no claim is refuted, and {left} were not checked; the report says why")
-            }
-            Self::Refuted(refuted) => write!(f, "{refuted} claims do not hold; the report says where"),
-        }
-    }
-}
-
-impl fmt::Display for EvidenceReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for AuditedClaim { claim, verdict } in &self.claims {
-            let sentence = claim.sentence();
-            match verdict {
-                ClaimVerdict::Proved => writeln!(f, "proved       {sentence}.")?,
-                ClaimVerdict::Refuted(why) => writeln!(f, "REFUTED      {sentence}: {why}.")?,
-                ClaimVerdict::NotChecked(why) => writeln!(f, "not checked  {sentence}: {why}.")?,
-            }
-        }
-        Ok(())
-    }
 }

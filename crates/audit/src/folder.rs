@@ -178,7 +178,7 @@ fn kept_models(data: &Path) -> io::Result<BTreeMap<Digest, KeptFile>> {
 }
 
 /// What is in a folder; nothing if it is missing.
-fn files(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
+pub(crate) fn files(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -32,6 +32,7 @@
 // This crate reads files.
 #![allow(clippy::disallowed_methods)]
 
+mod bundle;
 mod claim;
 mod folder;
 #[cfg_attr(not(feature = "ledgers"), path = "no_ledgers.rs")]
@@ -40,13 +41,18 @@ mod log;
 mod parties;
 mod places;
 mod replay;
+mod report;
 mod request;
 mod signatures;
+mod summary;
 mod sums;
 mod verify;
 
-pub use claim::{AuditClaim, AuditOutcome, AuditedClaim, ClaimVerdict, EvidenceReport};
+pub use bundle::{BundledFile, EvidenceBundleError, evidence_files, write_bundle};
+pub use claim::{AuditClaim, AuditedClaim, ClaimVerdict};
 pub use folder::{AuditedFolder, AuditedRound, KeptFile};
 pub use parties::ComparedFolder;
+pub use report::{AuditOutcome, EvidenceReport};
 pub use request::{AuditError, AuditRequest};
+pub use summary::{RoundSummary, SummarizedCohort, SummarizedEnding};
 pub use verify::verify;

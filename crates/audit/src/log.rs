@@ -1,5 +1,7 @@
 //! The log of the epoch against its checkpoint, and against the logs of rounds (`LOG-05`, `LOG-06`).
 
+use std::collections::BTreeMap;
+
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::Round;
 use cloister_protocol::statement::body_digest;
@@ -91,4 +93,15 @@ pub(crate) fn check_statements(folder: &AuditedFolder, log: &EpochLog, epoch: &E
 /// The first round that the log has, if its opening can be read.
 pub(crate) fn first_round(log: &EpochLog) -> Option<Round> {
     LogOpening::parse(log.entries().first()?).ok().map(|opening| opening.first_round)
+}
+
+/// When each round ended, as its last statement in the log says.
+pub(crate) fn round_times(log: &EpochLog) -> BTreeMap<Round, u64> {
+    let mut times = BTreeMap::new();
+    for entry in log.entries() {
+        if let Ok(statement) = LogStatement::parse(entry) {
+            times.insert(statement.round, statement.time);
+        }
+    }
+    times
 }

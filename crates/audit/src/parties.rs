@@ -45,12 +45,12 @@ impl ComparedFolder {
 }
 
 /// The endings of a log, and the model that its first round started from.
-pub(crate) struct LoggedEndings {
-    pub(crate) endings: BTreeMap<Round, KnownEnding>,
+pub(crate) struct LoggedEndings<'a> {
+    pub(crate) endings: &'a BTreeMap<Round, KnownEnding>,
     pub(crate) start: Digest,
 }
 
-impl LoggedEndings {
+impl LoggedEndings<'_> {
     /// Whether a party's folder has something that the log has not, or nothing of this epoch. The result is false in the
     /// second case.
     pub(crate) fn check(&self, party: &ComparedFolder, epoch: &Epoch) -> Result<bool, String> {

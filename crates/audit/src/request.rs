@@ -9,15 +9,17 @@ use cloister_crypto::consortium::{Epoch, RefusedConsortium};
 use cloister_params::consortium::PublicBytes;
 use thiserror::Error;
 
-use crate::claim::EvidenceReport;
+use crate::bundle::{EvidenceBundleError, UnpackedBundle};
+use crate::claim::{AuditClaim, AuditedClaim, ClaimVerdict};
 use crate::folder::AuditedFolder;
 use crate::parties::ComparedFolder;
+use crate::report::EvidenceReport;
 use crate::verify::verify;
 
 /// What to audit.
 #[derive(Clone, Debug)]
 pub struct AuditRequest {
-    /// The coordinator's data folder, or a copy of it.
+    /// The coordinator's data folder, a copy of it, or a bundle.
     pub folder: PathBuf,
     /// The consortium file of the edition. Its signature is in the file of the same name with `.sig` appended.
     pub consortium: PathBuf,
@@ -31,7 +33,7 @@ pub struct AuditRequest {
 #[derive(Debug, Error)]
 pub enum AuditError {
     /// Something else than a folder was given.
-    #[error("{} is no folder; give {whose} --data or a copy of it", path.display())]
+    #[error("{} is neither {whose} --data, nor a copy of it", path.display())]
     NoFolder {
         /// What was given.
         path: PathBuf,
@@ -52,6 +54,9 @@ pub enum AuditError {
         /// The file with the signature.
         path: PathBuf,
     },
+    /// A bundle that cannot be read.
+    #[error(transparent)]
+    Bundle(#[from] EvidenceBundleError),
     /// The key did not sign the consortium file, or the file breaks a rule.
     #[error("{}: {source}", path.display())]
     Consortium {
@@ -70,14 +75,24 @@ impl AuditRequest {
     /// the report.
     pub fn run(&self) -> Result<EvidenceReport, AuditError> {
         let epoch = Arc::new(read_epoch(&self.consortium, self.governance_key)?);
-        let folder = existing(&self.folder, "a coordinator's")?;
-        let folder = AuditedFolder::read(folder, &epoch).map_err(unreadable(&self.folder))?;
+        let bundle = match self.folder.is_file() {
+            true => Some(UnpackedBundle::open(&self.folder)?),
+            false => None,
+        };
+        let data = bundle.as_ref().map_or_else(|| self.folder.clone(), UnpackedBundle::coordinator);
+        let data = existing(&data, "a coordinator's")?;
+        let folder = AuditedFolder::read(data, &epoch).map_err(unreadable(&self.folder))?;
         let mut parties = Vec::with_capacity(self.parties.len());
         for path in &self.parties {
             let party = existing(path, "a hospital's or a custodian's")?;
             parties.push(ComparedFolder::read(party).map_err(unreadable(path))?);
         }
-        Ok(verify(&folder, &parties, &epoch))
+        let mut report = verify(&folder, &parties, &epoch);
+        if let Some(bundle) = bundle {
+            let verdict = bundle.difference.clone().map_or(ClaimVerdict::Proved, ClaimVerdict::Refuted);
+            report.claims.insert(0, AuditedClaim { claim: AuditClaim::Bundle, verdict });
+        }
+        Ok(report)
     }
 }
 

@@ -9,14 +9,16 @@ use cloister_protocol::ending::{ChainPosition, KnownEnding};
 use cloister_protocol::model::Model;
 use cloister_transcript::{EpochLog, LogEntry};
 
-use crate::claim::{AuditClaim, AuditedClaim, ClaimFault, ClaimVerdict, EvidenceReport};
+use crate::claim::{AuditClaim, AuditedClaim, ClaimFault, ClaimVerdict};
 use crate::folder::{AuditedFolder, KeptFile};
 use crate::ledgers::{ARE_CHECKED, check_ledger};
-use crate::log::{check_log, check_statements, first_round};
+use crate::log::{check_log, check_statements, first_round, round_times};
 use crate::parties::{ComparedFolder, LoggedEndings};
 use crate::places::{check_order, check_place};
 use crate::replay::{ReleasingRound, Replay};
+use crate::report::{EvidenceReport, FORMAT};
 use crate::signatures::check_signatures;
+use crate::summary::RoundSummary;
 use crate::sums::SummedRound;
 
 /// Claims that did not hold or were not checked; the others are proved. The first reason of each claim stays.
@@ -59,7 +61,7 @@ pub fn verify(folder: &AuditedFolder, parties: &[ComparedFolder], epoch: &Arc<Ep
     let walk = verify_rounds(folder, epoch, log.as_ref(), &mut verdicts);
     verify_model(folder, walk.chain.map(|chain| chain.model), &mut verdicts);
     verify_ledgers(&walk, &mut verdicts);
-    verify_parties(walk, parties, &mut verdicts);
+    verify_parties(&walk, parties, &mut verdicts);
     verdicts.leave(AuditClaim::MaskedBlocks, "masked blocks are not kept");
     verdicts.leave(AuditClaim::Cosignatures, "no party cosigns checkpoints in this version");
     let mut claims = Vec::with_capacity(AuditClaim::ALL.len());
@@ -67,7 +69,15 @@ pub fn verify(folder: &AuditedFolder, parties: &[ComparedFolder], epoch: &Arc<Ep
         let verdict = verdicts.0.remove(&claim).unwrap_or(ClaimVerdict::Proved);
         claims.push(AuditedClaim { claim, verdict });
     }
-    EvidenceReport { rounds: folder.rounds.len(), log_size: log.map(|log| log.size()), claims }
+    EvidenceReport {
+        format: FORMAT,
+        epoch: epoch.digest(),
+        edition: epoch.consortium().epoch_number(),
+        examined: folder.rounds.len(),
+        rounds: walk.summaries,
+        log_size: log.map(|log| log.size()),
+        claims,
+    }
 }
 
 fn verify_log(folder: &AuditedFolder, epoch: &Arc<Epoch>, verdicts: &mut Verdicts) -> Option<EpochLog> {
@@ -101,6 +111,10 @@ struct RoundWalk<'a> {
     model: Option<Model>,
     /// What the rounds released, as far as they could be replayed.
     releasing: Vec<ReleasingRound>,
+    /// What the replayed rounds were.
+    summaries: Vec<RoundSummary>,
+    /// When rounds ended, as the log of the epoch says.
+    times: BTreeMap<Round, u64>,
     /// The endings whose certificates hold.
     endings: BTreeMap<Round, KnownEnding>,
     /// The model that the first round started from.
@@ -120,6 +134,8 @@ fn verify_rounds<'a>(
         chain: None,
         model: None,
         releasing: Vec::new(),
+        summaries: Vec::new(),
+        times: log.map(round_times).unwrap_or_default(),
         endings: BTreeMap::new(),
         start: Digest::default(),
     };
@@ -197,6 +213,7 @@ impl RoundWalk<'_> {
                     let named = replayed.ending.round;
                     verdicts.refute(AuditClaim::Endings, format!("{round}: its ending is of {named}"));
                 }
+                self.summaries.push(RoundSummary::new(&replayed, entries, self.times.get(&round).copied()));
                 let closed = replayed.closed.as_ref();
                 let closed = closed.map(|closed| (replayed.ending.digest, closed.opened()));
                 self.releasing.push(ReleasingRound {
@@ -297,8 +314,8 @@ fn verify_ledgers(walk: &RoundWalk<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-fn verify_parties(walk: RoundWalk<'_>, parties: &[ComparedFolder], verdicts: &mut Verdicts) {
-    let logged = LoggedEndings { endings: walk.endings, start: walk.start };
+fn verify_parties(walk: &RoundWalk<'_>, parties: &[ComparedFolder], verdicts: &mut Verdicts) {
+    let logged = LoggedEndings { endings: &walk.endings, start: walk.start };
     for party in parties {
         match logged.check(party, walk.epoch) {
             Ok(true) => {}

@@ -107,7 +107,7 @@ fn what_cannot_be_used_is_named() {
         (site.key.clone(), &["--frobnicate"], 2, "--frobnicate is no option"),
         (site.key.clone(), &["another"], 2, "another is one folder too many"),
         (site.key.clone(), &["--party"], 2, "--party needs a value"),
-        (site.key.clone(), &["--party", "nowhere"], 78, "nowhere is no folder"),
+        (site.key.clone(), &["--party", "nowhere"], 78, "nowhere is neither a hospital"),
     ] {
         let output = site.verify(&key, flags);
         let errors = String::from_utf8(output.stderr).unwrap();

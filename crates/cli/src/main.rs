@@ -53,6 +53,7 @@ mod libtorch_version;
 mod link_flags;
 mod model;
 mod output;
+mod page;
 mod party;
 mod policy;
 #[cfg(feature = "training")]

@@ -61,12 +61,8 @@ fn a_member_killed_in_its_upload_does_not_stop_the_round() {
 fn audit(folder: &Path, parties: &[&str]) -> (Option<i32>, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
     command.args(["audit", "verify", "--json"]).arg(folder.join("coordinator/data"));
-    command.arg("--consortium").arg(folder.join("consortium.toml"));
-    for party in parties {
-        command.arg("--party").arg(folder.join(party).join("data"));
-    }
-    let output = command.arg("--policy").arg(folder.join("hospital-01/policy.toml")).output().unwrap();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+    let (code, output) = with_trust(command, folder, parties);
+    (code, serde_json::from_slice(&output).unwrap())
 }
 
 /// The claims of a report with this verdict.
@@ -82,7 +78,8 @@ fn check_evidence(folder: &Path) {
     let (code, report) = audit(folder, &parties);
     assert_eq!((code, verdicts(&report, "refuted").len()), (Some(4), 0), "{report}");
     assert_eq!(verdicts(&report, "not-checked"), ["masked-blocks", "cosignatures"], "{report}");
-    assert_eq!(report["rounds"], 2);
+    assert_eq!(report["rounds"].as_array().unwrap().len(), 2);
+    check_bundle(folder, &parties);
     let data = folder.join("coordinator/data");
     let refuted_without = |file: &str, change: fn(Vec<u8>) -> Vec<u8>| {
         let sound = std::fs::read(data.join(file)).unwrap();
@@ -115,6 +112,44 @@ fn check_evidence(folder: &Path) {
     assert!(verdicts(&report, "refuted").contains(&"other-parties".to_owned()), "{report}");
     let (_, report) = audit(folder, &[]);
     assert!(verdicts(&report, "not-checked").contains(&"other-parties".to_owned()), "{report}");
+}
+
+/// `audit export` writes a file that verifies as the folder does, with a report of it.
+fn check_bundle(folder: &Path, parties: &[&str]) {
+    let bundle = folder.join("evidence.zip");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["audit", "export"]).arg(folder.join("coordinator/data")).arg("--out").arg(&bundle);
+    let (code, _) = with_trust(command, folder, parties);
+    assert_eq!(code, Some(4), "it is written, and something was not checked");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["audit", "verify", "--json"]).arg(&bundle);
+    let (code, output) = with_trust(command, folder, parties);
+    let report: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(
+        (code, report["claims"][0]["claim"].as_str(), report["claims"][0]["verdict"].as_str()),
+        (Some(4), Some("bundle"), Some("proved")),
+        "{report}"
+    );
+    assert_eq!(verdicts(&report, "not-checked"), ["masked-blocks", "cosignatures"], "{report}");
+    // Stored as it is, so that its text can be found.
+    let bytes = std::fs::read(&bundle).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    for expected in
+        ["Of <strong>17 claims</strong>", "Riverside Clinic", "cloister/dp-statement/v1", "SHA256SUMS"]
+    {
+        assert!(text.contains(expected), "{expected}");
+    }
+    std::fs::remove_file(bundle).unwrap();
+}
+
+/// The status and the output of a subcommand of `audit`, with the demo's consortium and these parties' folders.
+fn with_trust(mut command: Command, folder: &Path, parties: &[&str]) -> (Option<i32>, Vec<u8>) {
+    command.arg("--consortium").arg(folder.join("consortium.toml"));
+    for party in parties {
+        command.arg("--party").arg(folder.join(party).join("data"));
+    }
+    let output = command.arg("--policy").arg(folder.join("hospital-01/policy.toml")).output().unwrap();
+    (output.status.code(), output.stdout)
 }
 
 /// ROUND-27

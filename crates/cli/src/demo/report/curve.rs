@@ -1,8 +1,8 @@
 //! Held-out accuracy over the rounds, next to the mean of models trained alone.
 
-use super::html::drawing;
 use crate::demo::format::{percent, percent_or_none};
 use crate::demo::result::{DemoResult, RoundResult};
+use crate::page::html::drawing;
 
 /// Sizes in pixels.
 const WIDTH: f64 = 960.0;

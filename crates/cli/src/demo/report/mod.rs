@@ -2,21 +2,17 @@
 
 mod curve;
 mod heat_map;
-mod html;
 mod tables;
 
-use self::html::{escape, section, strong};
 use super::format::{percent, seconds};
 use super::result::{DemoResult, MemberResult};
 use cloister_params::plan::SketchForm;
 
 use crate::byte_count::bytes;
+use crate::page::html::{escape, section, strong};
+use crate::page::page;
 use crate::whole_number::counted;
 
-const STYLE: &str = include_str!("style.css");
-/// The page's Content-Security-Policy: no script runs and nothing is loaded, even if an escape were
-/// forgotten.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const VISIBILITY: &str = include_str!("visibility.html");
 
 /// What the coordinator saw, where hospitals announced this of their experts.
@@ -57,15 +53,7 @@ pub(crate) fn render(result: &DemoResult) -> String {
         section("What the coordinator saw, and what it did not see", &visibility(result.sketches)),
         section("Files of this run", &tables::files(result)),
     ];
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\">\
-         <title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n{}\n</main>{}</body></html>\n",
-        body.join("\n"),
-        footer(result),
-    )
+    page(&title, &body.join("\n"), &footer(result))
 }
 
 fn summary(result: &DemoResult) -> String {

@@ -1,9 +1,9 @@
 //! The report's tables: rounds, hospitals, files.
 
-use super::html::{Column, drawing, escape, number, table, text};
 use crate::demo::format::{NONE, percent_or_none, points_or_none};
 use crate::demo::result::{DemoResult, MemberResult};
 use crate::demo::summary::ROUND_COLUMNS;
+use crate::page::html::{Column, drawing, escape, number, table, text};
 use crate::whole_number::whole;
 
 /// Width of a case-mix bar in pixels.

@@ -3,9 +3,9 @@
 mod cell;
 
 use self::cell::{Cell, Look, legend};
-use super::html::{drawing, escape};
 use crate::demo::format::{NONE, fit};
 use crate::demo::result::{DemoResult, ExpertResult, MemberResult, RoundResult};
+use crate::page::html::{drawing, escape};
 
 /// The largest number of small maps.
 const MOST_SMALL: usize = 24;

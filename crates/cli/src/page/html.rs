@@ -1,7 +1,7 @@
-//! The few HTML elements of the report.
+//! The few HTML elements of reports.
 
 /// Text as HTML, safe between tags and in quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut html, character| {
         match character {
             '&' => html.push_str("&amp;"),
@@ -16,18 +16,18 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A figure in running text. The text is escaped.
-pub(super) fn strong(text: &str) -> String {
+pub(crate) fn strong(text: &str) -> String {
     format!("<strong>{}</strong>", escape(text))
 }
 
 /// A section with its heading. Both are HTML, and the caller escapes what is in them.
-pub(super) fn section(heading: &str, content: &str) -> String {
+pub(crate) fn section(heading: &str, content: &str) -> String {
     format!("<section><h2>{heading}</h2>\n{content}</section>")
 }
 
 /// A drawing in its natural size in pixels, with a description for screen readers. `content` is SVG; title
 /// and description are text, and are escaped.
-pub(super) fn drawing(width: f64, height: f64, title: &str, description: &str, content: &str) -> String {
+pub(crate) fn drawing(width: f64, height: f64, title: &str, description: &str, content: &str) -> String {
     format!(
         "<svg viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" \
          aria-label=\"{title}\"><title>{title}</title><desc>{}</desc>{content}</svg>",
@@ -37,25 +37,25 @@ pub(super) fn drawing(width: f64, height: f64, title: &str, description: &str, c
 }
 
 /// A column of a table.
-pub(super) struct Column {
+pub(crate) struct Column {
     /// Its heading.
-    pub(super) head: &'static str,
+    pub(crate) head: &'static str,
     /// Whether it has figures, which are aligned right.
-    pub(super) is_number: bool,
+    pub(crate) is_number: bool,
 }
 
 /// A column of text.
-pub(super) const fn text(head: &'static str) -> Column {
+pub(crate) const fn text(head: &'static str) -> Column {
     Column { head, is_number: false }
 }
 
 /// A column of figures.
-pub(super) const fn number(head: &'static str) -> Column {
+pub(crate) const fn number(head: &'static str) -> Column {
     Column { head, is_number: true }
 }
 
 /// A table. Its cells are HTML, and the caller escapes what is in them.
-pub(super) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
     let heads: String = columns
         .iter()
         .map(|column| format!("<th scope=\"col\"{}>{}</th>", alignment(column), column.head))
