@@ -1,6 +1,7 @@
 //! What is fuzzed of bytes that come from peers, or that a coordinator keeps of them: each target takes any bytes, and panics when a decoder breaks its
 //! promise. A decoder may refuse; what it takes must encode to the same bytes (`WIRE-02`).
 
+use std::fmt::Display;
 use std::sync::OnceLock;
 
 use cloister_crypto::group::{Element, ScalarSecret};
@@ -14,6 +15,11 @@ use cloister_params::plan::{CheckedPlan, RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_protocol::coordinator::Input;
 use cloister_protocol::model::Model;
+use cloister_transcript::keys::VerifierKey;
+use cloister_transcript::leaf::{LogOpening, LogStatement};
+use cloister_transcript::note::SignedNote;
+use cloister_transcript::tiles::{TilePath, decode_bundle, encode_bundle};
+use cloister_transcript::tlog_proof::TlogProof;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -53,7 +59,40 @@ pub(crate) const DECODERS: &[Target] = &[
     Target::new("settings", settings),
     Target::new("model", model),
     Target::new("coordinator-input", coordinator_input),
+    Target::new("signed-note", |bytes| one_text(bytes, SignedNote::parse(bytes).ok())),
+    Target::new("tlog-proof", |bytes| one_text(bytes, TlogProof::parse(bytes).ok())),
+    Target::new("log-entry", log_entry),
+    Target::new("entry-bundle", entry_bundle),
+    Target::new("tile-path", |bytes| one_text(bytes, parsed(bytes, |text| TilePath::parse(text).ok()))),
+    Target::new("verifier-key", |bytes| one_text(bytes, parsed(bytes, |text| VerifierKey::parse(text).ok()))),
 ];
+
+/// What is read has one text, and that is the one it was read from.
+fn one_text(bytes: &[u8], value: Option<impl Display>) {
+    if let Some(value) = value {
+        assert!(value.to_string().as_bytes() == bytes, "another text was taken");
+    }
+}
+
+fn parsed<T>(bytes: &[u8], parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    std::str::from_utf8(bytes).ok().and_then(parse)
+}
+
+/// An entry of the log of an epoch, which is either an opening or a statement.
+fn log_entry(bytes: &[u8]) {
+    let (opening, statement) = (LogOpening::parse(bytes).ok(), LogStatement::parse(bytes).ok());
+    assert!(opening.is_none() || statement.is_none(), "one text is two entries");
+    one_text(bytes, opening);
+    one_text(bytes, statement);
+}
+
+/// A bundle of entries behind the number of them, which a tile's path says.
+fn entry_bundle(bytes: &[u8]) {
+    let Some((width, bundle)) = bytes.split_first_chunk::<2>() else { return };
+    if let Ok(entries) = decode_bundle(bundle, u16::from_be_bytes(*width)) {
+        assert!(encode_bundle(&entries).as_deref() == Ok(bundle), "another encoding was taken");
+    }
+}
 
 fn canonical<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     if let Ok(value) = codec::decode::<T>(bytes) {
