@@ -11,7 +11,7 @@ use crate::summary::RoundSummary;
 /// The name of a report's format. A format with another schema would have another name.
 pub(crate) const FORMAT: &str = "cloister/evidence/v1";
 
-/// Every claim with its verdict, in the order of [`AuditClaim::ALL`].
+/// Every claim with its verdict, in the order of [`AuditClaim::ALL`](crate::AuditClaim::ALL).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct EvidenceReport {
     /// The name of the format, `cloister/evidence/v1`. Its schema is `protocols/evidence.schema.json`.
