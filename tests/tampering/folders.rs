@@ -92,6 +92,11 @@ fn rounds_that_are_missing_and_another_model_are_found() {
     let mut folder = sound.clone();
     folder.rounds.get_mut(&Round(2)).unwrap().ending = None;
     assert!(recorded.refuted(&folder).contains(&AuditClaim::Rounds));
+    // What was not examined of that round is not called proved.
+    let open = not_checked(&verify(&folder, &[], &recorded.epoch));
+    for claim in [AuditClaim::Seals, AuditClaim::Reveals, AuditClaim::OpenedSums, AuditClaim::LateSketches] {
+        assert!(open.contains(&claim), "{claim:?}: {open:?}");
+    }
     let mut folder = sound.clone();
     let other = folder.rounds[&Round(1)].ending.clone();
     folder.rounds.get_mut(&Round(2)).unwrap().ending = other;

@@ -4,9 +4,9 @@
 //! `SHA256SUMS`, lists all others as `sha256sum` writes them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -124,7 +124,9 @@ fn list(data: &Path, below: &Path, is_deep: bool, paths: &mut Vec<PathBuf>) -> i
 /// # Errors
 /// A file that cannot be read or written.
 pub fn write_bundle(out: &Path, files: &[BundledFile]) -> Result<(), EvidenceBundleError> {
-    let mut zip = ZipWriter::new(File::create_new(out).map_err(io_error(out))?);
+    // It has what members announced, so it is for its owner alone.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
+    let mut zip = ZipWriter::new(file.map_err(io_error(out))?);
     let mut sums = String::new();
     for file in files {
         let (name, place): (&str, &Path) = match file {

@@ -36,6 +36,19 @@ impl Verdicts {
     fn leave(&mut self, claim: AuditClaim, why: &str) {
         self.0.entry(claim).or_insert_with(|| ClaimVerdict::NotChecked(why.to_owned()));
     }
+
+    /// Sums do not hold: late sketches and the model were not compared with them.
+    fn leave_rest_of_sums(&mut self, round: Round) {
+        let why = format!("the sums of {round} do not hold");
+        self.leave(AuditClaim::OpenedSums, &why);
+        self.leave(AuditClaim::LateSketches, &why);
+    }
+
+    /// A round was not examined to its end: what else would be said of rounds is not proved.
+    fn leave_rest(&mut self, round: Round) {
+        let why = format!("{round} does not hold, and was not examined to its end");
+        ABOUT_ROUNDS.into_iter().for_each(|claim| self.leave(claim, &why));
+    }
 }
 
 /// Claims about rounds, which nothing is known of without rounds.
@@ -151,8 +164,14 @@ fn verify_rounds<'a>(
             (Ok(entries), Some(ending)) => {
                 walk.examine(*round, (entries, ending), kept.sums.as_ref(), verdicts)
             }
-            (Err(why), _) => verdicts.refute(AuditClaim::Rounds, format!("{round}: {why}")),
-            (_, None) => verdicts.refute(AuditClaim::Rounds, format!("{round}: its ending is missing")),
+            (Err(why), _) => {
+                verdicts.refute(AuditClaim::Rounds, format!("{round}: {why}"));
+                verdicts.leave_rest(*round);
+            }
+            (_, None) => {
+                verdicts.refute(AuditClaim::Rounds, format!("{round}: its ending is missing"));
+                verdicts.leave_rest(*round);
+            }
         }
     }
     walk
@@ -225,10 +244,12 @@ impl RoundWalk<'_> {
                     && let Err((claim, why)) = self.check_sums(round, &closed, sums, verdicts)
                 {
                     verdicts.refute(claim, format!("{round}: {why}"));
+                    verdicts.leave_rest_of_sums(round);
                 }
             }
             Err((claim, why)) => {
                 verdicts.refute(claim, format!("{round}: {why}"));
+                verdicts.leave_rest(round);
                 // So that a fault in one round is not one in all later rounds.
                 if let Some(known) = self.endings.get(&round).filter(|known| known.round == round) {
                     position.advance(known);
